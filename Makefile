@@ -1,0 +1,59 @@
+# Needs: Python 3.11 or later with venv, make, and pip's registry. `make` alone lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# The first Python on the PATH that is new enough.
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+STAMP := .venv/.installed
+JOBS ?= auto
+
+.PHONY: help install run demo test check bench lock format
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## Make .venv from requirements.lock
+
+# Again only when what it is made from changes.
+$(STAMP): requirements.lock pyproject.toml
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or later is needed on the PATH (or say make PYTHON=…)." >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	$(PIP) install --quiet --require-hashes -r requirements.lock
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: $(STAMP) ## Start the service: database, migrations, dashboard
+	$(BIN)/acuse run
+
+demo: $(STAMP) ## The same with a delivery and simulated gateways
+	$(BIN)/acuse demo
+
+test: $(STAMP) ## All tests, in parallel (JOBS=auto)
+	$(BIN)/python -m pytest -n $(JOBS)
+
+check: $(STAMP) ## Format, lint, types, import rules, migrations
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m migrations.check
+
+format: $(STAMP) ## Format, and repair what ruff can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP) ## Measure this machine
+	$(BIN)/python -m tests.benchmarks
+
+# For maintainers: needs uv. The first file is for working on Acuse, the second for running it, at the same versions.
+lock: ## Pin all dependencies anew (UPGRADE=--upgrade for newer versions; needs uv)
+	$(COMPILE) --extra dev --extra build -o requirements.lock
+	$(COMPILE) --extra build -c requirements.lock -o requirements-run.lock
+
+COMPILE = uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 $(UPGRADE) \
+	--custom-compile-command "make lock" pyproject.toml

@@ -1,0 +1,263 @@
+"""Our own format: for providers without an adapter, for scripts, and for `POST /v1/receipts`.
+
+    {"provider_message_id": "77", "status": "delivered", "occurred_at": "2026-03-04T10:15:42Z"}
+
+The body is one JSON object, a JSON array, or lines of JSON (`Content-Type: application/x-ndjson`). A row names its
+message by `provider_message_id` or `reference`, and has a `status`; all else is optional, and null or "" is absent.
+Own signature: `X-Acuse-Signature: sha256=` and the HMAC-SHA256 of the body, in hexadecimal, keyed with a secret.
+
+Rows are read by hand, not by pydantic: the bulk endpoint reads tens of thousands a second (figures in README.md).
+"""
+
+import hmac
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import orjson
+
+from app.gateways import ids, smpp_text, times
+from app.gateways.auth import header_octets, hmac_hex
+from app.gateways.receipt import (
+    MAX_ID_LENGTH,
+    Adapter,
+    Auth,
+    Callback,
+    Gateway,
+    Item,
+    Outcome,
+    Qualification,
+    Receipt,
+    Unreadable,
+)
+from app.gateways.texts import TEXT_LENGTH, WORD_LENGTH
+
+SIGNATURE_HEADER = "x-acuse-signature"
+
+#: Their words in any case. `no_receipt` is ours alone (the clock says it) and would be unknown here.
+_WORDS = {
+    Outcome.ACCEPTED: "pending submitted accepted queued scheduled buffered",
+    Outcome.SENT: "sending sent enroute",
+    Outcome.RECEIVED: "received delivered read",
+    Outcome.FAILED: "failed undelivered undeliverable expired rejected deleted skipped canceled cancelled",
+}
+_UPPER = {
+    **{spelling: smpp_text.OUTCOMES[word] for spelling, word in smpp_text.SPELLINGS.items()},
+    **{word.upper(): outcome for outcome, words in _WORDS.items() for word in words.split()},
+}
+OUTCOMES: Mapping[str, Outcome] = {**{word.lower(): outcome for word, outcome in _UPPER.items()}, **_UPPER}
+
+
+class Fault(Exception):
+    """What is wrong with one row, as a sentence for its sender. It never repeats a value: it could be an address."""
+
+
+def parse(callback: Callback, gateway: Gateway) -> list[Item]:
+    if callback.headers.get("content-type", "").lower().startswith("application/x-ndjson"):
+        return _lines(callback.body)
+    try:
+        body = callback.json
+    except ValueError:
+        return [Unreadable(reason="the body is not JSON", raw=callback.body)]
+    if isinstance(body, list):
+        # Written again: orjson does not tell where an item began. The same values, not always the same spaces.
+        return [_item(item, orjson.dumps(item)) for item in body]
+    if isinstance(body, dict) and callback.reference and not body.get("reference"):
+        body = {**body, "reference": callback.reference}
+    return [_item(body, callback.body)]
+
+
+def verify_signature(callback: Callback, auth: Auth) -> bool:
+    algorithm, _, given = callback.headers.get(SIGNATURE_HEADER, "").strip().partition("=")
+    if algorithm.lower() != "sha256":
+        return False
+    digest = header_octets(given.lower())
+    return any(secret and hmac.compare_digest(digest, hmac_hex(secret, callback.body)) for secret in auth.secrets)
+
+
+def read_row(line: bytes) -> tuple[str | None, Receipt] | str:
+    """One line of NDJSON: the `gateway` that it names, and its receipt; or what is wrong with it, as a sentence."""
+    try:
+        value = orjson.loads(line)
+    except ValueError:
+        return "not JSON"
+    return read_value(value, line)
+
+
+def read_value(value: object, raw: bytes = b"") -> tuple[str | None, Receipt] | str:
+    """As `read_row`, for a row that is parsed already. `raw` is kept as it is given."""
+    if type(value) is not dict:
+        return "a receipt must be a JSON object"
+    try:
+        gateway = value.get("gateway")
+        if gateway is not None and type(gateway) is not str:
+            return "gateway must be a string"
+        return gateway or None, _receipt(value, raw)
+    except Fault as fault:
+        return str(fault)
+
+
+def read_object(value: object, raw: bytes = b"") -> Receipt | str:
+    """As `read_value`, without the gateway."""
+    row = read_value(value, raw)
+    return row if isinstance(row, str) else row[1]
+
+
+def read_csv(row: Mapping[str, str], raw: bytes = b"") -> tuple[str | None, Receipt] | str:
+    """As `read_value`, for a row of CSV, where all is text: `part` and `parts` are read as numbers."""
+    value: dict[str, object] = dict(row)
+    for name in ("part", "parts"):
+        text = row.get(name) or ""
+        if text.isascii() and text.isdigit() and len(text) <= 3:
+            value[name] = int(text)
+    return read_value(value, raw)
+
+
+def _lines(body: bytes) -> list[Item]:
+    lines = [line for line in body.split(b"\n") if line and not line.isspace()]
+    if not lines:
+        return [Unreadable(reason="the body is empty", raw=body)]
+    return [_line(line) for line in lines]
+
+
+def _line(line: bytes) -> Item:
+    row = read_row(line)
+    return Unreadable(reason=row, raw=line) if isinstance(row, str) else row[1]
+
+
+def _item(value: object, raw: bytes) -> Item:
+    receipt = read_object(value, raw)
+    return Unreadable(reason=receipt, raw=raw) if isinstance(receipt, str) else receipt
+
+
+def _receipt(row: dict[str, Any], raw: bytes) -> Receipt:
+    fields: dict[str, Any] = {}
+    unknown = None
+    for name, value in row.items():
+        if value is None or value == "":
+            continue
+        reader = _READERS.get(name)
+        if reader is not None:
+            fields[name] = reader(name, value)
+        elif name != "gateway":
+            unknown = [*(unknown or ()), name]
+    if "status" not in fields:
+        raise Fault("status is missing")
+    if "provider_message_id" not in fields and "reference" not in fields:
+        raise Fault("provider_message_id or reference is needed: nothing says which message this is about")
+    if "parts" in fields and fields.get("part", 1) > fields["parts"]:
+        raise Fault("part is greater than parts")
+    status = fields["status"]
+    outcome = OUTCOMES.get(status) or OUTCOMES.get(status.upper(), Outcome.UNKNOWN)
+    if unknown:
+        return Receipt(outcome=outcome, raw=raw, details={"warnings": [_unknown_fields(unknown)]}, **fields)
+    return Receipt(outcome=outcome, raw=raw, **fields)
+
+
+def _unknown_fields(names: list[str]) -> str:
+    # Kept in `raw` and told, not refused: a receipt is true, whatever else its sender writes beside it.
+    known = [name for name in names[:5] if _FIELD_NAME.fullmatch(name)]
+    return f"fields that are not known were not read: {', '.join(known) or len(names)}"
+
+
+def _word(name: str, value: object) -> str:
+    if type(value) is not str:
+        raise Fault(f"{name} must be a string")
+    if len(value) > WORD_LENGTH:
+        raise Fault(f"{name} is longer than {WORD_LENGTH} characters")
+    if "\x00" in value:
+        raise Fault(f"{name} contains a NUL character")
+    return value
+
+
+def _id(name: str, value: object) -> str:
+    if type(value) is not str:
+        raise Fault(f"{name} must be a string")
+    if len(value) > MAX_ID_LENGTH or "\x00" in value:
+        raise Fault(ids.fault(name, value) or "")
+    if value.isspace():
+        raise Fault(f"{name} is blank")
+    return value
+
+
+def _code(name: str, value: object) -> str:
+    # A whole number is an error code in many APIs, and as text it is the same code.
+    return str(value) if type(value) is int and abs(value) < 10**18 else _word(name, value)
+
+
+def _text(name: str, value: object) -> str:
+    """For people: a longer text is cropped, not refused."""
+    return _word(name, value[:TEXT_LENGTH] if isinstance(value, str) and len(value) > TEXT_LENGTH else value)
+
+
+def _time(name: str, value: object) -> datetime:
+    when = times.rfc3339(value) if type(value) is str else None
+    if when is None:
+        raise Fault(f"{name} must be a time with its zone, such as 2026-03-04T10:15:42Z (RFC 3339)")
+    return when
+
+
+def _part(name: str, value: object) -> int:
+    if type(value) is not int or not 1 <= value <= 255:
+        raise Fault(f"{name} must be a whole number from 1 to 255")
+    return value
+
+
+def _price(name: str, value: object) -> Decimal:
+    text = value if type(value) is str else _plain(value)
+    if not _PRICE.fullmatch(text):
+        raise Fault(f"{name} must be a decimal below a thousand million, with at most 6 digits behind the point")
+    return Decimal(text)
+
+
+def _plain(number: object) -> str:
+    """A JSON number (streaming parsers make it a Decimal) without an exponent; "" for anything else, or a huge one."""
+    if type(number) is float:
+        number = Decimal(repr(number))
+    if type(number) is Decimal and number.is_finite() and abs(number.adjusted()) < 20:
+        return format(number, "f")
+    return str(number) if type(number) is int and abs(number) < 10**9 else ""
+
+
+def _currency(name: str, value: object) -> str:
+    if type(value) is not str or len(value) != 3 or not (value.isascii() and value.isalpha()):
+        raise Fault(f"{name} must be three letters, such as EUR (ISO 4217)")
+    return value.upper()
+
+
+_FIELD_NAME = re.compile(r"[A-Za-z_]{1,40}")
+_PRICE = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,6}0*)?")
+_READERS: Mapping[str, Callable[[str, object], Any]] = {
+    "provider_message_id": _id,
+    "reference": _id,
+    "status": _word,
+    "error_code": _code,
+    "error_text": _text,
+    "occurred_at": _time,
+    "price": _price,
+    "currency": _currency,
+    "network": _word,
+    "part": _part,
+    "parts": _part,
+    "address": _word,
+}
+
+_CANCELLED = Qualification(
+    failure_type="ignored",
+    reason="error_ignored",
+    sentence="The message was cancelled at the provider before it was sent. Says nothing about the phone.",
+)
+
+ADAPTER = Adapter(
+    kind="generic",
+    label="Generic (JSON)",
+    source="Acuse: docs, POST /v1/receipts",
+    methods=frozenset({"POST"}),
+    parse=parse,
+    auth_modes=("token", "basic", "bearer", "signature", "none"),
+    verify_signature=verify_signature,
+    # The states of SMPP by their words; an error code is whatever the sender means by it, and an operator qualifies it.
+    qualifications={**smpp_text.QUALIFICATIONS, ("CANCELED", ""): _CANCELLED, ("CANCELLED", ""): _CANCELLED},
+)

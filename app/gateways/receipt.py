@@ -1,0 +1,203 @@
+"""What gateways say, as one documented shape: the frame that every adapter fills.
+
+An adapter is a value, not a subclass: a few pure functions and tables gathered in an `Adapter`. It gets the
+`Callback` as it arrived and the `Gateway` it is for, and returns what it read. It does no I/O and keeps no state.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.gateways.urlencoded import pairs
+
+IdFormat = Literal["as_is", "decimal", "hexadecimal", "hex_string"]
+AuthMode = Literal["token", "basic", "bearer", "signature", "none"]
+FailureType = Literal["hard", "soft", "ignored", "undefined"]
+
+#: Longest provider message id or reference we keep (SMPP 5.0 §4.8.4.49: 65 octets; HTTP providers use up to 100).
+MAX_ID_LENGTH = 255
+
+
+class Outcome(StrEnum):
+    """What a status word of a provider means, in our words. Only RECEIVED is success; FAILED and RECEIVED are final."""
+
+    ACCEPTED = "accepted"  # the provider has it: queued, buffered, ACCEPTD
+    SENT = "sent"  # handed to the mobile network: ENROUTE, "delivered to carrier"
+    FAILED = "failed"  # final error
+    RECEIVED = "received"  # on the phone: DELIVRD, delivered, read
+    UNKNOWN = "unknown"  # a word this adapter does not know, or one that says nothing: kept, counted, never final
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """One status report for one part of a message, as a gateway sent it."""
+
+    outcome: Outcome
+    #: Their word, letter for letter ("DELIVRD", "16"); "" when they gave none (an SMPP receipt of TLVs only).
+    status: str
+    #: As sent; made canonical by the gateway's options when it is matched, not here.
+    provider_message_id: str | None = None
+    #: Ours, given to the gateway when the message was sent and echoed by it.
+    reference: str | None = None
+    #: Recipient as the gateway writes it; only shown, never used to match.
+    address: str | None = None
+    error_code: str | None = None
+    error_text: str | None = None
+    #: What an error is qualified by, in place of `error_code`, where the gateway has no field of its own for it:
+    #: Kannel tells "UNDELIV 069" in the SMSC's reply, SMPP "GSM 27" in a TLV. Stable and short; None: `error_code`.
+    failure_key: str | None = None
+    #: The gateway's time of the event: aware, UTC. None when it gave none, or one without a zone.
+    occurred_at: datetime | None = None
+    part: int | None = None
+    parts: int | None = None
+    price: Decimal | None = None
+    currency: str | None = None
+    network: str | None = None
+    #: Exactly the bytes this receipt was read from (one item of a batch, the query of a GET).
+    raw: bytes = b""
+    #: Whatever else is worth showing: local times, TLVs, `warnings` (list of sentences). JSON-serialisable.
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inbound:
+    """An SMS from a phone to us, come on the same URL as the receipts."""
+
+    sender: str
+    recipient: str | None
+    text: str
+    provider_message_id: str | None = None
+    raw: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """Something that could not be read; kept raw, with the reason, and never costs its neighbours."""
+
+    reason: str
+    raw: bytes
+
+
+Item = Receipt | Inbound | Unreadable
+
+
+class Options(BaseModel):
+    """Options that every kind of gateway has. A kind adds its own by subclassing."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    submission_id_format: IdFormat = Field(
+        "as_is", description="How this provider writes message ids in the answer to a submission."
+    )
+    receipt_id_format: IdFormat = Field("as_is", description="How this provider writes message ids in its receipts.")
+    receipts_per: Literal["part", "message"] = Field(
+        "part", description="`message`: one receipt speaks for all parts of a long message."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Auth:
+    """How callbacks of one gateway prove themselves. Any of several secrets is good, so that they can rotate."""
+
+    mode: AuthMode
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    username: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """One configured account at a provider."""
+
+    id: int
+    key: str
+    kind: str
+    #: Name under which its errors are qualified ("SR Acme UNDELIV 069"); several gateways may share one.
+    implementation: str
+    options: Options
+    auth: Auth
+
+
+@dataclass(frozen=True, kw_only=True)
+class Callback:
+    """One HTTP request of a gateway, read whole."""
+
+    method: str
+    #: As the gateway called it: scheme and host from ACUSE_PUBLIC_URL where set, path, and query.
+    url: str
+    #: Raw query string, without "?".
+    query: str
+    #: Names in lower case. A header given several times keeps its last value.
+    headers: Mapping[str, str]
+    body: bytes
+    #: From the path `/callbacks/{gateway}/{reference}`.
+    reference: str | None = None
+
+    @cached_property
+    def params(self) -> dict[str, str]:
+        """The query's parameters; of a repeated name the first. Undecodable octets become U+FFFD."""
+        return _first(pairs(self.query))
+
+    @cached_property
+    def form_pairs(self) -> list[tuple[str, str]]:
+        """The urlencoded body's pairs in their order, blanks kept."""
+        return pairs(self.body.decode("utf-8", "replace"))
+
+    @cached_property
+    def form(self) -> dict[str, str]:
+        """The urlencoded body's parameters; of a repeated name the first."""
+        return _first(self.form_pairs)
+
+    @cached_property
+    def json(self) -> Any:
+        """The body as JSON. Raises `ValueError` (orjson.JSONDecodeError) when it is none."""
+        return orjson.loads(self.body)
+
+
+def _first(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    return dict(reversed(pairs))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the provider expects to hear once its callback is durable."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Qualification:
+    """What one error of a provider means; `sentence`: what happened and what to do about it."""
+
+    failure_type: FailureType
+    reason: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapter:
+    """The code for one kind of gateway."""
+
+    kind: str
+    label: str
+    #: The provider's page this was read from, with its edition or date.
+    source: str
+    methods: frozenset[str]
+    #: Reads a verified callback. Never raises for bad input: that is an `Unreadable` in what it returns.
+    parse: Callable[[Callback, Gateway], Sequence[Item]]
+    auth_modes: tuple[AuthMode, ...] = ("token", "basic", "bearer", "none")
+    #: True when the kind's own signature is right; only called in auth mode `signature`.
+    verify_signature: Callable[[Callback, Auth], bool] | None = None
+    options: type[Options] = Options
+    answer: Answer = Answer()
+    #: (status in upper case, error code or "") → meaning, as the provider documents it. ("*", code) holds for every
+    #: status.
+    qualifications: Mapping[tuple[str, str], Qualification] = field(default_factory=dict)

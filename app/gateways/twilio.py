@@ -1,0 +1,277 @@
+"""Twilio Programmable Messaging: status callbacks and inbound messages.
+
+https://www.twilio.com/docs/messaging/guides/outbound-message-status-in-status-callbacks (read 2026)
+https://github.com/twilio/twilio-python twilio/request_validator.py @306691e, for the signature.
+
+A callback has no field for our reference: put `?ref=…` in the StatusCallback URL (the query is part of what Twilio
+signs), or the reference at the end of its path. Twilio repeats a callback only when the connection failed; for more add
+`#rc=3&rp=all` to the URL.
+"""
+
+import hmac
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from typing import Any
+
+from app.gateways import ids, times
+from app.gateways.auth import header_octets, octets
+from app.gateways.receipt import (
+    Adapter,
+    Auth,
+    Callback,
+    FailureType,
+    Gateway,
+    Inbound,
+    Item,
+    Outcome,
+    Qualification,
+    Receipt,
+    Unreadable,
+)
+from app.gateways.texts import TEXT_LENGTH, WORD_LENGTH, shown, shown_or_none
+
+SIGNATURE_HEADER = "x-twilio-signature"
+
+OUTCOMES = {
+    "accepted": Outcome.ACCEPTED,
+    "scheduled": Outcome.ACCEPTED,
+    "queued": Outcome.ACCEPTED,
+    "sending": Outcome.ACCEPTED,  # on its way to the carrier, which has not got it
+    "sent": Outcome.SENT,
+    "delivered": Outcome.RECEIVED,
+    "read": Outcome.RECEIVED,
+    "undelivered": Outcome.FAILED,
+    "failed": Outcome.FAILED,
+    "canceled": Outcome.FAILED,  # a scheduled message that somebody cancelled at Twilio: it will not arrive
+    # `partially_delivered` stands in Twilio's API without an explanation: left unknown.
+}
+INBOUND = {"receiving", "received"}
+
+
+def parse(callback: Callback, gateway: Gateway) -> list[Item]:
+    form = callback.form
+    message_id = form.get("MessageSid") or form.get("SmsSid") or ""
+    word = form.get("MessageStatus") or form.get("SmsStatus") or ""
+    reference = callback.params.get("ref") or callback.reference
+    reason = _refusal(message_id, word, reference)
+    if reason:
+        return [Unreadable(reason=reason, raw=callback.body)]
+    if word.lower() in INBOUND:
+        return [_inbound(form, message_id, callback.body)]
+    return [
+        Receipt(
+            outcome=OUTCOMES.get(word.lower(), Outcome.UNKNOWN),
+            status=shown(word, WORD_LENGTH),
+            provider_message_id=message_id,
+            reference=reference,
+            address=shown_or_none(form.get("To"), WORD_LENGTH),
+            error_code=_error_code(form),
+            error_text=shown_or_none(form.get("ErrorMessage") or form.get("ChannelStatusMessage")),
+            raw=callback.body,
+            details=_details(form),
+        )
+    ]
+
+
+def _refusal(message_id: str, word: str, reference: str | None) -> str | None:
+    if not message_id.strip():
+        return "MessageSid missing: nothing says which message this is about"
+    if not word:
+        return "MessageStatus missing"
+    return ids.fault("MessageSid", message_id) or ids.fault("ref", reference or "")
+
+
+def _inbound(form: Mapping[str, str], message_id: str, raw: bytes) -> Item:
+    sender = form.get("From")
+    if not sender:
+        return Unreadable(reason="From missing: an inbound message needs its sender", raw=raw)
+    return Inbound(
+        sender=shown(sender, WORD_LENGTH),
+        recipient=shown_or_none(form.get("To"), WORD_LENGTH),
+        text=shown(form.get("Body", ""), 10 * TEXT_LENGTH),  # Twilio joins the parts: at most 1600 characters
+        provider_message_id=message_id,
+        raw=raw,
+    )
+
+
+def _error_code(form: Mapping[str, str]) -> str | None:
+    code = form.get("ErrorCode")
+    return shown(code, WORD_LENGTH) if code and code != "0" else None
+
+
+def _details(form: Mapping[str, str]) -> dict[str, Any]:
+    """RawDlrDoneDate is the carrier's clock in a zone that differs even within one carrier: shown, never counted on."""
+    date = form.get("RawDlrDoneDate")
+    if not date:
+        return {}
+    when = times.local(date)
+    if when is None:
+        return {"warnings": ["RawDlrDoneDate is not a date"]}
+    return {"occurred_at_local": when.isoformat(timespec="minutes")}
+
+
+def verify_signature(callback: Callback, auth: Auth) -> bool:
+    """base64(HMAC-SHA1(secret, URL and the sorted parameters)), for the URL with and without its port."""
+    given = header_octets(callback.headers.get(SIGNATURE_HEADER, ""))
+    parameters = _signed_parameters(callback)
+    if not given or parameters is None:
+        return False
+    return any(
+        secret and hmac.compare_digest(given, signature(secret, url + parameters))
+        for url in _signed_urls(callback.url)
+        for secret in auth.secrets
+    )
+
+
+def signature(secret: str, signed: str) -> bytes:
+    return b64encode(hmac.digest(octets(secret), octets(signed), "sha1"))
+
+
+def _signed_parameters(callback: Callback) -> str | None:
+    """What Twilio puts behind the URL; None when the URL names a hash that is not the body's."""
+    if "bodySHA256=" in callback.query and not _is_form(callback):
+        expected = octets(callback.params.get("bodySHA256", "").lower())
+        return "" if hmac.compare_digest(sha256(callback.body).hexdigest().encode(), expected) else None
+    # A name may come several times: Twilio sorts its values and leaves out repeats.
+    return "".join(name + value for name, value in sorted(set(callback.form_pairs)))
+
+
+def _is_form(callback: Callback) -> bool:
+    return callback.headers.get("content-type", "").lower().startswith("application/x-www-form-urlencoded")
+
+
+def _signed_urls(url: str) -> Iterator[str]:
+    """The URL as called, then its twin without the port or with the default one: Twilio signs either."""
+    yield url
+    scheme, _, rest = url.partition("://")
+    end = min((at for at in map(rest.find, "/?#") if at >= 0), default=len(rest))
+    host, path = rest[:end], rest[end:]
+    name, colon, port = host.rpartition(":")
+    if colon and port.isdigit():
+        yield f"{scheme}://{name}{path}"
+    else:
+        yield f"{scheme}://{host}:{443 if scheme.lower() == 'https' else 80}{path}"
+
+
+def _meanings(
+    failure_type: FailureType, reason: str, sentences: Mapping[int, str]
+) -> dict[tuple[str, str], Qualification]:
+    return {
+        ("*", str(code)): Qualification(failure_type=failure_type, reason=reason, sentence=sentence)
+        for code, sentence in sentences.items()
+    }
+
+
+# https://www.twilio.com/docs/api/errors. Twilio does not say which errors last; "permanent" is read from its text. An
+# error that comes from the account, the sender, the content or the carrier's filter says nothing about the address.
+QUALIFICATIONS: Mapping[tuple[str, str], Qualification] = {
+    **_meanings(
+        "hard",
+        "invalid_address",
+        {
+            21211: "The recipient's number is not valid. Correct it, or remove it from the audience.",
+            21614: "The recipient's number is not a mobile number. Remove it from the audience.",
+        },
+    ),
+    **_meanings(
+        "hard",
+        "denylisted",
+        {
+            21610: "The recipient answered STOP to this sender, and Twilio does not send any more. "
+            "Only a START from that phone lifts it."
+        },
+    ),
+    **_meanings("hard", "user_unknown", {30005: "The number is not in use. Remove it from the audience."}),
+    **_meanings(
+        "hard",
+        "unreachable",
+        {30006: "The number is a landline, or its carrier takes no SMS. Remove it from the audience."},
+    ),
+    **_meanings(
+        "hard",
+        "refused",
+        {30004: "The recipient's number is blocked from receiving this message. Remove it from the audience."},
+    ),
+    **_meanings(
+        "soft",
+        "unreachable",
+        {30003: "The phone is off or out of coverage. Nothing to do, unless it goes on for days."},
+    ),
+    **_meanings(
+        "soft",
+        "not_defined",
+        {30008: "The carrier gave no reason. Nothing to do, unless it goes on for days; then ask Twilio."},
+    ),
+    **_meanings(
+        "ignored",
+        "size_limited",
+        {
+            21617: "The text is longer than 1600 characters. Shorten it.",
+            30019: "The content is larger than the carrier allows. Shorten it.",
+        },
+    ),
+    **_meanings(
+        "ignored",
+        "unreachable",
+        {21612: "No route from this sender to this number. Use a sender that reaches its country."},
+    ),
+    **_meanings(
+        "ignored",
+        "error_ignored",
+        {
+            30009: "Part of an inbound message got lost. Nothing to do.",
+            30012: "The validity period is too short. Make it longer.",
+            30013: "The validity period is too long. Make it shorter.",
+            30020: "Twilio failed to schedule the message. Send it again.",
+            30021: "Twilio's messaging service failed inside. Send it again.",
+            30025: "Half of today's allowance at T-Mobile is used up. Mind the rest.",
+            30026: "70 % of today's allowance at T-Mobile is used up. Mind the rest.",
+            30028: "The request named an API version that does not exist. Correct the sender's settings.",
+            30029: "The request's content retention is not valid. Correct the sender's settings.",
+            30030: "The request's address retention is not valid. Correct the sender's settings.",
+            30031: "The request's maximum rate is not valid. Correct the sender's settings.",
+        },
+    ),
+    **_meanings(
+        "ignored",
+        "refused",
+        {
+            21408: "The account may not send to this region. Enable it in Twilio's console.",
+            30001: "Twilio's queue for this sender is full. Send more slowly, or through more senders.",
+            30002: "The Twilio account is suspended. Settle it with Twilio, then send again.",
+            30007: "Twilio or the carrier filtered the message as spam. Review the text, the links and the sender.",
+            30010: "The price was above the limit set in the request. Raise the limit, or leave the country out.",
+            30011: "MMS is not available for this number and region. Send an SMS.",
+            30014: "Attributes of the recipient in the request are not valid. Correct the request.",
+            30015: "The request used a channel that is not supported. Correct the request.",
+            30016: "Sender and recipient are on different channels. Use one channel for both.",
+            30017: "The carrier's network is congested. Send again later.",
+            30018: "The destination requires senders to be registered first. Register this one.",
+            30022: "Above the allowed rate for US long codes (10DLC). Send more slowly.",
+            30023: "Today's allowance for US long codes (10DLC) is used up. Go on tomorrow.",
+            30024: "The numeric sender is not set up at this carrier. Ask Twilio, or use another sender.",
+            30027: "Today's allowance at T-Mobile is used up. Go on tomorrow.",
+            30032: "The toll-free sender is not verified. Verify it with Twilio.",
+            30034: "The US long code is not registered for business messages (10DLC). Register it.",
+            30410: "A provider behind Twilio did not answer in time. Send again later.",
+            63018: "Above the channel's rate limit. Send more slowly.",
+        },
+    ),
+    ("CANCELED", ""): Qualification(
+        failure_type="ignored",
+        reason="error_ignored",
+        sentence="The message was cancelled at Twilio before it was sent. Says nothing about the phone.",
+    ),
+}
+
+ADAPTER = Adapter(
+    kind="twilio",
+    label="Twilio",
+    source="twilio.com/docs/messaging: outbound message status in status callbacks (2026)",
+    methods=frozenset({"POST"}),
+    parse=parse,
+    auth_modes=("signature", "token", "basic", "bearer", "none"),
+    verify_signature=verify_signature,
+    qualifications=QUALIFICATIONS,
+)

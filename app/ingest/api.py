@@ -1,0 +1,436 @@
+"""Facts in by API: receipts in bulk, messages sent elsewhere, submissions; and the shelves of what waits or was refused."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from app import audit, metrics
+from app.db import Connection
+from app.errors import Conflict, Invalid, NotFound
+from app.gateways import GATEWAYS, generic
+from app.gateways.receipt import MAX_ID_LENGTH, Callback, Gateway, Receipt
+from app.ingest.bulk import BadRow, Line, Tally, chunks
+from app.ingest.docs import MESSAGES, RECEIPTS, REJECTED, RETRIED, SUBMISSIONS, UNMATCHED
+from app.ingest.inbox import Row
+from app.ingest.keys import rekey
+from app.ingest.pipeline import QUERIES
+from app.ingest.recording import KeyTaken, Outcome, Sent, Submission, record_messages, record_submissions
+from app.ingest.rows import inbox_row
+from app.messages.addresses import normalise
+from app.paging import Cursor, Limit
+from app.security import Principal, Reader, ReceiptWriter, Writer
+
+router = APIRouter(prefix="/v1")
+
+#: States of a delivery in which messages sent elsewhere are taken; `finished` is opened again by them.
+_OPEN = ("editing", "in_progress", "finished")
+_TRIES = 5
+
+
+# --- receipts in bulk ------------------------------------------------------------------------------------------------
+
+
+@router.post("/receipts", status_code=202, tags=["receipts"], summary="Receipts in bulk, in Acuse's own words", **RECEIPTS)
+async def post_receipts(request: Request, principal: ReceiptWriter) -> Response:
+    """202 once every accepted row is durable. Rows name their gateway; repeats change nothing."""
+    state = request.app.state
+    tally = Tally()
+    async for chunk in chunks(request, max_row_bytes=state.settings.max_row_bytes):
+        rows = _receipt_rows(chunk, state.directory.get, tally)
+        await state.inbox.put(rows)
+        tally.accepted += len(rows)
+    return tally.response(202)
+
+
+def _receipt_rows(chunk: Sequence[Line | BadRow], gateway_of: Callable[[str], Gateway | None], tally: Tally) -> list[Row]:
+    now = datetime.now(UTC)
+    rows: list[Row] = []
+    for line in chunk:
+        read = line.detail if isinstance(line, BadRow) else _read_receipt(line)
+        if isinstance(read, str):
+            tally.reject(line.number, read)
+            continue
+        key, receipt = read
+        gateway = gateway_of(key) if key else None
+        if gateway is None:
+            tally.reject(line.number, "There is no such gateway.")
+        else:
+            rows.append(inbox_row(gateway, receipt, now))
+    return rows
+
+
+def _read_receipt(line: Line) -> tuple[str | None, Receipt] | str:
+    """The gateway's key and the receipt, or what is wrong with the row."""
+    if isinstance(line.value, bytes):
+        return generic.read_row(line.value)
+    raw = orjson.dumps(dict(line.value), default=str)
+    return generic.read_csv(line.value, raw) if line.csv else generic.read_value(line.value, raw)
+
+
+# --- messages sent elsewhere, submissions ----------------------------------------------------------------------------
+
+
+def _no_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("NUL characters are not allowed")
+    return text
+
+
+Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH), AfterValidator(_no_nul)]
+Ids = Annotated[list[Id], Field(max_length=255)]
+
+
+class _Submitted(BaseModel):
+    """What both kinds of row say about the hand-over. In CSV several ids of one message are parted by `;`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    provider_message_id: Id | None = None
+    provider_message_ids: Ids | None = None
+    reference: Id | None = None
+    gateway: str | None = Field(None, max_length=63)
+    submitted_at: AwareDatetime | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_ids(cls, data: Any) -> Any:
+        ids = data.get("provider_message_ids") if isinstance(data, dict) else None
+        return {**data, "provider_message_ids": [part.strip() for part in ids.split(";")]} if isinstance(ids, str) else data
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        one = (self.provider_message_id,) if self.provider_message_id else ()
+        return one + tuple(self.provider_message_ids or ())
+
+    def at(self, now: datetime) -> datetime:
+        """When it was handed over: UTC. Raises `ValueError` for a time that cannot be."""
+        at = (self.submitted_at or now).astimezone(UTC)
+        if at > now + timedelta(minutes=10) or at.year < 1990:
+            raise ValueError("submitted_at: this time cannot be when it was handed over.")
+        return at
+
+
+class MessageRow(_Submitted):
+    address: str = Field(min_length=1, max_length=64)
+    recipient_id: Id | None = None
+
+
+class SubmissionRow(_Submitted):
+    message_id: Annotated[str, Field(pattern=r"^[0-9]{1,18}$")] | None = None
+    error_code: Annotated[str, Field(max_length=64), AfterValidator(_no_nul)] | None = None
+    error_text: Annotated[str, Field(max_length=500), AfterValidator(_no_nul)] | None = None
+
+    @model_validator(mode="after")
+    def _names_a_message(self) -> "SubmissionRow":
+        if self.message_id is None and self.reference is None:
+            raise ValueError("message_id or reference is needed")
+        return self
+
+
+_MESSAGE_ROW = TypeAdapter(MessageRow)
+_SUBMISSION_ROW = TypeAdapter(SubmissionRow)
+
+
+@router.post("/deliveries/{delivery_id}/messages", tags=["deliveries"], summary="Record messages sent elsewhere", **MESSAGES)
+async def post_messages(delivery_id: str, request: Request, principal: Writer) -> Response:
+    """Rows are recorded in their order, some hundred at a time; rows that stand already are recognised, so that an
+    interrupted upload can be sent again. The first row locks the delivery's content."""
+    delivery = await _delivery(request, delivery_id)
+    if delivery["status"] not in _OPEN:
+        raise Conflict(f"This delivery is {delivery['status']}: messages sent elsewhere cannot be added to it.")
+    default = request.app.state.directory.by_id(delivery["gateway_id"]) if delivery["gateway_id"] else None
+
+    def read(line: Line, now: datetime) -> Sent:
+        row = _read(_MESSAGE_ROW, line)
+        address = normalise(row.address, delivery["default_region"])
+        if address is None:
+            raise ValueError("address: this is not a possible phone number.")
+        gateway = _gateway(request, row.gateway, default)
+        if gateway is None:
+            raise ValueError("gateway: neither the row nor the delivery names one.")
+        return Sent(
+            line=line.number, address=address, gateway=gateway, provider_message_ids=row.ids, reference=row.reference,
+            recipient_id=row.recipient_id, submitted_at=row.at(now),
+        )  # fmt: skip
+
+    async def record(connection: Connection, rows: Sequence[Sent], now: datetime) -> Outcome:
+        await _begin(connection, delivery["id"], principal, now)
+        return await record_messages(connection, delivery["id"], rows, now)
+
+    tally = await _record_all(request, read, record)
+    await _note(request, delivery["id"], principal, "DLV-MESSAGES", "Messages sent elsewhere were recorded.", tally)
+    return tally.response()
+
+
+@router.post("/deliveries/{delivery_id}/submissions", tags=["deliveries"], summary="Report what became of handing over", **SUBMISSIONS)
+async def post_submissions(delivery_id: str, request: Request, principal: Writer) -> Response:
+    """One row a message, by id or reference. Without a provider message id the message is `submitted`; with an error it
+    has failed. Receipts that came earlier find their message now."""
+    delivery = await _delivery(request, delivery_id)
+    if delivery["status"] not in ("in_progress", "finished"):
+        raise Conflict(f"This delivery is {delivery['status']}: nothing of it has been handed over.")
+    default = request.app.state.directory.by_id(delivery["gateway_id"]) if delivery["gateway_id"] else None
+
+    def read(line: Line, now: datetime) -> Submission:
+        row = _read(_SUBMISSION_ROW, line)
+        return Submission(
+            line=line.number, message_id=None if row.message_id is None else int(row.message_id), reference=row.reference,
+            gateway=_gateway(request, row.gateway, default), provider_message_ids=row.ids, submitted_at=row.at(now),
+            error_code=row.error_code, error_text=row.error_text,
+        )  # fmt: skip
+
+    async def record(connection: Connection, rows: Sequence[Submission], now: datetime) -> Outcome:
+        return await record_submissions(connection, delivery["id"], rows, now)
+
+    tally = await _record_all(request, read, record)
+    await _note(request, delivery["id"], principal, "DLV-SUBMISSIONS", "Submissions were recorded.", tally)
+    return tally.response()
+
+
+def _read(adapter: TypeAdapter[Any], line: Line) -> Any:
+    """The row, checked. Raises `ValueError` with a sentence that repeats nothing of the row's values."""
+    try:
+        if isinstance(line.value, bytes):
+            return adapter.validate_json(line.value)
+        return adapter.validate_python(line.value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{where}: {first['msg']}." if where else f"{first['msg']}.") from None
+
+
+def _gateway(request: Request, key: str | None, default: Gateway | None) -> Gateway | None:
+    if key is None:
+        return default
+    gateway: Gateway | None = request.app.state.directory.get(key)
+    if gateway is None:
+        raise ValueError("gateway: there is no such gateway.")
+    return gateway
+
+
+async def _delivery(request: Request, delivery_id: str) -> Any:
+    row = None
+    if delivery_id.isdigit() and len(delivery_id) <= 18:
+        row = await request.app.state.pool.fetchrow(
+            "SELECT id, status::text AS status, gateway_id, default_region FROM deliveries WHERE id = $1", int(delivery_id)
+        )
+    if row is None:
+        raise NotFound("There is no such delivery.")
+    return row
+
+
+async def _begin(connection: Connection, delivery_id: int, principal: Principal, now: datetime) -> None:
+    """The first message recorded locks the delivery; a later one opens it again if it was finished."""
+    before = await connection.fetchval("SELECT status::text FROM deliveries WHERE id = $1 FOR UPDATE", delivery_id)
+    if before == "in_progress":
+        return
+    if before not in _OPEN:
+        raise Conflict(f"This delivery is {before}: messages sent elsewhere cannot be added to it.")
+    await connection.execute(
+        "UPDATE deliveries SET status = 'in_progress', started_at = coalesce(started_at, $2), finished_at = NULL, "
+        "updated_at = $2 WHERE id = $1",
+        delivery_id,
+        now,
+    )
+    code, text = ("DLV-STARTED", "Sending began elsewhere.") if before == "editing" else ("DLV-REOPENED", "More messages came.")
+    await audit.append(connection, delivery_id, code, text, at=now, actor=principal.name)
+
+
+async def _record_all(
+    request: Request,
+    read: Callable[[Line, datetime], Any],
+    record: Callable[[Connection, Sequence[Any], datetime], Awaitable[Outcome]],
+) -> Tally:
+    tally = Tally()
+    async for chunk in chunks(request, max_row_bytes=request.app.state.settings.max_row_bytes):
+        now = datetime.now(UTC)
+        rows = []
+        for line in chunk:
+            try:
+                rows.append(read(line, now) if isinstance(line, Line) else _bad(line))
+            except ValueError as error:
+                tally.reject(line.number, str(error))
+        if rows:
+            outcome = await _record_chunk(request, rows, record, now)
+            tally.accepted += outcome.accepted
+            for number, detail in outcome.errors:
+                tally.reject(number, detail)
+    return tally
+
+
+def _bad(row: BadRow) -> None:
+    raise ValueError(row.detail)
+
+
+async def _record_chunk(
+    request: Request,
+    rows: Sequence[Any],
+    record: Callable[[Connection, Sequence[Any], datetime], Awaitable[Outcome]],
+    now: datetime,
+) -> Outcome:
+    for _ in range(_TRIES):
+        try:
+            async with request.app.state.pool.acquire() as connection, connection.transaction():
+                return await record(connection, rows, now)
+        except KeyTaken:
+            continue
+    raise Conflict("Other uploads carry the same provider message ids at the same time; send this again.")
+
+
+async def _note(request: Request, delivery_id: int, principal: Principal, code: str, text: str, tally: Tally) -> None:
+    async with request.app.state.pool.acquire() as connection, connection.transaction():
+        await audit.append(
+            connection, delivery_id, code, text, at=datetime.now(UTC), actor=principal.name,
+            level="warning" if tally.rejected else "info", data={"accepted": tally.accepted, "rejected": tally.rejected},
+        )  # fmt: skip
+
+
+# --- what waits, and what was refused --------------------------------------------------------------------------------
+
+GatewayFilter = Annotated[str | None, Query(alias="gateway", max_length=63, description="Key of a gateway.")]
+
+
+@router.get("/receipts/unmatched", tags=["receipts"], summary="Receipts that wait for their message", **UNMATCHED)
+async def get_unmatched(
+    request: Request, principal: Reader, gateway: GatewayFilter = None, limit: Limit = 100, cursor: Cursor = None
+) -> Response:
+    """One item for each id or reference that receipts name and no submission has told yet; they wait without a deadline."""
+    state = request.app.state
+    wanted = await _wanted(request, gateway)
+    scope = f"unmatched:{gateway}"
+    after = state.cursors.open(scope, cursor)[0] if cursor else 0
+    async with state.pool.acquire() as connection:
+        rows = await connection.fetch(QUERIES["unmatched"], wanted, after, limit + 1)
+        total = await connection.fetchval(QUERIES["count_unmatched"], wanted)
+    items = [
+        {
+            "id": str(row["id"]),
+            "gateway": row["gateway"],
+            "provider_message_id": row["raw"] if row["kind"] == "id" else None,
+            "reference": row["raw"] if row["kind"] == "reference" else row["reference"],
+            "receipts": row["receipts"],
+            "status": row["status_text"],
+            "since": row["created_at"],
+            "last_receipt_at": row["seen_at"],
+            "cause": f"No submission to {row['gateway']} has told this {'id' if row['kind'] == 'id' else 'reference'} yet.",
+            "sample": principal.text(row["sample"].decode("utf-8", "backslashreplace")),
+        }
+        for row in rows[:limit]
+    ]
+    more = state.cursors.seal(scope, [rows[limit - 1]["id"]]) if len(rows) > limit else None
+    return _json({"items": items, "next_cursor": more, "total": total})
+
+
+@router.post("/receipts/unmatched/retry", tags=["receipts"], summary="Match waiting receipts again", **RETRIED)
+async def retry_unmatched(request: Request, principal: ReceiptWriter, gateway: GatewayFilter = None) -> Response:
+    """Reads all waiting ids again under the gateway's present options (all gateways without `gateway`)."""
+    directory = request.app.state.directory
+    if gateway is not None:
+        await _wanted(request, gateway)
+    figures = {"renamed": 0, "matched": 0, "conflicts": 0}
+    async with request.app.state.pool.acquire() as connection:
+        ids = [row["gateway_id"] for row in await connection.fetch("SELECT DISTINCT gateway_id FROM correlations WHERE message_id IS NULL AND bearing")]
+        for each in filter(None, map(directory.by_id, ids)):
+            if gateway in (None, each.key):
+                async with connection.transaction():
+                    for name, value in (await rekey(connection, each)).items():
+                        figures[name] += value
+    return _json(figures)
+
+
+@router.get("/receipts/rejected", tags=["receipts"], summary="Callbacks that could not be read", **REJECTED)
+async def get_rejected(
+    request: Request, principal: Reader, gateway: GatewayFilter = None, limit: Limit = 100, cursor: Cursor = None
+) -> Response:
+    """Newest first; each with its raw body and the reason."""
+    state = request.app.state
+    wanted = await _wanted(request, gateway)
+    scope = f"rejected:{gateway}"
+    position = state.cursors.open(scope, cursor) if cursor else [None, None]
+    before = datetime.fromisoformat(position[0]) if position[0] else None
+    async with state.pool.acquire() as connection:
+        rows = await connection.fetch(QUERIES["rejected_page"], wanted, before, position[1], limit + 1)
+        total = await connection.fetchval(QUERIES["count_rejected"], wanted)
+    items = [
+        {
+            "id": row["id"],
+            "gateway": row["gateway"],
+            "received_at": row["received_at"],
+            "reason": row["reason"],
+            "request": {name: principal.text(value) for name, value in row["request"].items()},
+            "raw": principal.text(row["raw"].decode("utf-8", "backslashreplace")),
+            "retried_at": row["retried_at"],
+        }
+        for row in rows[:limit]
+    ]
+    last = rows[limit - 1] if len(rows) > limit else None
+    more = state.cursors.seal(scope, [last["received_at"].isoformat(), last["id"]]) if last else None
+    return _json({"items": items, "next_cursor": more, "total": total})
+
+
+class Retry(BaseModel):
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"gateway": "acme"}, {"ids": ["rj_0f…"]}]})
+
+    ids: list[Annotated[str, Field(max_length=64)]] | None = Field(None, max_length=1000)
+    gateway: str | None = Field(None, max_length=63)
+
+
+@router.post("/receipts/rejected/retry", tags=["receipts"], summary="Read rejected callbacks again", **RETRIED)
+async def retry_rejected(request: Request, principal: ReceiptWriter, which: Retry) -> Response:
+    """Reads them with the adapter and options of now. What can be read goes to the inbox; the rest stays, with the
+    reason of now. The oldest 1 000 at a time."""
+    if which.ids is None and which.gateway is None:
+        raise Invalid.field("/ids", "Name ids, or a gateway.")
+    wanted = await _wanted(request, which.gateway)
+    read = kept = 0
+    async with request.app.state.pool.acquire() as connection, connection.transaction():
+        rows = await connection.fetch(
+            "SELECT * FROM rejected WHERE ($1::text[] IS NULL OR id = ANY($1)) AND ($2::int IS NULL OR gateway_id = $2) "
+            "ORDER BY received_at, id LIMIT 1000 FOR UPDATE SKIP LOCKED",
+            which.ids,
+            wanted,
+        )
+        for row in rows:
+            done = await _read_again(connection, request.app.state.directory.by_id(row["gateway_id"]), row)
+            read, kept = read + done, kept + (not done)
+    request.app.state.inbox.arrived.set()
+    return _json({"read": read, "still_rejected": kept})
+
+
+async def _read_again(connection: Connection, gateway: Gateway | None, row: Any) -> bool:
+    now = datetime.now(UTC)
+    if gateway is None:
+        return False
+    request = row["request"]
+    callback = Callback(
+        method=request.get("method") or "POST", url="", query=request.get("query") or "", body=row["raw"],
+        headers={"content-type": request.get("content_type") or ""}, reference=request.get("reference"),
+    )  # fmt: skip
+    items = GATEWAYS[gateway.kind].parse(callback, gateway)
+    receipts = [inbox_row(gateway, item, row["received_at"]) for item in items if isinstance(item, Receipt)]
+    if not receipts or len(receipts) < len(items):
+        await connection.execute("UPDATE rejected SET retried_at = $2 WHERE id = $1", row["id"], now)
+        return False
+    await connection.copy_records_to_table("inbox", records=receipts, columns=receipts[0]._fields)
+    await connection.execute("DELETE FROM rejected WHERE id = $1", row["id"])
+    metrics.receipts_total.labels(gateway.key, "retried").inc(len(receipts))
+    return True
+
+
+async def _wanted(request: Request, key: str | None) -> int | None:
+    """The id of the gateway to filter by. Raises `NotFound` for a key that names none."""
+    if key is None:
+        return None
+    gateway: Gateway | None = await request.app.state.directory.find(key)
+    if gateway is None:
+        raise NotFound("There is no such gateway.")
+    return gateway.id
+
+
+def _json(body: dict[str, Any]) -> Response:
+    return Response(orjson.dumps(body, option=orjson.OPT_UTC_Z), media_type="application/json")

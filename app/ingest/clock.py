@@ -1,0 +1,80 @@
+"""What happens because time passes: messages without a receipt, deliveries that are over, figures for operators."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+from app import audit, metrics
+from app.db import Connection, Pool, is_away, load_queries
+from app.logs import log
+from app.messages.store import refold
+
+QUERIES = load_queries(__file__)
+Step = Callable[[Connection, datetime], Awaitable[int]]
+_CHUNK = 2_000
+#: Counting what waits costs an index scan of all of it; operators need it now and then only.
+_SURVEY_SECONDS = 5.0
+
+
+class Clock:
+    def __init__(self, pool: Pool, *, every_seconds: float) -> None:
+        self._pool = pool
+        self._every = every_seconds
+        self._survey_at = 0.0
+
+    async def run(self) -> None:
+        """Until cancelled. Any number of clocks may run; each tick is idempotent."""
+        while True:
+            try:
+                await self.tick(datetime.now(UTC))
+            except Exception as error:
+                if not is_away(error):
+                    log.exception("clock.failed")
+            await asyncio.sleep(self._every)
+
+    async def tick(self, now: datetime) -> None:
+        """What is due at `now`: each step in transactions of its own."""
+        while await self._in_transaction(expire, now):
+            pass
+        await self._in_transaction(finish, now)
+        if time.monotonic() >= self._survey_at:
+            self._survey_at = time.monotonic() + _SURVEY_SECONDS
+            await self._in_transaction(survey, now)
+
+    async def _in_transaction(self, step: Step, now: datetime) -> int:
+        async with self._pool.acquire() as connection, connection.transaction():
+            return await step(connection, now)
+
+
+async def expire(connection: Connection, now: datetime) -> int:
+    """Messages whose validity period is over without a final receipt: the clock says so, as a fact. How many it took."""
+    ids = [row["id"] for row in await connection.fetch(QUERIES["expire"], now, _CHUNK)]
+    await refold(connection, ids, now)
+    return len(ids)
+
+
+async def finish(connection: Connection, now: datetime) -> int:
+    """Deliveries of which every message has a final status. How many it finished."""
+    rows = await connection.fetch(QUERIES["finish"], now)
+    for row in rows:
+        await audit.append(
+            connection, row["id"], "DLV-FINISHED", "Every message has a final status.", at=now, actor="system",
+            data={"messages": int(row["messages"])},
+        )  # fmt: skip
+    return len(rows)
+
+
+async def survey(connection: Connection, now: datetime) -> int:
+    """Counts what waits and what was rejected, by gateway, into the platform's counters and the metrics."""
+    row = await connection.fetchrow(QUERIES["survey"])
+    assert row is not None
+    metrics.inbox_rows.set(row["inbox_rows"])
+    metrics.oldest_inbox_seconds.set(_age(row["oldest_inbox"], now))
+    metrics.oldest_unmatched_seconds.set(_age(row["oldest_unmatched"], now))
+    await connection.execute(QUERIES["book_waiting"])
+    return 0
+
+
+def _age(since: datetime | None, now: datetime) -> float:
+    return max((now - since).total_seconds(), 0.0) if since else 0.0

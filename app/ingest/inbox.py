@@ -1,0 +1,250 @@
+"""The durable inbox: group commit, and the spool when the database is away.
+
+What waits for a few milliseconds goes to the database in one COPY, and each waiting request is answered after that
+commit. The queue is bounded: a caller beyond it is told to come back. This is the seam where a replicated log could
+take PostgreSQL's place: append (`put`), claim and finish (`worker.py`).
+"""
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+
+from app import metrics
+from app.db import Connection, Pool, is_away
+from app.errors import Busy
+from app.ingest.rows import InboxRow, RejectedRow, pack, unpack
+from app.ingest.spool import Spool, SpoolFile, SpoolFull
+from app.logs import log
+from app.settings import Settings
+
+Row = InboxRow | RejectedRow
+_WRITERS = 2
+_PROBE_SECONDS = 0.25
+_ADOPT_SECONDS = 5.0
+
+
+class Inbox:
+    def __init__(self, pool: Pool, spool: Spool, settings: Settings) -> None:
+        self._pool = pool
+        self._spool = spool
+        self._settings = settings
+        self._waiting: deque[tuple[Sequence[Row], asyncio.Future[None]]] = deque()
+        self._queued = 0
+        self._wake = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._commits: set[asyncio.Task[None]] = set()
+        self._closing = False
+        #: Set whenever rows reached the database; the worker waits for it.
+        self.arrived = asyncio.Event()
+        #: The database could not be reached at the last try; what comes goes to the spool.
+        self.away = False
+
+    async def start(self) -> None:
+        self._tasks = [asyncio.create_task(self._write()) for _ in range(_WRITERS)]
+        self._tasks.append(asyncio.create_task(self._drain_for_ever()))
+
+    async def stop(self) -> None:
+        """Makes everything that waits durable, then ends."""
+        self._closing = True
+        self._wake.set()
+        writers, drainer = self._tasks[:_WRITERS], self._tasks[_WRITERS]
+        await asyncio.gather(*writers)
+        drainer.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await drainer
+        await self._spool.close()
+
+    @property
+    def queued(self) -> int:
+        return self._queued
+
+    @property
+    def spooled(self) -> int:
+        return self._spool.rows
+
+    def spool_usable(self) -> bool:
+        return self._spool.writable()
+
+    async def put(self, rows: Sequence[Row]) -> None:
+        """Returns once `rows` are durable, all of them. Raises `Busy` when the queue or the spool is full."""
+        if not rows:
+            return
+        if self._closing or self._queued + len(rows) > max(self._settings.inbox_queue, len(rows)):
+            raise Busy("Too many receipts are waiting to be stored; send this again.", retry_after=1)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((rows, done))
+        self._queued += len(rows)
+        self._wake.set()
+        await done
+
+    # --- writers ---------------------------------------------------------------------------------------------------
+
+    async def _write(self) -> None:
+        while self._waiting or not self._closing:
+            if not self._waiting:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            requests = self._take()
+            try:
+                await self._make_durable([row for rows, _ in requests for row in rows])
+            except Exception as error:
+                self._answer(requests, _told(error))
+            else:
+                self._answer(requests, None)
+
+    def _take(self) -> list[tuple[Sequence[Row], asyncio.Future[None]]]:
+        taken, count = [], 0
+        while self._waiting and (not taken or count + len(self._waiting[0][0]) <= self._settings.inbox_batch):
+            request = self._waiting.popleft()
+            taken.append(request)
+            count += len(request[0])
+        self._queued -= count
+        return taken
+
+    @staticmethod
+    def _answer(requests: Iterable[tuple[Sequence[Row], asyncio.Future[None]]], error: Exception | None) -> None:
+        for _, done in requests:
+            if done.done():  # the caller went away; its rows are durable all the same
+                continue
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
+
+    async def _make_durable(self, rows: Sequence[Row]) -> None:
+        if not self.away:
+            began = time.perf_counter()
+            try:
+                await self._commit_in_time(rows)
+            except Exception as error:
+                if not is_away(error):
+                    return await self._one_by_one(rows, error)
+                self._now_away(error)
+            else:
+                metrics.inbox_commit_seconds.observe(time.perf_counter() - began)
+                self.arrived.set()
+                return None
+        await self._spool.append([pack(row) for row in rows])
+        metrics.spool_rows.set(self._spool.rows)
+
+    async def _commit_in_time(self, rows: Sequence[Row]) -> None:
+        """Raises `TimeoutError` on the dot, even when a hung server keeps the cancelled COPY from ending. Should that
+        COPY be committed after all, its rows come a second time through the spool, as repeats that change nothing."""
+        commit = asyncio.create_task(self._commit(rows))
+        self._commits.add(commit)
+        commit.add_done_callback(self._commits.discard)
+        await asyncio.wait({commit}, timeout=self._settings.commit_timeout_seconds)
+        if not commit.done():
+            commit.add_done_callback(lambda late: late.cancelled() or late.exception())
+            commit.cancel()
+            raise TimeoutError
+        commit.result()
+
+    async def _commit(self, rows: Sequence[Row]) -> None:
+        async with self._pool.acquire() as connection:
+            await copy(connection, rows)
+
+    async def _one_by_one(self, rows: Sequence[Row], error: Exception) -> None:
+        """A row that the database refuses must not cost its neighbours: it goes to the shelf, raw, with the reason."""
+        if len(rows) > 1:
+            log.warning("inbox.batch_refused", rows=len(rows), error=type(error).__name__)
+            for row in rows:
+                await self._make_durable([row])
+            return
+        (row,) = rows
+        if isinstance(row, RejectedRow):
+            raise error
+        reason = f"The database refused this receipt: {type(error).__name__}."
+        await self._make_durable([RejectedRow(new_id(), row.gateway_id, row.received_at, reason, {}, row.raw)])
+
+    # --- the database away, and back ---------------------------------------------------------------------------------
+
+    def _now_away(self, error: Exception) -> None:
+        if not self.away:
+            log.error("database.away", error=type(error).__name__)
+        self.away = True
+
+    async def _drain_for_ever(self) -> None:
+        """Watches for the database's return, then brings it what the spools hold, this process's and dead ones'."""
+        adopt_at = 0.0
+        while True:
+            try:
+                if self.away and await self._reachable():
+                    self.away = False
+                    log.info("database.back", spooled=self._spool.rows)
+                if not self.away:
+                    if time.monotonic() >= adopt_at:
+                        await self._spool.adopt()
+                        adopt_at = time.monotonic() + _ADOPT_SECONDS
+                    await self.drain()
+            except Exception as error:
+                if is_away(error):
+                    self._now_away(error)
+                else:
+                    log.exception("spool.drain_failed")
+            await asyncio.sleep(_PROBE_SECONDS)
+
+    async def _reachable(self) -> bool:
+        try:
+            async with self._pool.acquire(timeout=2) as connection:
+                # A server that is in recovery or read-only takes connections, and no receipts.
+                return not await connection.fetchval("SELECT pg_is_in_recovery()", timeout=2)
+        except Exception as error:
+            if is_away(error):
+                return False
+            raise
+
+    async def drain(self) -> None:
+        """Brings all spooled rows to the inbox, each once however often this is interrupted."""
+        if not self._spool.rows:
+            return
+        for file in self._spool.files():
+            while await self._drain_some(file):
+                pass
+
+    async def _drain_some(self, file: SpoolFile) -> bool:
+        async with self._pool.acquire() as connection, connection.transaction():
+            last = await connection.fetchval(
+                "INSERT INTO spool_progress (spool_id, last_id) VALUES ($1, 0) "
+                "ON CONFLICT (spool_id) DO UPDATE SET last_id = spool_progress.last_id RETURNING last_id",
+                file.id,
+            )
+            found = await self._spool.read(file, last, self._settings.inbox_batch)
+            if found:
+                await copy(connection, [unpack(row) for _, row in found])
+                last = found[-1][0]
+                await connection.execute("UPDATE spool_progress SET last_id = $2 WHERE spool_id = $1", file.id, last)
+        await self._spool.forget(file, last)
+        metrics.spool_rows.set(self._spool.rows)
+        if found:
+            self.arrived.set()
+        return bool(found)
+
+
+def new_id() -> str:
+    """An id for a rejected body, known before it is stored, so that the sender can be told it."""
+    return "rj_" + uuid.uuid4().hex
+
+
+async def copy(connection: Connection, rows: Sequence[Row]) -> None:
+    """Appends `rows`; commits by itself when the caller has no transaction open."""
+    receipts = [row for row in rows if type(row) is InboxRow]
+    if len(receipts) == len(rows):
+        await connection.copy_records_to_table("inbox", records=receipts, columns=InboxRow._fields)
+        return
+    async with connection.transaction():
+        await connection.copy_records_to_table("inbox", records=receipts, columns=InboxRow._fields)
+        rejected = [row for row in rows if type(row) is RejectedRow]
+        await connection.copy_records_to_table("rejected", records=rejected, columns=RejectedRow._fields)
+
+
+def _told(error: Exception) -> Exception:
+    if isinstance(error, SpoolFull):
+        log.error("spool.full", reason=str(error))
+        return Busy("The database is away and the local spool is full; send this again.", retry_after=30)
+    return error

@@ -1,0 +1,92 @@
+"""The product on one page: what becomes of receipts and of submissions.
+
+Each function takes an open transaction of a plain asyncpg connection; the caller commits. All of them end in the same
+fold (`messages.store.refold`), which sees facts and not events, so order and repetition cannot matter. Whichever
+comes first, receipt or submission, they meet on the unique key of `correlations`, and the later one folds.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import asyncpg
+
+from app import audit
+from app.db import Connection, load_queries
+from app.gateways import GATEWAYS
+from app.messages.store import Changed, refold
+from app.qualifications.rules import meaning
+
+QUERIES = load_queries(__file__)
+CLAIM = QUERIES["claim"]
+
+
+async def apply(connection: Connection, *, limit: int = 2_000, only: Sequence[int] | None = None) -> int:
+    """Applies the oldest `limit` receipts of the inbox, or the receipts `only`; returns how many it took."""
+    now = datetime.now(UTC)
+    taken = await claim(connection, limit, only)
+    if taken:
+        await meet(connection)
+        await qualify(connection, now)
+        changes = await refold(connection, await record(connection, taken), now)
+        await book(connection)
+        await note_first_receipts(connection, changes, now)
+    return taken
+
+
+async def claim(connection: Connection, limit: int, only: Sequence[int] | None) -> int:
+    """Takes receipts out of the inbox that nobody else holds; a failing transaction puts them back."""
+    await connection.execute(QUERIES["open_batch"])
+    tag = await (connection.execute(CLAIM, limit) if only is None else connection.execute(QUERIES["claim_these"], only))
+    return int(tag.rsplit(" ", 1)[1])
+
+
+async def meet(connection: Connection) -> None:
+    """Finds each receipt's key, or makes it, so that a submission still to come will find the receipt."""
+    if await connection.fetch(QUERIES["meet"]):
+        await connection.execute(QUERIES["link"])
+
+
+async def qualify(connection: Connection, now: datetime) -> None:
+    """Gives every error of the batch a row that says what it means, or that nobody knows yet."""
+    for row in await connection.fetch(QUERIES["unqualified"]):
+        adapter = GATEWAYS.get(row["kind"])
+        what = meaning(adapter.qualifications if adapter else {}, row["status"], row["code"])
+        await connection.execute(
+            QUERIES["qualify"], row["implementation"], row["status"], row["code"],
+            what.failure_type, what.reason, what.sentence, what.state, row["first_text"], now,
+        )  # fmt: skip
+    await connection.execute(QUERIES["seen"])
+
+
+async def record(connection: Connection, taken: int) -> list[int]:
+    """Turns the claimed receipts into facts; returns the messages they speak of. Raises `LostReceipt` rather than let one go."""
+    row = await connection.fetchrow(QUERIES["record"])
+    assert row is not None
+    if row["recorded"] != taken:
+        raise LostReceipt(f"claimed {taken}, recorded {row['recorded']}")
+    return row["messages"] or []
+
+
+async def book(connection: Connection) -> None:
+    await connection.execute(QUERIES["book_platform"])
+
+
+async def note_first_receipts(connection: Connection, changes: Sequence[Changed], now: datetime) -> None:
+    """Writes a delivery's first receipt into its journal."""
+    ids = sorted(change.delivery_id for change in changes if change.by_receipt)
+    if not ids:
+        return
+    for row in await connection.fetch(
+        "UPDATE deliveries SET first_receipt_at = $2 WHERE id = ANY($1::bigint[]) AND first_receipt_at IS NULL RETURNING id",
+        ids,
+        now,
+    ):
+        await audit.append(connection, row["id"], "DLV-FIRST-RECEIPT", "The first receipt came in.", at=now, actor="system")
+
+
+class LostReceipt(Exception):
+    """A claimed receipt found no key. Never committed: the batch is taken apart, the culprit set aside."""
+
+
+#: Errors that say nothing about the receipts of a batch: it is tried again as it is.
+TRANSIENT = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.LockNotAvailableError)

@@ -1,0 +1,291 @@
+-- name: open_batch
+-- The claimed receipts of one transaction, on this connection only; emptied at its end.
+CREATE TEMPORARY TABLE IF NOT EXISTS batch (LIKE inbox) ON COMMIT DELETE ROWS
+
+-- name: claim
+-- Takes the oldest `$1` receipts nobody else holds out of the inbox. They come back if the transaction fails.
+WITH oldest AS MATERIALIZED (
+    SELECT id FROM inbox ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED
+),
+claimed AS (
+    DELETE FROM inbox WHERE id = ANY (ARRAY(SELECT id FROM oldest)) RETURNING *
+)
+INSERT INTO batch SELECT * FROM claimed
+
+-- name: claim_these
+-- The same for the receipts `$1`, when a batch that failed is taken apart.
+WITH claimed AS (
+    DELETE FROM inbox WHERE id = ANY (ARRAY(
+        SELECT id FROM inbox WHERE id = ANY($1::bigint[]) ORDER BY id FOR UPDATE SKIP LOCKED)) RETURNING *
+)
+INSERT INTO batch SELECT * FROM claimed
+
+-- name: oldest_ids
+-- The oldest `$1` receipts, to take a failed batch apart.
+SELECT id FROM inbox ORDER BY id LIMIT $1
+
+-- name: meet
+-- Makes sure that every key of the batch exists and, where nobody has told its message yet, holds it until the commit:
+-- a submission that brings the answer waits for us or we for it, so that one of the two always sees the other.
+WITH wanted AS (
+    SELECT b.gateway_id, 'id'::correlation_kind AS kind, b.provider_message_id AS value,
+        coalesce(b.raw_message_id, b.provider_message_id) AS raw, b.part, true AS bearing, b.received_at
+    FROM batch b WHERE b.provider_message_id IS NOT NULL
+    UNION ALL
+    SELECT b.gateway_id, 'reference', b.reference, b.reference, NULL, b.provider_message_id IS NULL, b.received_at
+    FROM batch b WHERE b.reference IS NOT NULL AND (b.provider_message_id IS NULL OR NOT EXISTS (
+        SELECT FROM correlations c
+        WHERE c.gateway_id = b.gateway_id AND c.kind = 'id' AND c.value = b.provider_message_id AND c.message_id IS NOT NULL))
+),
+missing AS (
+    SELECT w.gateway_id, w.kind, w.value, min(w.raw) AS raw, min(w.part) AS part, bool_or(w.bearing) AS bearing,
+        min(w.received_at) AS first_seen, max(w.received_at) AS last_seen
+    FROM wanted w
+    WHERE NOT EXISTS (
+        SELECT FROM correlations c
+        WHERE c.gateway_id = w.gateway_id AND c.kind = w.kind AND c.value = w.value AND c.message_id IS NOT NULL)
+    GROUP BY w.gateway_id, w.kind, w.value
+)
+INSERT INTO correlations AS c (gateway_id, kind, value, raw, part, origin, bearing, created_at, seen_at)
+SELECT gateway_id, kind, value, raw, part, 'receipt', bearing, first_seen, last_seen FROM missing
+ORDER BY gateway_id, kind, value
+ON CONFLICT (gateway_id, kind, value) DO UPDATE SET
+    bearing = c.bearing OR excluded.bearing, seen_at = greatest(c.seen_at, excluded.seen_at)
+RETURNING c.id
+
+-- name: link
+-- Receipts that came with an unknown id and our reference: from now on the id belongs to the reference's message.
+WITH pairs AS MATERIALIZED (
+    SELECT DISTINCT ON (i.id) i.id, r.id AS via, r.message_id
+    FROM batch b
+    JOIN correlations i ON i.gateway_id = b.gateway_id AND i.kind = 'id' AND i.value = b.provider_message_id AND i.message_id IS NULL
+    JOIN correlations r ON r.gateway_id = b.gateway_id AND r.kind = 'reference' AND r.value = b.reference
+    WHERE b.provider_message_id IS NOT NULL AND b.reference IS NOT NULL
+    ORDER BY i.id, r.message_id NULLS LAST, r.id
+)
+UPDATE correlations c SET via = coalesce(c.via, p.via), message_id = p.message_id FROM pairs p
+WHERE c.id = p.id AND (c.via IS NULL OR p.message_id IS NOT NULL)
+
+-- name: unqualified
+-- Errors of the batch that nobody has a row for yet.
+SELECT g.kind, g.implementation, upper(b.status_text) AS status, b.failure_key AS code, min(b.error_text) AS first_text
+FROM batch b JOIN gateways g ON g.id = b.gateway_id
+WHERE b.status = 'failed' AND NOT EXISTS (
+    SELECT FROM qualifications q
+    WHERE q.implementation = g.implementation AND q.status = upper(b.status_text) AND q.code = b.failure_key)
+GROUP BY 1, 2, 3, 4 ORDER BY 2, 3, 4
+
+-- name: qualify
+-- A new error: what it means as far as its provider documents it, for an operator to confirm or correct.
+INSERT INTO qualifications (implementation, status, code, failure_type, reason, sentence, state, first_text, first_seen_at, last_seen_at, updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $9)
+ON CONFLICT (implementation, status, code) DO NOTHING
+
+-- name: seen
+-- First and last time of each error of the batch; errors seen within the last minute are left alone.
+UPDATE qualifications q SET last_seen_at = e.last_at, first_seen_at = coalesce(q.first_seen_at, e.first_at),
+    first_text = coalesce(q.first_text, e.first_text)
+FROM (
+    SELECT g.implementation, upper(b.status_text) AS status, b.failure_key AS code, min(b.received_at) AS first_at,
+        max(b.received_at) AS last_at, min(b.error_text) AS first_text
+    FROM batch b JOIN gateways g ON g.id = b.gateway_id WHERE b.status = 'failed' GROUP BY 1, 2, 3
+) e
+WHERE q.id = ANY (ARRAY(
+    SELECT k.id FROM qualifications k WHERE (k.implementation, k.status, k.code) = (e.implementation, e.status, e.code)
+        AND coalesce(k.last_seen_at, '-infinity') < e.last_at - interval '1 minute'
+    FOR UPDATE SKIP LOCKED))
+
+-- name: record
+-- The claimed receipts become facts, each once, under the key that finds their message. Says how many, and of which messages.
+WITH found AS MATERIALIZED (
+    SELECT b.*, c.correlation_id, c.message_id
+    FROM batch b
+    CROSS JOIN LATERAL (
+        SELECT l.id AS correlation_id, l.message_id FROM correlations l
+        WHERE l.gateway_id = b.gateway_id
+            AND l.kind = CASE WHEN b.provider_message_id IS NULL THEN 'reference' ELSE 'id' END::correlation_kind
+            AND l.value = coalesce(b.provider_message_id, b.reference)
+        OFFSET 0
+    ) c
+),
+recorded AS (
+    INSERT INTO receipts (id, correlation_id, qualification_id, gateway_id, received_at, status, status_text, error_code,
+        error_text, occurred_at, part, parts, price, currency, network, fingerprint, verified, raw, details)
+    SELECT f.id, f.correlation_id, q.id, f.gateway_id, f.received_at, f.status, f.status_text, f.error_code, f.error_text,
+        f.occurred_at, f.part, f.parts, f.price, f.currency, f.network, f.fingerprint, f.verified, f.raw, f.details
+    FROM found f
+    JOIN gateways g ON g.id = f.gateway_id
+    LEFT JOIN qualifications q ON f.status = 'failed'
+        AND q.implementation = g.implementation AND q.status = upper(f.status_text) AND q.code = f.failure_key
+)
+SELECT count(*) AS recorded, array_agg(DISTINCT message_id) FILTER (WHERE message_id IS NOT NULL) AS messages FROM found
+
+-- name: book_platform
+-- The platform's own counters: receipts taken and words not known, by gateway.
+INSERT INTO counters AS t (delivery_id, metric, gateway_id, label, bucket, value)
+SELECT 0, metric, gateway_id, label, 0, value FROM (
+    SELECT 'receipts' AS metric, gateway_id, '' AS label, count(*) AS value FROM batch GROUP BY gateway_id
+    UNION ALL
+    SELECT 'unknown', gateway_id, left(status_text, 40), count(*) FROM batch WHERE status IS NULL GROUP BY 2, 3
+) moved
+ORDER BY 2, 3, 4
+ON CONFLICT (delivery_id, metric, gateway_id, label, bucket) DO UPDATE SET value = t.value + excluded.value
+
+-- name: set_aside
+-- A receipt that cannot be applied leaves the inbox for the shelf of rejected ones, raw and with the reason.
+WITH culprit AS (DELETE FROM inbox WHERE id = $1 RETURNING *)
+INSERT INTO rejected (id, gateway_id, received_at, reason, request, raw)
+SELECT $2, gateway_id, received_at, $3, '{"from": "inbox"}'::jsonb, raw FROM culprit
+
+-- name: expire
+-- Up to `$2` messages whose deadline passed before `$1` while nothing final was known. Clocks share the work.
+WITH due AS MATERIALIZED (
+    SELECT message_id FROM message_state
+    WHERE status IN ('submitted', 'accepted', 'sent') AND deadline < $1
+    ORDER BY deadline LIMIT $2 FOR UPDATE SKIP LOCKED
+)
+UPDATE messages m SET expired_at = $1 FROM due WHERE m.id = due.message_id AND m.expired_at IS NULL RETURNING m.id
+
+-- name: finish
+-- Deliveries in progress without a message that could still change by itself.
+UPDATE deliveries d SET status = 'finished', finished_at = $1, updated_at = $1
+FROM (
+    SELECT d.id, sum(c.value) AS messages FROM deliveries d
+    JOIN counters c ON c.delivery_id = d.id AND c.metric = 'status'
+    WHERE d.status = 'in_progress'
+    GROUP BY d.id
+    HAVING sum(c.value) > 0
+        AND coalesce(sum(c.value) FILTER (WHERE c.label IN ('pending', 'submitted', 'accepted', 'sent')), 0) = 0
+) over
+WHERE d.id = over.id AND d.status = 'in_progress' RETURNING d.id, over.messages
+
+-- name: survey
+-- How much waits, and since when.
+SELECT (SELECT count(*) FROM inbox) AS inbox_rows, (SELECT min(received_at) FROM inbox) AS oldest_inbox,
+    (SELECT min(created_at) FROM correlations WHERE message_id IS NULL AND bearing) AS oldest_unmatched
+
+-- name: book_waiting
+-- The platform's figures of unmatched keys and rejected bodies, by gateway.
+WITH counted AS (
+    SELECT 'unmatched' AS metric, gateway_id, count(*) AS value FROM correlations
+    WHERE message_id IS NULL AND bearing GROUP BY gateway_id
+    UNION ALL
+    SELECT 'rejected', gateway_id, count(*) FROM rejected GROUP BY gateway_id
+),
+emptied AS (
+    SELECT t.metric, t.gateway_id, 0::bigint AS value FROM counters t
+    WHERE t.delivery_id = 0 AND t.metric IN ('unmatched', 'rejected') AND t.value <> 0
+        AND NOT EXISTS (SELECT FROM counted c WHERE c.metric = t.metric AND c.gateway_id = t.gateway_id)
+)
+INSERT INTO counters AS t (delivery_id, metric, gateway_id, label, bucket, value)
+SELECT 0, metric, gateway_id, '', 0, value FROM (SELECT * FROM counted UNION ALL SELECT * FROM emptied) figures ORDER BY 2, 3
+ON CONFLICT (delivery_id, metric, gateway_id, label, bucket) DO UPDATE SET value = excluded.value WHERE t.value <> excluded.value
+
+-- name: taken_keys
+-- Which of the keys `$1` (gateway), `$2` (kind), `$3` (value) a submission has already given to a message.
+SELECT k.gateway_id, k.kind, k.value, c.message_id, m.delivery_id, m.address
+FROM unnest($1::int[], $2::correlation_kind[], $3::text[]) AS k (gateway_id, kind, value)
+JOIN correlations c ON c.gateway_id = k.gateway_id AND c.kind = k.kind AND c.value = k.value AND c.origin = 'submission'
+JOIN messages m ON m.id = c.message_id
+
+-- name: reserve_message_ids
+-- `$1` new message ids.
+SELECT nextval(pg_get_serial_sequence('messages', 'id')) AS id FROM generate_series(1, $1)
+
+-- name: claim_keys
+-- Gives keys to messages: arrays of gateway, kind, value, raw, part, message. A key learned from a receipt is overruled,
+-- one that a submission gave is not: then fewer rows come back than went in. Sorted, so that nobody waits in a circle.
+INSERT INTO correlations AS c (gateway_id, kind, value, raw, part, message_id, origin, bearing, created_at, seen_at)
+SELECT k.gateway_id, k.kind, k.value, k.raw, k.part, k.message_id, 'submission', false, $7, $7
+FROM unnest($1::int[], $2::correlation_kind[], $3::text[], $4::text[], $5::smallint[], $6::bigint[])
+    AS k (gateway_id, kind, value, raw, part, message_id)
+ORDER BY k.gateway_id, k.kind, k.value
+ON CONFLICT (gateway_id, kind, value) DO UPDATE SET message_id = excluded.message_id, origin = 'submission', part = excluded.part
+    WHERE c.origin = 'receipt' OR c.message_id = excluded.message_id
+RETURNING c.id, c.message_id
+
+-- name: former_owners
+-- Messages that hold one of the keys `$1` (gateway), `$2` (kind), `$3` (value) only because a receipt said so.
+SELECT DISTINCT c.message_id
+FROM unnest($1::int[], $2::correlation_kind[], $3::text[]) AS k (gateway_id, kind, value)
+JOIN correlations c ON c.gateway_id = k.gateway_id AND c.kind = k.kind AND c.value = k.value
+WHERE c.origin = 'receipt' AND c.message_id IS NOT NULL
+
+-- name: follow_references
+-- Ids that came in receipts together with the references `$1` (correlation ids) now belong to the references' messages.
+UPDATE correlations c SET message_id = r.message_id FROM correlations r
+WHERE r.id = ANY($1::bigint[]) AND r.kind = 'reference' AND c.via = r.id AND c.origin = 'receipt'
+    AND c.message_id IS DISTINCT FROM r.message_id
+
+-- name: find_messages
+-- Messages of delivery `$1` by id (`$2`) and by reference (`$3`), with what a submission needs to know.
+SELECT m.id, m.reference, coalesce(m.gateway_id, d.gateway_id) AS gateway_id
+FROM messages m JOIN deliveries d ON d.id = m.delivery_id
+WHERE m.delivery_id = $1 AND m.id = ANY($2::bigint[])
+UNION
+SELECT m.id, m.reference, coalesce(m.gateway_id, d.gateway_id)
+FROM correlations c JOIN messages m ON m.id = c.message_id JOIN deliveries d ON d.id = m.delivery_id
+WHERE m.delivery_id = $1 AND c.kind = 'reference' AND c.value = ANY($3::text[])
+
+-- name: known_submissions
+-- Submissions of the messages `$1`, to recognise those that are sent again.
+SELECT message_id, gateway_id, provider_message_ids, error_code, error_text FROM submissions WHERE message_id = ANY($1::bigint[])
+
+-- name: unmatched
+-- Keys that receipts name and no submission has told yet: those of gateway `$1` (or all), after id `$2`, `$3` of them.
+SELECT c.id, c.gateway_id, g.key AS gateway, c.kind::text AS kind, c.raw, c.value, c.created_at, c.seen_at, v.value AS reference,
+    r.receipts, r.status_text, r.raw AS sample
+FROM correlations c
+JOIN gateways g ON g.id = c.gateway_id
+LEFT JOIN correlations v ON v.id = c.via
+CROSS JOIN LATERAL (
+    SELECT count(*) AS receipts, (array_agg(l.status_text ORDER BY l.id DESC))[1] AS status_text,
+        (array_agg(l.raw ORDER BY l.id DESC))[1] AS raw
+    FROM receipts l WHERE l.correlation_id = c.id
+) r
+WHERE c.message_id IS NULL AND c.bearing AND ($1::int IS NULL OR c.gateway_id = $1) AND c.id > $2
+ORDER BY c.id LIMIT $3
+
+-- name: count_unmatched
+SELECT count(*) FROM correlations WHERE message_id IS NULL AND bearing AND ($1::int IS NULL OR gateway_id = $1)
+
+-- name: rejected_page
+-- Rejected bodies of gateway `$1` (or all), newest first, before (`$2`, `$3`), `$4` of them.
+SELECT r.id, g.key AS gateway, r.gateway_id, r.received_at, r.reason, r.request, r.raw, r.retried_at
+FROM rejected r JOIN gateways g ON g.id = r.gateway_id
+WHERE ($1::int IS NULL OR r.gateway_id = $1) AND ($2::timestamptz IS NULL OR (r.received_at, r.id) < ($2, $3))
+ORDER BY r.received_at DESC, r.id DESC LIMIT $4
+
+-- name: count_rejected
+SELECT count(*) FROM rejected WHERE $1::int IS NULL OR gateway_id = $1
+
+-- name: ids_of_gateway
+-- Ids of gateway `$1` after correlation `$2`, `$3` of them; `$4`: those that receipts brought, or those of submissions.
+SELECT id, raw, value, message_id FROM correlations
+WHERE gateway_id = $1 AND kind = 'id' AND id > $2 AND (origin = 'receipt') = $4 ORDER BY id LIMIT $3
+
+-- name: rename_keys
+-- Gives the keys `$1` the values `$2`; a value that another key of the gateway has already stays with that one.
+UPDATE correlations c SET value = n.value FROM unnest($1::bigint[], $2::text[]) AS n (id, value)
+WHERE c.id = n.id AND NOT EXISTS (
+    SELECT FROM correlations o WHERE o.gateway_id = c.gateway_id AND o.kind = c.kind AND o.value = n.value)
+RETURNING c.id
+
+-- name: merge_keys
+-- Receipts filed under the keys `$2` of gateway `$1` that mean the same id as an older key with value `$3` move there.
+WITH pairs AS (
+    SELECT n.id AS from_id, o.id AS to_id, o.message_id FROM unnest($2::bigint[], $3::text[]) AS n (id, value)
+    JOIN correlations o ON o.gateway_id = $1 AND o.kind = 'id' AND o.value = n.value AND o.id <> n.id
+),
+moved AS (UPDATE receipts r SET correlation_id = p.to_id FROM pairs p WHERE r.correlation_id = p.from_id),
+bearing AS (UPDATE correlations c SET bearing = true FROM pairs p WHERE c.id = p.to_id AND c.message_id IS NULL),
+gone AS (DELETE FROM correlations c USING pairs p WHERE c.id = p.from_id RETURNING c.message_id)
+SELECT message_id FROM pairs WHERE message_id IS NOT NULL UNION SELECT message_id FROM gone WHERE message_id IS NOT NULL
+
+-- name: newest_unmatched
+SELECT raw FROM correlations WHERE gateway_id = $1 AND kind = 'id' AND message_id IS NULL AND bearing ORDER BY id DESC LIMIT $2
+
+-- name: submitted_among
+-- Which of the values `$2` are ids that submissions to gateway `$1` gave.
+SELECT raw, value, message_id FROM correlations
+WHERE gateway_id = $1 AND kind = 'id' AND value = ANY($2::text[]) AND origin = 'submission'

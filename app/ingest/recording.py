@@ -1,0 +1,305 @@
+"""Submissions in: messages sent elsewhere, and what became of handing over those prepared here.
+
+A chunk of rows is recorded in one transaction; a bad row never costs its neighbours. Rows that stand already (the same
+address, ids and reference in the same delivery) are recognised, so that an interrupted upload can simply be sent again.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from app.db import Connection
+from app.gateways import GATEWAYS
+from app.gateways.ids import canonical
+from app.gateways.receipt import Gateway
+from app.ingest.pipeline import QUERIES
+from app.messages.store import refold
+from app.qualifications.rules import failure_key, meaning
+
+Key = tuple[int, str, str]  # gateway id, kind, canonical value
+#: The status under which the errors of submissions are qualified: providers have none for them.
+SUBMIT_STATUS = "SUBMIT"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """One message that was sent elsewhere: a row of `POST …/messages`, checked."""
+
+    line: int
+    address: str
+    gateway: Gateway
+    provider_message_ids: tuple[str, ...] = ()
+    reference: str | None = None
+    recipient_id: str | None = None
+    submitted_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """One row of `POST …/submissions`, checked: names its message by id or by reference."""
+
+    line: int
+    message_id: int | None
+    reference: str | None
+    gateway: Gateway | None
+    provider_message_ids: tuple[str, ...] = ()
+    submitted_at: datetime
+    error_code: str | None = None
+    error_text: str | None = None
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of one chunk: how many rows were taken, and the sentence for each that was not."""
+
+    accepted: int = 0
+    errors: list[tuple[int, str]] = field(default_factory=list)
+
+
+class KeyTaken(Exception):
+    """Another transaction gave one of the chunk's keys away meanwhile: the chunk is tried again."""
+
+
+async def record_messages(connection: Connection, delivery_id: int, rows: Sequence[Sent], now: datetime) -> Outcome:
+    """Records `rows` as messages of the delivery. Raises `KeyTaken`; the caller rolls back and tries again."""
+    outcome = Outcome()
+    # Uploads to one delivery go one after the other: two that carry the same row must not both make it a message.
+    await connection.execute("SELECT pg_advisory_xact_lock(1, hashint8($1))", delivery_id)
+    fresh = [row async for row in _new_rows(connection, delivery_id, rows, outcome)]
+    if not fresh:
+        return outcome
+    ids = [row["id"] for row in await connection.fetch(QUERIES["reserve_message_ids"], len(fresh))]
+    await connection.copy_records_to_table(
+        "messages",
+        records=[
+            (id, delivery_id, row.address, row.recipient_id, row.reference, row.gateway.id, now)
+            for id, row in zip(ids, fresh, strict=True)
+        ],
+        columns=("id", "delivery_id", "address", "recipient_id", "reference", "gateway_id", "created_at"),
+    )
+    await connection.copy_records_to_table(
+        "submissions",
+        records=[
+            (id, row.gateway.id, row.submitted_at, now, list(row.provider_message_ids))
+            for id, row in zip(ids, fresh, strict=True)
+        ],
+        columns=("message_id", "gateway_id", "submitted_at", "recorded_at", "provider_message_ids"),
+    )
+    others = await _give_keys(connection, [keyed for id, row in zip(ids, fresh, strict=True) for keyed in _keys(id, row)], now)
+    await refold(connection, [*ids, *others], now)
+    outcome.accepted += len(fresh)
+    return outcome
+
+
+async def record_submissions(connection: Connection, delivery_id: int, rows: Sequence[Submission], now: datetime) -> Outcome:
+    """Records what became of handing over messages of this delivery. Raises `KeyTaken` like `record_messages`."""
+    outcome = Outcome()
+    await connection.execute("SELECT pg_advisory_xact_lock(1, hashint8($1))", delivery_id)
+    found = await _targets(connection, delivery_id, rows, outcome)
+    found = await _without_taken(connection, found, outcome)
+    fresh = await _without_known(connection, found, outcome)
+    if not fresh:
+        return outcome
+    qualified = await _qualify(connection, [row for _, _, row in fresh], [gateway for _, gateway, _ in fresh], now)
+    await connection.copy_records_to_table(
+        "submissions",
+        records=[
+            (id, gateway.id, row.submitted_at, now, list(row.provider_message_ids), row.error_code, row.error_text, qualification)
+            for (id, gateway, row), qualification in zip(fresh, qualified, strict=True)
+        ],
+        columns=(
+            "message_id", "gateway_id", "submitted_at", "recorded_at", "provider_message_ids", "error_code", "error_text",
+            "qualification_id",
+        ),
+    )  # fmt: skip
+    keyed = [keyed for id, gateway, row in fresh for keyed in _id_keys(id, gateway, row.provider_message_ids)]
+    others = await _give_keys(connection, keyed, now)
+    await refold(connection, sorted({*(id for id, _, _ in fresh), *others}), now)
+    outcome.accepted += len(fresh)
+    return outcome
+
+
+# --- keys ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Keyed:
+    """A key and the message it is to belong to."""
+
+    key: Key
+    raw: str
+    part: int | None
+    message_id: int
+
+
+def _keys(message_id: int, row: Sent) -> Iterator[Keyed]:
+    yield from _id_keys(message_id, row.gateway, row.provider_message_ids)
+    if row.reference:
+        yield Keyed((row.gateway.id, "reference", row.reference), row.reference, None, message_id)
+
+
+def _id_keys(message_id: int, gateway: Gateway, provider_ids: Sequence[str]) -> Iterator[Keyed]:
+    for part, raw in enumerate(provider_ids, start=1):
+        yield Keyed(_id_key(gateway, raw), raw, part, message_id)
+
+
+def _id_key(gateway: Gateway, raw: str) -> Key:
+    return (gateway.id, "id", canonical(raw, gateway.options.submission_id_format))
+
+
+def _columns(keys: Iterable[Key]) -> tuple[list[int], list[str], list[str]]:
+    gateways, kinds, values = [], [], []
+    for gateway, kind, value in keys:
+        gateways.append(gateway)
+        kinds.append(kind)
+        values.append(value)
+    return gateways, kinds, values
+
+
+async def _give_keys(connection: Connection, keyed: Sequence[Keyed], now: datetime) -> list[int]:
+    """Returns the messages that lose a key by it, or whose receipts are found by it: they are to be folded too."""
+    if not keyed:
+        return []
+    columns = _columns(each.key for each in keyed)
+    losers = [row["message_id"] for row in await connection.fetch(QUERIES["former_owners"], *columns)]
+    given = await connection.fetch(
+        QUERIES["claim_keys"], *columns, [each.raw for each in keyed], [each.part for each in keyed],
+        [each.message_id for each in keyed], now,
+    )  # fmt: skip
+    if len(given) != len(keyed):
+        raise KeyTaken
+    references = [row["id"] for row in given]
+    if any(each.key[1] == "reference" for each in keyed):
+        await connection.execute(QUERIES["follow_references"], references)
+    return losers
+
+
+async def _owners(connection: Connection, keys: Iterable[Key]) -> Mapping[Key, asyncpg.Record]:
+    rows = await connection.fetch(QUERIES["taken_keys"], *_columns(keys))
+    return {(row["gateway_id"], row["kind"], row["value"]): row for row in rows}
+
+
+# --- which rows are new ------------------------------------------------------------------------------------------------
+
+
+async def _new_rows(connection: Connection, delivery_id: int, rows: Sequence[Sent], outcome: Outcome) -> Any:
+    keys = {row.line: [each.key for each in _keys(0, row)] for row in rows}
+    owners = await _owners(connection, {key for each in keys.values() for key in each})
+    in_chunk: dict[Key, Sent] = {}
+    for row in rows:
+        if len(set(keys[row.line])) < len(keys[row.line]):
+            outcome.errors.append((row.line, "The same provider message id is given twice."))
+            continue
+        owned = [owners[key] for key in keys[row.line] if key in owners]
+        twins = [in_chunk[key] for key in keys[row.line] if key in in_chunk]
+        if not owned and not twins:
+            in_chunk.update(dict.fromkeys(keys[row.line], row))
+            yield row
+        elif _same_message(row, delivery_id, owned) or (not owned and _same_rows(row, twins, keys)):
+            outcome.accepted += 1  # it stands already
+        else:
+            outcome.errors.append((row.line, "A provider message id or reference of this row already belongs to another message."))
+
+
+def _same_message(row: Sent, delivery_id: int, owned: Sequence[asyncpg.Record]) -> bool:
+    return (
+        bool(owned)
+        and len({each["message_id"] for each in owned}) == 1
+        and all(each["delivery_id"] == delivery_id and each["address"] == row.address for each in owned)
+        and len(owned) == len(row.provider_message_ids) + bool(row.reference)
+    )
+
+
+def _same_rows(row: Sent, twins: Sequence[Sent], keys: Mapping[int, list[Key]]) -> bool:
+    return all(twin.address == row.address and set(keys[twin.line]) == set(keys[row.line]) for twin in twins)
+
+
+Target = tuple[int, Gateway, Submission]
+
+
+async def _targets(connection: Connection, delivery_id: int, rows: Sequence[Submission], outcome: Outcome) -> list[Target]:
+    """Each row with its message's id and the gateway it went through."""
+    found = await connection.fetch(
+        QUERIES["find_messages"],
+        delivery_id,
+        [row.message_id for row in rows if row.message_id is not None],
+        [row.reference for row in rows if row.reference is not None],
+    )
+    by_id = {row["id"]: row for row in found}
+    by_reference = {row["reference"]: row for row in found if row["reference"]}
+    targets: list[Target] = []
+    for row in rows:
+        message = by_id.get(row.message_id) if row.message_id is not None else by_reference.get(row.reference)
+        if message is None:
+            outcome.errors.append((row.line, "This delivery has no such message."))
+        elif row.gateway is None:
+            outcome.errors.append((row.line, "Neither the row nor the delivery names a gateway."))
+        else:
+            targets.append((message["id"], row.gateway, row))
+    return targets
+
+
+async def _without_taken(connection: Connection, targets: Sequence[Target], outcome: Outcome) -> list[Target]:
+    """Leaves out rows with an id that belongs to another message, there or in this chunk."""
+    keys = {row.line: {_id_key(gateway, raw) for raw in row.provider_message_ids} for _, gateway, row in targets}
+    owners = {key: row["message_id"] for key, row in (await _owners(connection, {k for each in keys.values() for k in each})).items()}
+    kept: list[Target] = []
+    for id, gateway, row in targets:
+        if any(owners.get(key, id) != id for key in keys[row.line]):
+            outcome.errors.append((row.line, "A provider message id of this row already belongs to another message."))
+        elif len(keys[row.line]) < len(row.provider_message_ids):
+            outcome.errors.append((row.line, "The same provider message id is given twice."))
+        else:
+            owners.update(dict.fromkeys(keys[row.line], id))
+            kept.append((id, gateway, row))
+    return kept
+
+
+async def _without_known(connection: Connection, targets: Sequence[Target], outcome: Outcome) -> list[Target]:
+    """Leaves out submissions that stand already; they count as accepted."""
+    rows = await connection.fetch(QUERIES["known_submissions"], sorted({id for id, _, _ in targets}))
+    known = {(r["message_id"], r["gateway_id"], *r["provider_message_ids"], r["error_code"], r["error_text"]) for r in rows}
+    fresh: list[Target] = []
+    for id, gateway, row in targets:
+        identity = (id, gateway.id, *row.provider_message_ids, row.error_code, row.error_text)
+        if identity in known:
+            outcome.accepted += 1
+        else:
+            known.add(identity)
+            fresh.append((id, gateway, row))
+    return fresh
+
+
+async def _qualify(
+    connection: Connection, rows: Sequence[Submission], gateways: Sequence[Gateway], now: datetime
+) -> list[int | None]:
+    """The qualification of each submission that failed, made where it is new."""
+    cache: dict[tuple[str, str], int] = {}
+    found: list[int | None] = []
+    for row, gateway in zip(rows, gateways, strict=True):
+        if row.error_code is None and row.error_text is None:
+            found.append(None)
+            continue
+        key = (gateway.implementation, failure_key(row.error_code, row.error_text))
+        if key not in cache:
+            cache[key] = await _qualification(connection, gateway, key[1], row.error_text, now)
+        found.append(cache[key])
+    return found
+
+
+async def _qualification(connection: Connection, gateway: Gateway, code: str, text: str | None, now: datetime) -> int:
+    adapter = GATEWAYS.get(gateway.kind)
+    what = meaning(adapter.qualifications if adapter else {}, SUBMIT_STATUS, code)
+    await connection.execute(
+        QUERIES["qualify"], gateway.implementation, SUBMIT_STATUS, code,
+        what.failure_type, what.reason, what.sentence, what.state, text, now,
+    )  # fmt: skip
+    return int(
+        await connection.fetchval(
+            "SELECT id FROM qualifications WHERE implementation = $1 AND status = $2 AND code = $3",
+            gateway.implementation, SUBMIT_STATUS, code,
+        )
+    )  # fmt: skip

@@ -1,0 +1,168 @@
+"""A receipt as the inbox keeps it: one flat row, made safe for the database at the door.
+
+The row is cropped and cleaned here once, so that nothing a gateway sends can make a whole COPY fail.
+"""
+
+import base64
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import orjson
+
+from app.gateways.ids import canonical
+from app.gateways.receipt import MAX_ID_LENGTH, Gateway, Outcome, Receipt
+from app.qualifications.rules import failure_key
+
+_STATUS_LENGTH = 64
+_CODE_LENGTH = 64
+_TEXT_LENGTH = 500
+_SMALLINT = 32_767
+_MOST_MONEY = Decimal(10) ** 12
+_YEARS = range(1990, 2200)
+
+
+class InboxRow(NamedTuple):
+    """Columns of table `inbox`, in the order of COPY. `status` None: a word the adapter does not know."""
+
+    gateway_id: int
+    received_at: datetime
+    provider_message_id: str | None
+    raw_message_id: str | None
+    reference: str | None
+    status: str | None
+    status_text: str
+    error_code: str | None
+    error_text: str | None
+    failure_key: str | None
+    occurred_at: datetime | None
+    part: int | None
+    parts: int | None
+    price: Decimal | None
+    currency: str | None
+    network: str | None
+    fingerprint: int
+    verified: bool
+    raw: bytes
+    details: Mapping[str, Any] | None
+
+
+class RejectedRow(NamedTuple):
+    """Columns of table `rejected`, in the order of COPY."""
+
+    id: str
+    gateway_id: int
+    received_at: datetime
+    reason: str
+    request: Mapping[str, Any]
+    raw: bytes
+
+
+def inbox_row(gateway: Gateway, receipt: Receipt, received_at: datetime) -> InboxRow:
+    """`receipt` as it goes into the inbox of `gateway`. `received_at` is ours: aware, UTC."""
+    status_text = clean(receipt.status, _STATUS_LENGTH) or ""
+    error_code = clean(receipt.error_code, _CODE_LENGTH)
+    error_text = clean(receipt.error_text, _TEXT_LENGTH)
+    raw_id = clean(receipt.provider_message_id, MAX_ID_LENGTH)
+    message_id = raw_id and canonical(raw_id, gateway.options.receipt_id_format)
+    occurred_at = _sane(receipt.occurred_at)
+    failed = receipt.outcome is Outcome.FAILED
+    return InboxRow(
+        gateway.id,
+        received_at,
+        message_id or None,
+        raw_id if raw_id != message_id else None,
+        clean(receipt.reference, MAX_ID_LENGTH) or None,
+        None if receipt.outcome is Outcome.UNKNOWN else receipt.outcome.value,
+        status_text,
+        error_code,
+        error_text,
+        failure_key(error_code, error_text) if failed else None,
+        occurred_at,
+        _small(receipt.part),
+        _small(receipt.parts),
+        _money(receipt.price),
+        clean(receipt.currency, 8),
+        clean(receipt.network, 32),
+        fingerprint(status_text, error_code, error_text, occurred_at, receipt),
+        gateway.auth.mode != "none",
+        receipt.raw,
+        receipt.details or None,
+    )
+
+
+def fingerprint(
+    status_text: str, error_code: str | None, error_text: str | None, occurred_at: datetime | None, receipt: Receipt
+) -> int:
+    """Equal for repeats of the same report about the same id: 64 bits over what the gateway said and when it happened.
+
+    The raw body is left out on purpose: some providers count their attempts in it."""
+    local = receipt.details.get("occurred_at_local") or receipt.details.get("done_date_raw") if receipt.details else None
+    said = f"{receipt.outcome}\0{status_text}\0{error_code}\0{error_text}\0{occurred_at}\0{local}\0{receipt.part}"
+    return int.from_bytes(blake2b(said.encode(), digest_size=8).digest(), "big", signed=True)
+
+
+def clean(text: str | None, longest: int) -> str | None:
+    """`text` cropped, without what PostgreSQL cannot hold: NUL and lone surrogates become U+FFFD."""
+    if text is None:
+        return None
+    if len(text) > longest:
+        text = text[:longest]
+    if "\0" in text:
+        text = text.replace("\0", "�")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _small(number: int | None) -> int | None:
+    return number if number is not None and 0 <= number <= _SMALLINT else None
+
+
+def _money(price: Decimal | None) -> Decimal | None:
+    return price if price is not None and price.is_finite() and abs(price) < _MOST_MONEY else None
+
+
+def _sane(at: datetime | None) -> datetime | None:
+    return at if at is not None and at.year in _YEARS else None
+
+
+# --- as the spool keeps them ---------------------------------------------------------------------------------------
+
+
+def pack(row: InboxRow | RejectedRow) -> bytes:
+    """A row as JSON for the spool; `unpack` gives it back equal."""
+    return orjson.dumps([type(row) is RejectedRow, *row], default=_pack_value)
+
+
+def unpack(data: bytes) -> InboxRow | RejectedRow:
+    is_rejected, *values = orjson.loads(data)
+    names = (RejectedRow if is_rejected else InboxRow)._fields
+    fields = {name: _UNPACK.get(name, _same)(value) for name, value in zip(names, values, strict=True)}
+    return RejectedRow(**fields) if is_rejected else InboxRow(**fields)
+
+
+def _pack_value(value: object) -> object:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(type(value))
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _time(value: str | None) -> datetime | None:
+    return None if value is None else datetime.fromisoformat(value)
+
+
+_UNPACK: Mapping[str, Any] = {
+    "received_at": _time,
+    "occurred_at": _time,
+    "price": lambda value: None if value is None else Decimal(value),
+    "raw": base64.b64decode,
+}

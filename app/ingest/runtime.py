@@ -1,0 +1,81 @@
+"""What runs beside the requests: inbox, worker and clock, started and stopped together."""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+from app.db import Pool, create_pool
+from app.ingest.clock import Clock
+from app.ingest.inbox import Inbox
+from app.ingest.spool import Spool
+from app.ingest.worker import Worker
+from app.settings import Settings
+
+#: The worker's plans: always by index, whatever the statistics of a table that was empty a minute ago say.
+_WORKER_SETTINGS = {
+    "jit": "off",
+    "plan_cache_mode": "force_custom_plan",
+    "enable_seqscan": "off",
+    "enable_mergejoin": "off",
+    "work_mem": "32MB",
+    "random_page_cost": "1.1",
+    "synchronous_commit": "on",
+}
+_INBOX_SETTINGS = {"jit": "off", "synchronous_commit": "on"}
+
+
+class Runtime:
+    """Opens no connection before it is asked: a database that is away at the start is like one that goes away later."""
+
+    def __init__(self, settings: Settings, database_url: str) -> None:
+        self._settings = settings
+        self._url = database_url
+        self._tasks: list[asyncio.Task[None]] = []
+        self.inbox: Inbox
+        #: For flows that write facts (uploads, submissions): same settings as the worker's.
+        self.pool: Pool
+        self._inbox_pool: Pool
+
+    async def start(self) -> None:
+        settings = self._settings
+        self._inbox_pool = await create_pool(self._url, name="inbox", size=4, settings=_INBOX_SETTINGS)
+        self.pool = await create_pool(self._url, name="worker", size=6, settings=_WORKER_SETTINGS)
+        spool = Spool(settings.data_dir / "spool", max_bytes=settings.spool_max_bytes)
+        self.inbox = Inbox(self._inbox_pool, spool, settings)
+        await self.inbox.start()
+        worker = Worker(self.pool, self.inbox.arrived, batch=settings.apply_batch)
+        clock = Clock(self.pool, every_seconds=settings.clock_seconds)
+        self._tasks = [asyncio.create_task(worker.run()), asyncio.create_task(clock.run())]
+
+    async def stop(self) -> None:
+        """What was acknowledged is durable; what waits is made so. Batches under way are left to be claimed again."""
+        await self.inbox.stop()
+        for task in self._tasks:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        for pool in (self.pool, self._inbox_pool):
+            try:
+                await asyncio.wait_for(pool.close(), 5)
+            except TimeoutError:
+                pool.terminate()
+
+    def ready(self) -> Mapping[str, Any]:
+        """Whether callbacks can be made durable, and where."""
+        return {
+            "database": not self.inbox.away,
+            "spool": self.inbox.spool_usable(),
+            "spooled": self.inbox.spooled,
+            "queued": self.inbox.queued,
+        }
+
+
+async def run_worker(settings: Settings, database_url: str) -> None:
+    """Only the worker and the clock, until cancelled: more hands for the inbox of a service that runs elsewhere."""
+    pool = await create_pool(database_url, name="worker", size=4, settings=_WORKER_SETTINGS)
+    try:
+        worker = Worker(pool, asyncio.Event(), batch=settings.apply_batch)
+        await asyncio.gather(worker.run(), Clock(pool, every_seconds=settings.clock_seconds).run())
+    finally:
+        pool.terminate()

@@ -1,0 +1,108 @@
+"""The worker: claims batches of receipts and applies each in one transaction, for ever.
+
+Any number of workers may run, here and on other hosts; `SKIP LOCKED` shares the work. A crash before the commit puts a
+batch back, harmlessly. A batch that raises is taken apart, and the receipt to blame is set aside with its error.
+"""
+
+import asyncio
+import time
+
+from app import metrics
+from app.db import Pool, is_away
+from app.ingest import pipeline
+from app.ingest.inbox import new_id
+from app.logs import log
+
+#: Between two batches that were not full: waiting a little makes the next one larger, and so cheaper a receipt.
+_PAUSE_SECONDS = 0.08
+#: Longest sleep with nothing to do: receipts that other processes took in are seen after it.
+_IDLE_SECONDS = 0.5
+_AWAY_SECONDS = 0.5
+
+
+class Worker:
+    def __init__(self, pool: Pool, arrived: asyncio.Event, *, batch: int) -> None:
+        self._pool = pool
+        self._arrived = arrived
+        self._batch = batch
+
+    async def run(self) -> None:
+        """Until cancelled. Survives everything else: what it cannot apply it sets aside or tries again."""
+        while True:
+            try:
+                taken = await self.step()
+            except Exception as error:
+                if not is_away(error):
+                    log.exception("worker.failed")
+                await asyncio.sleep(_AWAY_SECONDS)
+                continue
+            if not taken:
+                await self._wait()
+            elif taken < self._batch:
+                await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def step(self) -> int:
+        """Applies one batch; returns how many receipts it took, 0 when there were none."""
+        began = time.perf_counter()
+        try:
+            taken = await self._apply()
+        except pipeline.TRANSIENT as error:
+            log.info("worker.retry", error=type(error).__name__)
+            return 1
+        except Exception as error:
+            if is_away(error):
+                raise
+            return await self._take_apart(error)
+        if taken:
+            metrics.apply_batch_seconds.observe(time.perf_counter() - began)
+            metrics.applied_total.inc(taken)
+        return taken
+
+    async def _apply(self, only: list[int] | None = None) -> int:
+        async with self._pool.acquire() as connection, connection.transaction():
+            return await pipeline.apply(connection, limit=self._batch, only=only)
+
+    async def _take_apart(self, error: Exception) -> int:
+        log.error("worker.batch_failed", error=type(error).__name__)
+        async with self._pool.acquire() as connection:
+            ids = [row["id"] for row in await connection.fetch(pipeline.QUERIES["oldest_ids"], self._batch)]
+        await self._bisect(ids, error)
+        return len(ids)
+
+    async def _bisect(self, ids: list[int], error: Exception) -> None:
+        if len(ids) == 1:
+            return await self._set_aside(ids[0], error)
+        middle = len(ids) // 2
+        for half in (ids[:middle], ids[middle:]):
+            if not half:
+                continue
+            try:
+                await self._retry(half)
+            except Exception as cause:
+                if is_away(cause):
+                    raise
+                await self._bisect(half, cause)
+        return None
+
+    async def _retry(self, ids: list[int]) -> None:
+        for _ in range(5):
+            try:
+                await self._apply(ids)
+            except pipeline.TRANSIENT:
+                continue
+            return
+
+    async def _set_aside(self, receipt_id: int, error: Exception) -> None:
+        """The reason names the error's kind only: its text could hold an address."""
+        reason = f"This receipt could not be applied: {type(error).__name__}."
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute(pipeline.QUERIES["set_aside"], receipt_id, new_id(), reason)
+        metrics.poisoned_total.inc()
+        log.error("receipt.set_aside", receipt_id=receipt_id, error=type(error).__name__)
+
+    async def _wait(self) -> None:
+        self._arrived.clear()
+        try:
+            await asyncio.wait_for(self._arrived.wait(), _IDLE_SECONDS)
+        except TimeoutError:
+            return

@@ -1,0 +1,62 @@
+"""The fold and its books: the only place that writes `message_state` and a delivery's counters.
+
+Everything here takes an open transaction of a plain asyncpg connection and leaves the commit to its caller.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from app.db import Connection, load_queries
+
+QUERIES = load_queries(__file__)
+_RECOMPUTE_CHUNK = 5_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed:
+    """How much one fold changed in one delivery."""
+
+    delivery_id: int
+    messages: int
+    #: Of these, how many rest on a receipt (and not on a submission, the clock or an operator).
+    by_receipt: int
+
+
+async def refold(connection: Connection, message_ids: Sequence[int], now: datetime) -> list[Changed]:
+    """Folds these messages anew from their facts, and moves the counters by what changed.
+
+    Holds their states until the commit. Facts committed by others before the lock was had are seen."""
+    if not message_ids:
+        return []
+    await connection.execute(QUERIES["lock_states"], message_ids)
+    rows = await connection.fetch(QUERIES["refold"], message_ids, now)
+    return [Changed(delivery_id=r["delivery_id"], messages=r["changed"], by_receipt=r["by_receipt"]) for r in rows]
+
+
+async def recompute(connection: Connection, delivery_id: int, now: datetime) -> dict[str, Any]:
+    """Rebuilds a delivery's states and counters from facts: `{"drift", "counters", "states_changed"}`.
+
+    `drift` is the sum of all differences between the counters that stood and those the facts give, plus the number of
+    messages whose state was wrong; 0 is what it must be. Repairs what it finds."""
+    await connection.execute("SELECT 1 FROM deliveries WHERE id = $1 FOR UPDATE", delivery_id)
+    wrong = 0
+    last = 0
+    while ids := await _next_ids(connection, delivery_id, last):
+        wrong += sum(changed.messages for changed in await refold(connection, ids, now))
+        last = ids[-1]
+    drift = await connection.fetchval(QUERIES["mend_counters"], delivery_id)
+    counters = await connection.fetch(QUERIES["status_counters"], delivery_id)
+    return {
+        "drift": wrong + int(drift),
+        "states_changed": wrong,
+        "counters": {row["label"]: int(row["value"]) for row in counters},
+    }
+
+
+async def _next_ids(connection: Connection, delivery_id: int, after: int) -> list[int]:
+    rows = await connection.fetch(
+        "SELECT id FROM messages WHERE delivery_id = $1 AND id > $2 ORDER BY id LIMIT $3", delivery_id, after, _RECOMPUTE_CHUNK
+    )
+    return [row["id"] for row in rows]

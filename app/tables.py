@@ -1,0 +1,360 @@
+"""The whole schema on one page.
+
+Facts (appended, never changed): deliveries' rows in `messages`, `submissions`, `correlations` (which key belongs to
+which message), `receipts`. Projections (could be dropped and rebuilt from the facts): `message_state`, `counters`.
+`inbox` and `rejected` are where receipts stand before they are facts, or when they cannot become one.
+All times are `timestamptz`. The SQL that moves data between these tables stands in the `queries.sql` of each folder.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Enum,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+#: Weakest evidence to strongest: PostgreSQL compares members in this order, and the fold is a maximum over it.
+MESSAGE_STATUSES = (
+    "pending",  # prepared, not handed over yet
+    "cancelled",  # by an operator before it was handed over; anything a gateway says is stronger
+    "submitted",  # handed to the provider, no answer yet
+    "accepted",  # taken into account by the provider: not success
+    "sent",  # pushed to the mobile network
+    "no_receipt",  # the clock: validity over without a final receipt; a late one still counts
+    "failed",  # final error
+    "received",  # on the phone: success, the only one; beats `failed` whichever came first
+)
+#: editing → preparing → prepared → in_progress → finished; the last two end it from anywhere before `finished`.
+DELIVERY_STATUSES = ("editing", "preparing", "prepared", "in_progress", "finished", "cancelled", "failed")
+
+message_status = Enum(*MESSAGE_STATUSES, name="message_status", metadata=metadata)
+delivery_status = Enum(*DELIVERY_STATUSES, name="delivery_status", metadata=metadata)
+failure_type = Enum("hard", "soft", "ignored", "undefined", name="failure_type", metadata=metadata)
+#: `keep` confirmed · `ignore` never touches the address · `to_qualify` new, an operator is asked
+qualification_state = Enum("keep", "ignore", "to_qualify", name="qualification_state", metadata=metadata)
+#: `id` the provider's message id · `reference` ours, echoed by the provider
+correlation_kind = Enum("id", "reference", name="correlation_kind", metadata=metadata)
+#: Who told us which message a key belongs to: `submission` outranks `receipt` (learned from a receipt's reference).
+correlation_origin = Enum("submission", "receipt", name="correlation_origin", metadata=metadata)
+
+
+def _when(name: str, *, required: bool = False) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=not required)
+
+
+# --- configuration -------------------------------------------------------------------------------------------------
+
+gateways = Table(
+    "gateways",
+    metadata,
+    Column("id", Integer, Identity(), primary_key=True),
+    Column("key", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("implementation", Text, nullable=False),
+    Column("options", JSONB, nullable=False),
+    Column("auth", JSONB, nullable=False),
+    _when("created_at", required=True),
+    _when("updated_at", required=True),
+    _when("deleted_at"),
+)
+Index("uq_gateways_key_alive", gateways.c.key, unique=True, postgresql_where=gateways.c.deleted_at.is_(None))
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("hash", LargeBinary, nullable=False, unique=True),  # SHA-256 of the secret; secrets are random, 256 bit
+    Column("scopes", ARRAY(Text), nullable=False),
+    _when("created_at", required=True),
+)
+
+platform = Table(
+    "platform",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    comment="Secrets and marks of this installation, made on first start",
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("owner", Text, nullable=False),  # name of the API key
+    Column("key", Text, nullable=False),
+    Column("request_hash", LargeBinary, nullable=False),
+    Column("status", SmallInteger, nullable=False),
+    Column("answer", LargeBinary, nullable=False),
+    _when("created_at", required=True),
+    PrimaryKeyConstraint("owner", "key"),
+)
+
+# --- facts ---------------------------------------------------------------------------------------------------------
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("label", Text, nullable=False),
+    Column("sender", Text, nullable=False),
+    Column("content", Text),
+    Column("gateway_id", Integer, ForeignKey("gateways.id")),
+    Column("default_region", Text),
+    Column("validity_seconds", Integer, nullable=False),
+    Column("tracking", Boolean, nullable=False),
+    Column("metadata", JSONB, nullable=False),
+    Column("status", delivery_status, nullable=False),
+    _when("created_at", required=True),
+    _when("updated_at", required=True),
+    _when("started_at"),
+    _when("first_receipt_at"),
+    _when("finished_at"),
+    Index("ix_deliveries_status_id", "status", "id"),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("id", BigInteger, Identity(cache=100), primary_key=True),
+    Column("delivery_id", BigInteger, ForeignKey("deliveries.id"), nullable=False),
+    Column("address", Text, nullable=False),  # E.164
+    Column("recipient_id", Text),
+    Column("reference", Text),
+    Column("gateway_id", Integer, ForeignKey("gateways.id")),
+    Column("proof", Boolean, nullable=False, server_default=text("false")),
+    _when("created_at", required=True),
+    _when("cancelled_at"),
+    _when("expired_at"),  # what the clock said: the validity period was over without a final receipt
+    Index("ix_messages_delivery_id_id", "delivery_id", "id"),
+    Index("ix_messages_address_delivery_id", "address", "delivery_id"),
+)
+
+submissions = Table(
+    "submissions",
+    metadata,
+    Column("id", BigInteger, Identity(cache=100), primary_key=True),
+    Column("message_id", BigInteger, nullable=False),
+    Column("gateway_id", Integer, nullable=False),
+    _when("submitted_at", required=True),
+    _when("recorded_at", required=True),
+    Column("provider_message_ids", ARRAY(Text), nullable=False),  # as given, one per part
+    Column("error_code", Text),
+    Column("error_text", Text),
+    Column("qualification_id", Integer),  # set when the submission itself failed
+    Index("ix_submissions_message_id", "message_id"),
+)
+
+correlations = Table(
+    "correlations",
+    metadata,
+    Column("id", BigInteger, Identity(cache=100), primary_key=True),
+    Column("gateway_id", Integer, nullable=False),
+    Column("kind", correlation_kind, nullable=False),
+    Column("value", Text, nullable=False),  # canonical
+    Column("raw", Text, nullable=False),  # as the provider wrote it
+    Column("message_id", BigInteger),  # none: nobody has told yet; its receipts wait, without a deadline
+    Column("origin", correlation_origin, nullable=False),
+    Column("part", SmallInteger),
+    Column("via", BigInteger),  # correlation of the reference that came with this id
+    Column("bearing", Boolean, nullable=False),  # receipts name it themselves (not only as a `via`)
+    _when("created_at", required=True),
+    _when("seen_at", required=True),
+    UniqueConstraint("gateway_id", "kind", "value"),
+    comment="The rendezvous: receipts and submissions meet on its unique key, whichever comes first",
+)
+Index("ix_correlations_message_id", correlations.c.message_id, postgresql_where=correlations.c.message_id.is_not(None))
+Index("ix_correlations_via", correlations.c.via, postgresql_where=correlations.c.via.is_not(None))
+Index(
+    "ix_correlations_unmatched",
+    correlations.c.id,
+    postgresql_where=correlations.c.message_id.is_(None) & correlations.c.bearing,
+)
+
+
+def _receipt_columns() -> list[Column[object]]:
+    """What the inbox and the receipts keep alike. `status` none: a word the adapter does not know."""
+    return [
+        Column("gateway_id", Integer, nullable=False),
+        _when("received_at", required=True),
+        Column("status", message_status),
+        Column("status_text", Text, nullable=False),
+        Column("error_code", Text),
+        Column("error_text", Text),
+        _when("occurred_at"),
+        Column("part", SmallInteger),
+        Column("parts", SmallInteger),
+        Column("price", Numeric(18, 6)),
+        Column("currency", Text),
+        Column("network", Text),
+        Column("fingerprint", BigInteger, nullable=False),  # equal for repeats of the same report
+        Column("verified", Boolean, nullable=False),
+        Column("raw", LargeBinary, nullable=False),
+        Column("details", JSONB),
+    ]
+
+
+receipts = Table(
+    "receipts",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),  # given by the inbox: order of arrival
+    Column("correlation_id", BigInteger, nullable=False),
+    Column("qualification_id", Integer),
+    *_receipt_columns(),
+    Index("ix_receipts_correlation_id", "correlation_id"),
+)
+
+# --- before they are facts -----------------------------------------------------------------------------------------
+
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("id", BigInteger, Identity(cache=1), primary_key=True),
+    Column("provider_message_id", Text),  # canonical
+    Column("raw_message_id", Text),  # as the provider wrote it, where that differs
+    Column("reference", Text),
+    Column("failure_key", Text),  # last part of the qualification's key; none unless failed
+    *_receipt_columns(),
+    postgresql_with={"autovacuum_vacuum_scale_factor": "0.0", "autovacuum_vacuum_threshold": "10000"},
+)
+
+rejected = Table(
+    "rejected",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("gateway_id", Integer, nullable=False),
+    _when("received_at", required=True),
+    Column("reason", Text, nullable=False),
+    Column("request", JSONB, nullable=False),  # method, query, content type, path reference
+    Column("raw", LargeBinary, nullable=False),
+    _when("retried_at"),
+    Index("ix_rejected_received_at_id", "received_at", "id"),
+)
+
+spool_progress = Table(
+    "spool_progress",
+    metadata,
+    Column("spool_id", Text, primary_key=True),
+    Column("last_id", BigInteger, nullable=False),
+    comment="How far each local spool has been drained: written in the transaction that brings the rows",
+)
+
+# --- projections ---------------------------------------------------------------------------------------------------
+
+qualifications = Table(
+    "qualifications",
+    metadata,
+    Column("id", Integer, Identity(), primary_key=True),
+    Column("implementation", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("failure_type", failure_type, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("sentence", Text, nullable=False),
+    Column("state", qualification_state, nullable=False),
+    Column("first_text", Text),
+    _when("first_seen_at"),
+    _when("last_seen_at"),
+    _when("updated_at", required=True),
+    UniqueConstraint("implementation", "status", "code"),
+)
+
+message_state = Table(
+    "message_state",
+    metadata,
+    Column("message_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("delivery_id", BigInteger, nullable=False),
+    Column("gateway_id", Integer),
+    Column("proof", Boolean, nullable=False),
+    Column("status", message_status, nullable=False),
+    Column("qualification_id", Integer),  # when failed: why
+    Column("receipt_id", BigInteger),  # the receipt that decided; none when a submission or the clock did
+    _when("occurred_at", required=True),
+    _when("updated_at", required=True),
+    _when("submitted_at"),
+    _when("deadline"),
+    Column("parts", SmallInteger, nullable=False),
+    Column("parts_received", SmallInteger, nullable=False),
+    _when("accepted_at"),  # first time each status was reached
+    _when("sent_at"),
+    _when("failed_at"),
+    _when("received_at"),
+    Column("contradictory", Boolean, nullable=False),  # received, though a receipt also said failed
+    Column("unknown_receipts", Integer, nullable=False),
+    Column("price", Numeric(18, 6)),
+    Column("currency", Text),
+    Index("ix_message_state_delivery_id_status_message_id", "delivery_id", "status", "message_id"),
+)
+Index(
+    "ix_message_state_qualification",
+    message_state.c.delivery_id,
+    message_state.c.qualification_id,
+    message_state.c.message_id,
+    postgresql_where=message_state.c.qualification_id.is_not(None),
+)
+Index(
+    "ix_message_state_deadline",
+    message_state.c.deadline,
+    postgresql_where=message_state.c.status.in_(("submitted", "accepted", "sent")),
+)
+
+counters = Table(
+    "counters",
+    metadata,
+    Column("delivery_id", BigInteger, nullable=False),  # 0: the platform's own
+    Column("metric", Text, nullable=False),
+    Column("gateway_id", Integer, nullable=False),  # 0: not by gateway
+    Column("label", Text, nullable=False),
+    Column("bucket", BigInteger, nullable=False),
+    Column("value", BigInteger, nullable=False),
+    PrimaryKeyConstraint("delivery_id", "metric", "gateway_id", "label", "bucket"),
+    postgresql_with={"fillfactor": "50", "autovacuum_vacuum_scale_factor": "0.0", "autovacuum_vacuum_threshold": "2000"},
+)
+
+# --- the journal ---------------------------------------------------------------------------------------------------
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("chain", BigInteger, nullable=False),  # a delivery's id; 0: the platform's own journal
+    Column("seq", BigInteger, nullable=False),
+    _when("at", required=True),
+    Column("level", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("data", JSONB, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("chain", "seq"),
+)
+
+audit_heads = Table(
+    "audit_heads",
+    metadata,
+    Column("chain", BigInteger, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+)
