@@ -22,7 +22,9 @@ install: $(STAMP) ## Make .venv from requirements.lock
 # Again only when what it is made from changes.
 $(STAMP): requirements.lock pyproject.toml
 	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or later is needed on the PATH (or say make PYTHON=…)." >&2; exit 1; }
-	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	@# A .venv without pip (uv makes such) is completed, one whose Python is gone is made anew.
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { $(BIN)/python -c '' 2>/dev/null && $(PYTHON) -m venv .venv; } \
+		|| $(PYTHON) -m venv --clear .venv
 	$(PIP) install --quiet --require-hashes -r requirements.lock
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@

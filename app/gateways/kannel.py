@@ -124,7 +124,8 @@ class _Reply:
 
     def __init__(self, given: Mapping[str, str], names: Mapping[Parameter, str]) -> None:
         reply = given.get(names["reply"], "")
-        self.network = _network_error(given.get(names["meta"], ""))
+        meta = given.get(names["meta"])
+        self.network = _network_error(meta) if meta else None
         self.receipt = smpp_text.parse(reply)
         self.is_nack = reply[:5].upper() == "NACK/"
         self.nack = [part.strip() for part in reply[5:].split("/", 1)] if self.is_nack else []

@@ -8,11 +8,14 @@ all. Sources of the deviations: tests/gateways/samples/smpp/receipts.jsonl, key 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from app.gateways.receipt import FailureType, Outcome, Qualification
 
 #: A receipt's fields stand in its first 250 octets; what is further behind is text and not worth searching.
 MAX_TEXT = 4096
+#: data_coding of UCS-2 (SMPP 3.4 §5.2.19).
+UCS2 = 8
 #: SMPP 5.0 §4.8.4.49: a message id has at most 64 octets and a NUL.
 MAX_SMPP_ID = 65
 
@@ -105,18 +108,22 @@ def word(status: str | None) -> str | None:
 
 def parse(text: str) -> ReceiptText:
     """Read what is there. Never raises; a key that is not known is passed over with its value."""
-    text = text[:MAX_TEXT]
-    fields: dict[str, str] = {}
+    head, tail = _parted(text[:MAX_TEXT])
+    fields: dict[str, Any] = {} if tail is None else {"text": tail}
     twice = set()
-    for field in _FIELD.finditer(text):
-        key = _KEYS[field[1].lower()]
-        if key == "text":
-            fields[key] = text[field.end("colon") :]
-            break
-        value = (field["value"] or "").strip("\x00")
+    for name, value in _FIELD.findall(head):
+        key = _KEYS[name] if name in _KEYS else _KEYS[name.lower()]
+        if "\x00" in value:
+            value = value.strip("\x00")  # the end of a C string; inside of one it stays, and an id is refused for it
         if value and fields.setdefault(key, value) != value:
             twice.add(key)
     return ReceiptText(twice=frozenset(twice), **fields)
+
+
+def _parted(text: str) -> tuple[str, str | None]:
+    """The fields, and what stands behind `text:`, which never is a field."""
+    found = _TEXT.search(text)
+    return (text[: found.start()], text[found.end() :]) if found else (text, None)
 
 
 def decoded(octets: bytes, data_coding: int) -> str:
@@ -131,23 +138,19 @@ def decoded(octets: bytes, data_coding: int) -> str:
     return octets.decode("latin-1")
 
 
-UCS2 = 8
-
-
 def says_nothing(err: str | None) -> bool:
     """Whether an `err` field is absent, all zeros, or a placeholder ("...", seen in vumi's tests)."""
     return not err or not err.strip("0.")
 
 
-_NAME = r"(id|sub|dlvrd|submit[ _\n]?date|done[ _\n]?date|status|stat|err|text)[ \t]?(?P<colon>:)"
+_TEXT = re.compile(r"(?<!\S)text[ \t]?:", re.IGNORECASE)
+_NAME = r"(id|sub|dlvrd|submit[ _\n]?date|done[ _\n]?date|status|stat|err)[ \t]?:"
 #: A value is the first word behind the colon, unless that is already the next field.
-_FIELD = re.compile(
-    rf"(?<!\S){_NAME}(?:\s*(?!{_NAME.replace('(?P<colon>:)', ':')})(?P<value>\S+))?", re.ASCII | re.IGNORECASE
-)
+_FIELD = re.compile(rf"(?<!\S){_NAME}(?:\s*(?!{_NAME.replace('(', '(?:', 1)})(\S+))?", re.ASCII | re.IGNORECASE)
 _STATUS = re.compile(r"(?<!\S)stat(?:us)?[ \t]?:\s*(\S+)", re.ASCII | re.IGNORECASE)
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]")
 _KEYS = {
-    **{key: key for key in ("id", "sub", "dlvrd", "stat", "err", "text")},
+    **{key: key for key in ("id", "sub", "dlvrd", "stat", "err")},
     **{f"{which}{gap}date": f"{which}_date" for which in ("submit", "done") for gap in ("", " ", "_", "\n")},
     "status": "stat",
 }

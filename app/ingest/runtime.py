@@ -13,7 +13,7 @@ from app.ingest.worker import Worker
 from app.settings import Settings
 
 #: The worker's plans: always by index, whatever the statistics of a table that was empty a minute ago say.
-_WORKER_SETTINGS = {
+WORKER_SETTINGS = {
     "jit": "off",
     "plan_cache_mode": "force_custom_plan",
     "enable_seqscan": "off",
@@ -22,7 +22,7 @@ _WORKER_SETTINGS = {
     "random_page_cost": "1.1",
     "synchronous_commit": "on",
 }
-_INBOX_SETTINGS = {"jit": "off", "synchronous_commit": "on"}
+INBOX_SETTINGS = {"jit": "off", "synchronous_commit": "on"}
 
 
 class Runtime:
@@ -39,8 +39,8 @@ class Runtime:
 
     async def start(self) -> None:
         settings = self._settings
-        self._inbox_pool = await create_pool(self._url, name="inbox", size=4, settings=_INBOX_SETTINGS)
-        self.pool = await create_pool(self._url, name="worker", size=6, settings=_WORKER_SETTINGS)
+        self._inbox_pool = await create_pool(self._url, name="inbox", size=4, settings=INBOX_SETTINGS)
+        self.pool = await create_pool(self._url, name="worker", size=6, settings=WORKER_SETTINGS)
         spool = Spool(settings.data_dir / "spool", max_bytes=settings.spool_max_bytes)
         self.inbox = Inbox(self._inbox_pool, spool, settings)
         await self.inbox.start()
@@ -73,7 +73,7 @@ class Runtime:
 
 async def run_worker(settings: Settings, database_url: str) -> None:
     """Only the worker and the clock, until cancelled: more hands for the inbox of a service that runs elsewhere."""
-    pool = await create_pool(database_url, name="worker", size=4, settings=_WORKER_SETTINGS)
+    pool = await create_pool(database_url, name="worker", size=4, settings=WORKER_SETTINGS)
     try:
         worker = Worker(pool, asyncio.Event(), batch=settings.apply_batch)
         await asyncio.gather(worker.run(), Clock(pool, every_seconds=settings.clock_seconds).run())

@@ -30,7 +30,8 @@ def _is_plain(raw: str) -> bool:
         plan = _plan(raw[1:end])
         if plan is not None:
             lengths, prefix = plan
-            return len(raw) - end in lengths and len(raw) <= MAX_LENGTH and (prefix is None or not prefix.match(raw, end))
+            fits = len(raw) <= MAX_LENGTH and len(raw) - end in lengths
+            return fits and (prefix is None or not prefix.match(raw, end))
     return False
 
 

@@ -1,0 +1,5 @@
+"""Logs: stable dotted names and fields."""
+
+import structlog
+
+log = structlog.get_logger()

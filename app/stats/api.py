@@ -1,0 +1,296 @@
+"""What is read about a delivery as a whole: summary, history, events."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from starlette.responses import StreamingResponse
+
+from app.errors import Invalid, NotFound
+from app.security import Reader
+from app.stats import store
+from app.stats.events import Streams, events
+from app.stats.steps import MAX_POINTS, automatic, iso, minute, minutes_of
+from app.tables import MESSAGE_STATUSES
+
+router = APIRouter(tags=["reading a delivery"])
+
+_MAX_ID = 2**63 - 1
+#: The years between which PostgreSQL and clients agree about times.
+_YEARS = range(1990, 2200)
+
+
+def delivery_id(id: Annotated[str, Path(description="The delivery's `id`.", examples=["1"], max_length=40)]) -> int:
+    """Ids are opaque to callers: one that cannot be ours is simply not found."""
+    if not (id.isascii() and id.isdigit() and int(id) <= _MAX_ID):
+        raise NotFound("There is no such delivery.")
+    return int(id)
+
+
+DeliveryId = Annotated[int, Depends(delivery_id)]
+
+_EXAMPLE: dict[str, Any] = {
+    "id": "1",
+    "status": "in_progress",
+    "targeted": 20000,
+    "to_send": 20000,
+    "processed": 19210,
+    "success": 18400,
+    "errors": 810,
+    "no_receipt": 40,
+    "in_transit": 750,
+    "cancelled": 0,
+    "excluded": 0,
+    "new_quarantines": 0,
+    "clicks": 0,
+    "unique_clicks": 0,
+    "machine_clicks": 0,
+    "by_status": dict.fromkeys(MESSAGE_STATUSES, 0) | {"sent": 750, "no_receipt": 40, "failed": 810, "received": 18400},
+    "by_failure_type": {"hard": 500, "soft": 280, "ignored": 0, "undefined": 30},
+    "by_reason": {"user_unknown": 500, "unreachable": 280, "refused": 30},
+    "by_gateway": {"acme": {"sent": 750, "no_receipt": 40, "failed": 810, "received": 18400}},
+    "excluded_by_reason": {},
+    "parts": {"total": 21000, "received": 19100},
+    "cost": {"EUR": "812.4375"},
+    "contradictory": 3,
+    "unknown_receipts": 0,
+    "click_through_rate": 0.0,
+    "rates": {
+        "success": 0.92,
+        "errors": 0.0405,
+        "no_receipt": 0.002,
+        "processed": 0.9605,
+        "success_of_processed": 0.9578,
+    },
+    "latency": {"median_seconds": 4.2, "p95_seconds": 31.5},
+}
+
+
+class Parts(BaseModel):
+    total: int
+    received: int
+
+
+class Rates(BaseModel):
+    """Between 0 and 1; null where there is nothing to divide by."""
+
+    success: float | None = Field(description="success / to_send")
+    errors: float | None = Field(description="errors / to_send")
+    no_receipt: float | None = Field(description="no_receipt / to_send")
+    processed: float | None = Field(description="processed / to_send")
+    success_of_processed: float | None = Field(description="success / processed")
+
+
+class Latency(BaseModel):
+    """From submission to received, from classes that grow by 5 %: the error is at most 5 %. Null before the first."""
+
+    median_seconds: float | None
+    p95_seconds: float | None
+
+
+class Summary(BaseModel):
+    """All from counters that move with the messages; proofs never count. Each figure opens, as a filter of the
+    message list, exactly the rows that it counts."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+
+    id: str
+    status: str = Field(description="Of the delivery.")
+    targeted: int = Field(description="to_send + excluded")
+    to_send: int = Field(description="Messages: the sum over `by_status`.")
+    processed: int = Field(description="success + errors")
+    success: int = Field(description="`received`, the only success.")
+    errors: int = Field(description="`failed`.")
+    no_receipt: int
+    in_transit: int = Field(description="`pending`, `submitted`, `accepted`, `sent`.")
+    cancelled: int
+    excluded: int
+    new_quarantines: int
+    clicks: int
+    unique_clicks: int
+    machine_clicks: int
+    by_status: dict[str, int]
+    by_failure_type: dict[str, int] = Field(description="Of the failed; as qualified now.")
+    by_reason: dict[str, int] = Field(description="Of the failed; as qualified now.")
+    by_gateway: dict[str, dict[str, int]] = Field(description="By gateway key (`-`: none), messages by status.")
+    excluded_by_reason: dict[str, int]
+    parts: Parts
+    cost: dict[str, str] = Field(description="By currency, where receipts carry a price.")
+    contradictory: int = Field(description="Received, though a receipt also said failed.")
+    unknown_receipts: int = Field(description="Receipts with a status word that the adapter does not know.")
+    click_through_rate: float | None = Field(description="unique_clicks / received")
+    rates: Rates
+    latency: Latency
+
+
+@router.get("/v1/deliveries/{id}/summary", summary="The indicators of a delivery", response_model=Summary)
+async def read_summary(request: Request, id: DeliveryId, _: Reader) -> dict[str, Any]:
+    """Costs the same at ten messages and at a hundred million."""
+    found = await _read(request, id)
+    if found is None:
+        raise NotFound("There is no such delivery.")
+    return found
+
+
+async def _read(request: Request, id: int) -> dict[str, Any] | None:
+    async with request.app.state.engine.connect() as connection:
+        return await store.summary(connection, id)
+
+
+# --- history ---------------------------------------------------------------------------------------------------------
+
+
+class Point(BaseModel):
+    at: datetime = Field(description="Begin of the step.")
+    received: int
+    failed: int
+    sent: int
+    accepted: int
+    clicks: int
+
+
+class History(BaseModel):
+    """How many messages reached each status first, step by step; steps without events are there too, as zeros."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "step": "PT5M",
+                    "from": "2026-11-23T08:00:00Z",
+                    "to": "2026-11-23T08:10:00Z",
+                    "items": [
+                        {
+                            "at": "2026-11-23T08:00:00Z",
+                            "received": 0,
+                            "failed": 4,
+                            "sent": 950,
+                            "accepted": 1000,
+                            "clicks": 0,
+                        },
+                        {
+                            "at": "2026-11-23T08:05:00Z",
+                            "received": 900,
+                            "failed": 46,
+                            "sent": 0,
+                            "accepted": 0,
+                            "clicks": 0,
+                        },
+                    ],
+                }
+            ]
+        },
+        populate_by_name=True,
+    )
+
+    step: str
+    from_: datetime = Field(alias="from")
+    to: datetime
+    items: list[Point]
+
+
+Step = Annotated[
+    str | None,
+    Query(
+        max_length=20,
+        description="`5m`, `1h`, `1d` or ISO 8601 (`PT5M`), whole minutes. None: whatever gives a readable chart. Days are UTC.",
+        examples=["5m"],
+    ),
+]
+From = Annotated[
+    AwareDatetime | None, Query(alias="from", description="None: the first event.", examples=["2026-11-23T08:00:00Z"])
+]
+To = Annotated[AwareDatetime | None, Query(description="None: the last event.", examples=["2026-11-23T09:00:00Z"])]
+
+
+@router.get("/v1/deliveries/{id}/history", summary="A delivery over time", response_model=History)
+async def read_history(
+    request: Request, id: DeliveryId, _: Reader, step: Step = None, from_: From = None, to: To = None
+) -> History:
+    """Counts by step, rounded outwards to whole steps. A step that would give over 2 000 points is refused."""
+    async with request.app.state.engine.connect() as connection:
+        span = await store.span(connection, id)
+        if span is None:
+            raise NotFound("There is no such delivery.")
+        start, end, width = _window(span, step, from_, to)
+        found = await store.history(connection, id, start=start, end=end, step=width)
+    zeros = dict.fromkeys((*store.SERIES, "clicks"), 0)
+    points = [Point(at=_time(at), **(zeros | dict(found.get(at, {})))) for at in range(start, end, width)]
+    return History(step=iso(width), from_=_time(start), to=_time(end), items=points)
+
+
+def _window(span: store.Span, step: str | None, from_: datetime | None, to: datetime | None) -> tuple[int, int, int]:
+    """First minute, end and step, in minutes since 1970. Raises `Invalid`."""
+    created = minute(span.created_at)
+    start = _minute(from_, "?from") if from_ else (created if span.first is None else span.first)
+    end = _minute(to, "?to") if to else (start if span.last is None else max(span.last, start)) + 1
+    if end <= start:
+        raise Invalid.field("?to", "`to` must be after `from`.")
+    width = automatic(start, end) if step is None else minutes_of(step)
+    if width is None:
+        raise Invalid.field(
+            "?step", "A step is a number of minutes, hours or days: `5m`, `1h`, `1d`, or ISO 8601 as in `PT5M`."
+        )
+    start, end = start // width * width, -(-end // width) * width
+    if (end - start) // width > MAX_POINTS:
+        raise Invalid.field(
+            "?step", f"This step gives over {MAX_POINTS} points: take a longer step, or a shorter time."
+        )
+    return start, end, width
+
+
+def _minute(at: datetime, pointer: str) -> int:
+    if at.year not in _YEARS:
+        raise Invalid.field(pointer, "The time is out of range.")
+    return minute(at)
+
+
+def _time(minutes: int) -> datetime:
+    return datetime.fromtimestamp(minutes * 60, UTC)
+
+
+# --- events ----------------------------------------------------------------------------------------------------------
+
+
+@router.get(
+    "/v1/deliveries/{id}/events",
+    summary="The summary, whenever it changes",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "Server-sent events named `summary`, at most one a second; comments as heartbeats.",
+            "content": {"text/event-stream": {"example": 'event: summary\ndata: {"id": "1", "to_send": 20000}\n\n'}},
+        }
+    },
+)
+async def follow(request: Request, id: DeliveryId, _: Reader) -> StreamingResponse:
+    """Ends when the client goes, and after an hour (open it anew). 503 when too many are open."""
+    if await _read(request, id) is None:
+        raise NotFound("There is no such delivery.")
+    streams = _streams(request)
+    streams.enter()
+    return StreamingResponse(
+        _followed(request, id, streams),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+async def _followed(request: Request, id: int, streams: Streams) -> AsyncIterator[bytes]:
+    try:
+        async for event in events(lambda: _read(request, id), request.is_disconnected):
+            yield event
+    finally:
+        streams.leave()
+
+
+def _streams(request: Request) -> Streams:
+    """One count for the process, made on first use."""
+    state = request.app.state
+    if not hasattr(state, "event_streams"):
+        state.event_streams = Streams()
+    streams = state.event_streams
+    assert isinstance(streams, Streams)
+    return streams

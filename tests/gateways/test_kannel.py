@@ -1,0 +1,139 @@
+"""Kannel: what each report means, and how its errors are told apart."""
+
+from typing import Any
+from urllib.parse import quote_plus, urlencode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from app.gateways import kannel
+from app.gateways.kannel import KannelOptions
+from app.gateways.receipt import Callback, Outcome, Receipt, Unreadable
+
+from .contract import PUBLIC_URL, GatewayContract, check_sample, meaning, sample_callback, sample_files, storable
+
+UNDELIV = "id:2567 sub:001 dlvrd:000 submit date:2603041015 done date:2603041016 stat:UNDELIV err:069 text:"
+
+
+def get(query: str, reference: str | None = None) -> Callback:
+    return Callback(method="GET", url=f"{PUBLIC_URL}?{query}", query=query, headers={}, body=b"", reference=reference)
+
+
+class TestKannel(GatewayContract):
+    adapter = kannel.ADAPTER
+    unknown_words = ("0", "64", "128", "3")
+
+    def callback(self, *, status: str | None = None, message_id: str | None = "77", **more: str) -> Callback:
+        fields = {"type": status or "1", "ts": "1772619342", "ref": ""} | more
+        return get(urlencode(fields if message_id is None else {"fid": message_id, **fields}))
+
+    def junk(self, octets: bytes) -> Callback:
+        return get(octets.decode("latin-1"))
+
+    @pytest.mark.parametrize("sample", sample_files("kannel"))
+    def test_samples(self, sample: dict[str, Any]) -> None:
+        receipt = self.receipt(sample_callback(sample))
+        check_sample(self.adapter, receipt, sample["expect"])
+        assert receipt.details.get("smpp_stat") == sample["expect"].get("smpp_stat")
+
+    def test_head_is_not_a_report(self) -> None:
+        assert self.adapter.methods == {"GET"}
+
+    def test_the_answer_is_200_for_204_is_a_failure_to_kannel(self) -> None:
+        assert self.adapter.answer.status == 200
+
+    @pytest.mark.parametrize(
+        ("bits", "outcome"),
+        [
+            (1, Outcome.RECEIVED),
+            (2, Outcome.FAILED),
+            (4, Outcome.ACCEPTED),
+            (8, Outcome.ACCEPTED),
+            (16, Outcome.FAILED),
+            (32, Outcome.SENT),
+            (33, Outcome.RECEIVED),
+            (34, Outcome.FAILED),
+            (66, Outcome.FAILED),
+            (3, Outcome.UNKNOWN),
+            (64, Outcome.UNKNOWN),
+        ],
+    )
+    def test_the_type_is_tested_bit_by_bit(self, bits: int, outcome: Outcome) -> None:
+        assert self.receipt(self.callback(status=str(bits))).outcome is outcome
+
+    @pytest.mark.parametrize("kind", ["x", "-1", "%d", "1.0", "²", "1" * 10])
+    def test_a_type_that_is_no_number_is_unreadable(self, kind: str) -> None:
+        assert "is not a number" in self.refusal(self.callback(status=kind))
+
+    def test_the_path_gives_the_reference_when_the_query_has_none(self) -> None:
+        assert self.receipt(get("type=1", reference="m-1")).reference == "m-1"
+        assert self.receipt(get("type=1&ref=m-2", reference="m-1")).reference == "m-2"
+
+    def test_parameters_can_have_other_names(self) -> None:
+        receipt = self.receipt(get("dlr=1&smsc_id=9&type=2"), parameters={"type": "dlr", "fid": "smsc_id"})
+        assert (receipt.outcome, receipt.provider_message_id) == (Outcome.RECEIVED, "9")
+
+    @pytest.mark.parametrize("names", [{"fid": "iid"}, {"fid": ""}, {"nothing": "x"}])
+    def test_each_parameter_needs_a_name_of_its_own(self, names: dict[str, str]) -> None:
+        with pytest.raises(ValidationError):
+            KannelOptions(parameters=names)  # type: ignore[arg-type]
+
+    def test_the_id_can_be_kannels_own(self) -> None:
+        assert self.receipt(get("type=1&fid=9&iid=uuid-1"), id_from="iid").provider_message_id == "uuid-1"
+
+    @pytest.mark.parametrize("ts", ["yesterday", "-1", "99999999999", "0", "1" * 400])
+    def test_a_wrong_time_is_dropped_with_a_warning(self, ts: str) -> None:
+        receipt = self.receipt(self.callback(ts=ts))
+        assert receipt.occurred_at is None
+        assert receipt.details["warnings"] == ["ts is not a time in seconds since 1970"]
+
+    @pytest.mark.parametrize(
+        ("reply", "meta", "key"),
+        [
+            (UNDELIV, "", "UNDELIV 069"),
+            (UNDELIV.replace("069", "000"), "", "UNDELIV"),
+            (UNDELIV.replace("069", "000"), "?smpp?dlr_err=%03%00%01", "GSM 1"),
+            (UNDELIV.replace("UNDELIV", "EXPIRED").replace("069", "000"), "", "EXPIRED"),
+            (UNDELIV.replace("UNDELIV", "UNKNOWN"), "?smpp?dlr_err=%03%00%01", "UNKNOWN"),
+            ("NACK/0x0000000B/Invalid Destination Address", "", "NACK 0x0000000b"),
+            ("NACK/Retries Exceeded", "", "NACK Retries Exceeded"),
+            ("NACK/too busy", "", None),
+            ("HTTP error", "", None),
+            ("", "", None),
+        ],
+    )
+    def test_the_reply_tells_failures_apart(self, reply: str, meta: str, key: str | None) -> None:
+        receipt = self.receipt(self.callback(status="2", reply=reply, meta=meta))
+        assert receipt.failure_key == key
+        assert receipt.error_code is None
+        assert bool(receipt.error_text) == bool(reply)
+
+    def test_a_number_that_the_network_does_not_know_is_a_hard_error(self) -> None:
+        receipt = self.receipt(self.callback(status="2", reply="stat:UNDELIV", meta="?smpp?dlr_err=%03%00%01"))
+        shipped = meaning(self.adapter, receipt)
+        assert shipped is not None
+        assert (shipped.failure_type, shipped.reason) == ("hard", "user_unknown")
+
+    def test_a_reply_behind_text_is_no_reason(self) -> None:
+        reply = UNDELIV + "stat:EXPIRED err:001"
+        assert self.receipt(self.callback(status="2", reply=reply)).failure_key == "UNDELIV 069"
+
+
+@given(
+    st.dictionaries(st.sampled_from(kannel.PARAMETERS), st.text(max_size=80)),
+    st.sampled_from(["1", "2", "16", "34", "4", ""]),
+)
+def test_any_query_is_read_or_refused_and_never_raises(fields: dict[str, str], kind: str) -> None:
+    query = "&".join(f"{name}={quote_plus(value, errors='replace')}" for name, value in fields.items())
+    callback = get(f"type={kind}&{query}" if kind else query)
+    [item] = TestKannel().parse(callback)
+    assert isinstance(item, (Receipt, Unreadable))
+    assert storable(item)
+
+
+@given(st.text(), st.text())
+def test_any_reason_is_read_and_never_raises(reply: str, meta: str) -> None:
+    query = urlencode({"type": "2", "fid": "1", "reply": reply, "meta": "?smpp?dlr_err=" + meta}, errors="replace")
+    assert storable(TestKannel().receipt(get(query)))
