@@ -7,7 +7,7 @@ Keys are cached in memory (`KeyRing`), so that receipts are still taken while th
 import hashlib
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -80,10 +80,10 @@ class KeyRing:
         return self._by_hash.get(hash_secret(secret))
 
 
-def authenticate(request: Request) -> Principal:
-    """The key that `request` came with. Raises `Unauthenticated`."""
+async def authenticate(request: Request) -> Principal:
+    """The key that `request` came with. Raises `Unauthenticated`, or `Busy` when nobody can tell now."""
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-    principal = request.app.state.keys.find(secret.strip()) if scheme.lower() == "bearer" else None
+    principal = await request.app.state.directory.find_key(secret.strip()) if scheme.lower() == "bearer" else None
     if not isinstance(principal, Principal):
         raise Unauthenticated
     return principal
@@ -95,11 +95,11 @@ def allowed(principal: Principal, scope: str) -> Principal:
     return principal
 
 
-def requires(scope: str) -> Callable[[Request], Principal]:
+def requires(scope: str) -> Callable[[Request], Awaitable[Principal]]:
     """A dependency: the request's key, which must have `scope`."""
 
-    def dependency(request: Request) -> Principal:
-        return allowed(authenticate(request), scope)
+    async def dependency(request: Request) -> Principal:
+        return allowed(await authenticate(request), scope)
 
     return dependency
 

@@ -6,6 +6,9 @@ from typing import Annotated
 from pydantic import AnyHttpUrl, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+#: Callers may try keys as fast as they like: one that people think up must at least be long.
+SHORTEST_ADMIN_KEY = 16
+
 
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ACUSE_", extra="ignore", frozen=True)
@@ -35,6 +38,14 @@ class Settings(BaseSettings):
     default_validity_seconds: int = Field(302_400, ge=60, description="84 h: the longest time gateways usually keep trying.")
     api_connections: int = Field(8, ge=1, description="Database connections of the API, a process.")
     log_json: bool = Field(False, description="Logs as JSON lines instead of text for people.")
+
+    @field_validator("admin_key")
+    @classmethod
+    def _hard_to_guess(cls, value: SecretStr | None) -> SecretStr | None:
+        secret = "" if value is None else value.get_secret_value()
+        if value is not None and (len(secret) < SHORTEST_ADMIN_KEY or not secret.isprintable() or " " in secret):
+            raise ValueError(f"An admin key has at least {SHORTEST_ADMIN_KEY} printable characters and no spaces.")
+        return value
 
     @field_validator("short_hosts", mode="before")
     @classmethod

@@ -20,6 +20,7 @@ import orjson
 
 from app.gateways import ids, smpp_text, times
 from app.gateways.auth import header_octets, hmac_hex
+from app.gateways.bodies import json_items
 from app.gateways.receipt import (
     MAX_ID_LENGTH,
     Adapter,
@@ -58,15 +59,17 @@ def parse(callback: Callback, gateway: Gateway) -> list[Item]:
     if callback.headers.get("content-type", "").lower().startswith("application/x-ndjson"):
         return _lines(callback.body)
     try:
-        body = callback.json
+        items = json_items(callback)
     except ValueError:
         return [Unreadable(reason="the body is not JSON", raw=callback.body)]
-    if isinstance(body, list):
-        # Written again: orjson does not tell where an item began. The same values, not always the same spaces.
-        return [_item(item, orjson.dumps(item)) for item in body]
-    if isinstance(body, dict) and callback.reference and not body.get("reference"):
-        body = {**body, "reference": callback.reference}
-    return [_item(body, callback.body)]
+    return [_item(_with_reference(value, callback.reference), raw) for value, raw in items]
+
+
+def _with_reference(value: object, reference: str | None) -> object:
+    """The path's reference, for an object that has none itself."""
+    if reference and isinstance(value, dict) and not value.get("reference"):
+        return {**value, "reference": reference}
+    return value
 
 
 def verify_signature(callback: Callback, auth: Auth) -> bool:
@@ -172,6 +175,15 @@ def _word(name: str, value: object) -> str:
     return value
 
 
+def _text(name: str, value: object) -> str:
+    """For people: a longer text is cropped, not refused."""
+    if type(value) is not str:
+        raise Fault(f"{name} must be a string")
+    if "\x00" in value:
+        raise Fault(f"{name} contains a NUL character")
+    return value[:TEXT_LENGTH]
+
+
 def _id(name: str, value: object) -> str:
     if type(value) is not str:
         raise Fault(f"{name} must be a string")
@@ -185,11 +197,6 @@ def _id(name: str, value: object) -> str:
 def _code(name: str, value: object) -> str:
     # A whole number is an error code in many APIs, and as text it is the same code.
     return str(value) if type(value) is int and abs(value) < 10**18 else _word(name, value)
-
-
-def _text(name: str, value: object) -> str:
-    """For people: a longer text is cropped, not refused."""
-    return _word(name, value[:TEXT_LENGTH] if isinstance(value, str) and len(value) > TEXT_LENGTH else value)
 
 
 def _time(name: str, value: object) -> datetime:

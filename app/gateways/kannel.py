@@ -87,7 +87,7 @@ def parse(callback: Callback, gateway: Gateway) -> list[Item]:
     if reason:
         return [Unreadable(reason=reason, raw=raw)]
     said = outcome(int(kind))
-    reason_given = _Reply(given, names) if said is Outcome.FAILED else None
+    reply = _Reply(given, names) if said is Outcome.FAILED else None
     occurred_at = times.unix(given.get(names["ts"], ""))
     return [
         Receipt(
@@ -96,11 +96,11 @@ def parse(callback: Callback, gateway: Gateway) -> list[Item]:
             provider_message_id=message_id,
             reference=reference,
             address=shown_or_none(given.get(names["to"]), WORD_LENGTH),
-            error_text=reason_given.error_text if reason_given else None,
-            failure_key=reason_given.failure_key if reason_given else None,
+            error_text=reply.error_text if reply else None,
+            failure_key=reply.failure_key if reply else None,
             occurred_at=occurred_at,
             raw=raw,
-            details=_details(given, names, occurred_at is None, reason_given),
+            details=_details(given, names, occurred_at is None, reply),
         )
     ]
 

@@ -1,27 +1,29 @@
 """The door for gateways: `/callbacks/{gateway}` and `/callbacks/{gateway}/{reference}`, in each provider's own format.
 
-A plain ASGI endpoint, because this is the hot road: read the body once, verify, parse, make durable, answer. A 2xx is
-only said once the receipts are committed (or on the spool's disk). What cannot be read is kept raw, and the answer
-names the id under which it is kept.
+Plain ASGI, in front of the framework's middleware, because this is the hot road: read the body once, verify, parse,
+make durable, answer. A 2xx is only said once the receipts are committed (or on the spool's disk). What cannot be read
+is kept raw, and the answer names the id under which it is kept.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
+from urllib.parse import unquote, unquote_to_bytes
 
-from starlette.datastructures import URL
-from starlette.responses import Response
-from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from prometheus_client import Counter
+from starlette.types import Message, Receive, Scope, Send
 
 from app import metrics
-from app.errors import NotFound, Problem, TooLarge, Unauthenticated
+from app.db import is_away
+from app.errors import Busy, NotFound, Problem, TooLarge, Unauthenticated, problem_response
 from app.gateways import GATEWAYS
-from app.gateways.auth import verified
-from app.gateways.receipt import Adapter, Callback, Gateway, Item, Receipt, Unreadable
-from app.gateways.receipt import Inbound
+from app.gateways.auth import TOKEN_HEADER, verified
+from app.gateways.receipt import Adapter, Answer, Callback, Gateway, Inbound, Item, Receipt, Unreadable
 from app.ingest.inbox import Inbox, Row, new_id
 from app.ingest.rows import RejectedRow, clean, inbox_row
+from app.logs import log
+
+PREFIX = "/callbacks/"
 
 
 class NotAllowed(Problem):
@@ -34,26 +36,39 @@ class Unread(Problem):
     status = 400
 
 
-class Callbacks:
-    """The ASGI endpoint."""
+async def callbacks(scope: Scope, receive: Receive, send: Send) -> None:
+    """The ASGI application behind `PREFIX`; `scope["app"].state` holds what it needs."""
+    try:
+        answer = await _taken(scope, receive)
+    except Problem as problem:
+        response = problem_response(problem.status, problem.detail, errors=problem.errors, headers=problem.headers)
+        await response(scope, receive, send)
+    except Exception as error:
+        if not is_away(error):
+            log.exception("callback.failed")
+        told = Busy("This callback could not be stored; send it again.")
+        await problem_response(told.status, told.detail, headers=told.headers)(scope, receive, send)
+    else:
+        for message in _messages(answer):
+            await send(message)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        state = scope["app"].state
-        gateway: Gateway | None = state.directory.get(scope["path_params"]["gateway"])
-        gateway = gateway or await state.directory.find(scope["path_params"]["gateway"])
-        if gateway is None:
-            raise NotFound("There is no such gateway.")
-        adapter = GATEWAYS[gateway.kind]
-        if scope["method"] not in adapter.methods:
-            raise NotAllowed(f"This gateway calls with {_words(adapter)}.", headers={"Allow": _words(adapter)})
-        callback = _callback(scope, await _read(scope, receive, state.settings.max_callback_bytes), state.public_base)
-        if not verified(callback, adapter, gateway.auth):
-            metrics.refused_total.labels(gateway.key, "auth").inc()
-            raise Unauthenticated("This callback does not prove that it comes from the gateway.")
-        callback = _without_token(callback, gateway)
-        await take(state.inbox, gateway, callback, adapter.parse(callback, gateway))
-        answer = adapter.answer
-        await Response(answer.body, answer.status, media_type=answer.content_type)(scope, receive, send)
+
+async def _taken(scope: Scope, receive: Receive) -> Answer:
+    state = scope["app"].state
+    key, _, reference = scope["path"][len(PREFIX) :].partition("/")
+    gateway: Gateway | None = state.directory.get(key) or await state.directory.find(key)
+    if gateway is None or "/" in reference:
+        raise NotFound("There is no such gateway.")
+    adapter = GATEWAYS[gateway.kind]
+    if scope["method"] not in adapter.methods:
+        raise NotAllowed(f"This gateway calls with {_words(adapter)}.", headers={"Allow": _words(adapter)})
+    body = await _read(scope, receive, state.settings.max_callback_bytes)
+    callback = _callback(scope, body, gateway, reference or None, state.public_base)
+    if not verified(callback, adapter, gateway.auth):
+        metrics.refused_total.labels(gateway.key, "auth").inc()
+        raise Unauthenticated("This callback does not prove that it comes from the gateway.")
+    await take(state.inbox, gateway, callback, adapter.parse(callback, gateway))
+    return adapter.answer
 
 
 async def take(inbox: Inbox, gateway: Gateway, callback: Callback, items: Sequence[Item]) -> None:
@@ -65,7 +80,7 @@ async def take(inbox: Inbox, gateway: Gateway, callback: Callback, items: Sequen
     for item in items:
         if isinstance(item, Receipt):
             rows.append(inbox_row(gateway, item, now))
-            metrics.receipts_total.labels(gateway.key, item.outcome.value).inc()
+            _taken_of(gateway.key, item.outcome.value).inc()
             continue
         row = _rejected(gateway, callback, item, now)
         rows.append(row)
@@ -93,26 +108,28 @@ def request_of(callback: Callback) -> dict[str, str | None]:
     }
 
 
-def _callback(scope: Scope, body: bytes, public_base: str | None) -> Callback:
+def _callback(scope: Scope, body: bytes, gateway: Gateway, reference: str | None, public_base: str | None) -> Callback:
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
     query = scope["query_string"].decode("latin-1")
-    raw_path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1").partition("?")[0]
-    base = public_base if public_base is not None else str(URL(scope=scope)).partition("/callbacks/")[0]
+    if gateway.auth.mode == "token" and "token=" in query:
+        query = _without_token(query, headers)
+    base = public_base if public_base is not None else f"{scope['scheme']}://{headers.get('host', '')}"
+    path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1").partition("?")[0]
+    url = f"{base}{path}?{query}" if query else f"{base}{path}"
     return Callback(
-        method=scope["method"],
-        url=f"{base}{raw_path}?{query}" if query else f"{base}{raw_path}",
-        query=query,
-        headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
-        body=body,
-        reference=scope["path_params"].get("reference"),
+        method=scope["method"], url=url, query=query, headers=headers, body=body, reference=reference and unquote(reference)
     )
 
 
-def _without_token(callback: Callback, gateway: Gateway) -> Callback:
-    """The secret in the URL is not part of what the gateway said, and must not be kept with it."""
-    if gateway.auth.mode != "token" or "token=" not in callback.query:
-        return callback
-    kept = "&".join(pair for pair in callback.query.split("&") if not pair.startswith("token="))
-    return replace(callback, query=kept, url=callback.url.partition("?")[0] + ("?" + kept if kept else ""))
+def _without_token(query: str, headers: dict[str, str]) -> str:
+    """The secret in the URL is not part of what the gateway says, and must not be kept with it: it becomes the header."""
+    kept = []
+    for pair in query.split("&"):
+        if pair.startswith("token="):
+            headers.setdefault(TOKEN_HEADER, unquote_to_bytes(pair[6:].replace("+", " ")).decode("latin-1"))
+        else:
+            kept.append(pair)
+    return "&".join(kept)
 
 
 async def _read(scope: Scope, receive: Receive, limit: int) -> bytes:
@@ -120,7 +137,7 @@ async def _read(scope: Scope, receive: Receive, limit: int) -> bytes:
     body = b""
     while True:
         message = await receive()
-        if message["type"] == "http.disconnect":
+        if message["type"] == "http.disconnect":  # nobody is there to hear the answer
             raise Unread("The connection ended before the body did.")
         body += message.get("body", b"")
         if len(body) > limit:
@@ -133,8 +150,15 @@ def _words(adapter: Adapter) -> str:
     return ", ".join(sorted(adapter.methods))
 
 
-_ENDPOINT = Callbacks()
-routes = [
-    Route("/callbacks/{gateway}", _ENDPOINT, include_in_schema=False),
-    Route("/callbacks/{gateway}/{reference}", _ENDPOINT, include_in_schema=False),
-]
+@cache
+def _taken_of(gateway: str, outcome: str) -> Counter:
+    return metrics.receipts_total.labels(gateway, outcome)
+
+
+@cache
+def _messages(answer: Answer) -> tuple[Message, Message]:
+    headers = [(b"content-type", answer.content_type.encode()), (b"content-length", str(len(answer.body)).encode())]
+    return (
+        {"type": "http.response.start", "status": answer.status, "headers": headers},
+        {"type": "http.response.body", "body": answer.body},
+    )

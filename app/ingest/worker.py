@@ -15,6 +15,9 @@ from app.logs import log
 
 #: Between two batches that were not full: waiting a little makes the next one larger, and so cheaper a receipt.
 _PAUSE_SECONDS = 0.08
+#: While receipts keep coming the worker rests as long as it worked, up to this: gateways wait for answers, nobody waits
+#: for the worker, and what it leaves it catches up as soon as the burst is over.
+_LONGEST_REST_SECONDS = 0.25
 #: Longest sleep with nothing to do: receipts that other processes took in are seen after it.
 _IDLE_SECONDS = 0.5
 _AWAY_SECONDS = 0.5
@@ -29,6 +32,8 @@ class Worker:
     async def run(self) -> None:
         """Until cancelled. Survives everything else: what it cannot apply it sets aside or tries again."""
         while True:
+            began = time.perf_counter()
+            self._arrived.clear()
             try:
                 taken = await self.step()
             except Exception as error:
@@ -38,6 +43,8 @@ class Worker:
                 continue
             if not taken:
                 await self._wait()
+            elif self._arrived.is_set():
+                await asyncio.sleep(min(max(time.perf_counter() - began, _PAUSE_SECONDS), _LONGEST_REST_SECONDS))
             elif taken < self._batch:
                 await asyncio.sleep(_PAUSE_SECONDS)
 
@@ -101,7 +108,6 @@ class Worker:
         log.error("receipt.set_aside", receipt_id=receipt_id, error=type(error).__name__)
 
     async def _wait(self) -> None:
-        self._arrived.clear()
         try:
             await asyncio.wait_for(self._arrived.wait(), _IDLE_SECONDS)
         except TimeoutError:

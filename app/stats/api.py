@@ -195,7 +195,7 @@ Step = Annotated[
     str | None,
     Query(
         max_length=20,
-        description="`5m`, `1h`, `1d` or ISO 8601 (`PT5M`), whole minutes. None: whatever gives a readable chart. Days are UTC.",
+        description="`5m`, `1h`, `1d` or ISO 8601 (`PT5M`), whole minutes; days are UTC. None: a readable chart.",
         examples=["5m"],
     ),
 ]
@@ -270,7 +270,7 @@ async def follow(request: Request, id: DeliveryId, _: Reader) -> StreamingRespon
     if await _read(request, id) is None:
         raise NotFound("There is no such delivery.")
     streams = _streams(request)
-    streams.enter()
+    streams.check()
     return StreamingResponse(
         _followed(request, id, streams),
         media_type="text/event-stream",
@@ -279,11 +279,9 @@ async def follow(request: Request, id: DeliveryId, _: Reader) -> StreamingRespon
 
 
 async def _followed(request: Request, id: int, streams: Streams) -> AsyncIterator[bytes]:
-    try:
+    with streams.one():
         async for event in events(lambda: _read(request, id), request.is_disconnected):
             yield event
-    finally:
-        streams.leave()
 
 
 def _streams(request: Request) -> Streams:

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import orjson
@@ -29,16 +30,19 @@ class Streams:
         self._most = most
         self.open = 0
 
-    def enter(self) -> None:
-        """Raises `Busy` when there are too many. Whoever entered leaves."""
+    def check(self) -> None:
+        """Raises `Busy` when no more may be opened."""
         if self.open >= self._most:
-            raise Busy(
-                "Too many event streams are open; ask for the summary instead, or try again later.", retry_after=30
-            )
-        self.open += 1
+            raise Busy("Too many event streams are open; ask for the summary instead, or try again.", retry_after=30)
 
-    def leave(self) -> None:
-        self.open -= 1
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Counts one stream as open. Entered by the stream itself: one that never begins to run is never counted."""
+        self.open += 1
+        try:
+            yield
+        finally:
+            self.open -= 1
 
 
 async def events(read: Read, gone: Callable[[], Awaitable[bool]]) -> AsyncIterator[bytes]:

@@ -169,7 +169,7 @@ def _series(delivery_id: int) -> tuple[Any, ...]:
 async def history(
     connection: AsyncConnection, delivery_id: int, *, start: int, end: int, step: int
 ) -> Mapping[int, Mapping[str, int]]:
-    """Events by step: `{first minute of the step: {series: count}}`; `start` (minutes since 1970) included, `end` not."""
+    """Events by step: `{its first minute: {series: count}}`; `start` (minutes since 1970) included, `end` not."""
     minutes = (
         select((counters.c.bucket // step * step).label("minute"), counters.c.label, counters.c.value)
         .where(*_series(delivery_id), counters.c.label.in_(SERIES), counters.c.bucket >= start, counters.c.bucket < end)

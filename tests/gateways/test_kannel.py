@@ -78,7 +78,7 @@ class TestKannel(GatewayContract):
     @pytest.mark.parametrize("names", [{"fid": "iid"}, {"fid": ""}, {"nothing": "x"}])
     def test_each_parameter_needs_a_name_of_its_own(self, names: dict[str, str]) -> None:
         with pytest.raises(ValidationError):
-            KannelOptions(parameters=names)  # type: ignore[arg-type]
+            KannelOptions(parameters=names)
 
     def test_the_id_can_be_kannels_own(self) -> None:
         assert self.receipt(get("type=1&fid=9&iid=uuid-1"), id_from="iid").provider_message_id == "uuid-1"

@@ -1,0 +1,252 @@
+"""Deliveries: create, list, read, change, cancel, recompute.
+
+What other folders do for this one comes by `app.state`, so that domains do not import one another:
+`main_figures(connection, ids)` (stats), `refold(connection, ids, now)` and `recompute(connection, id, now)` (messages).
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator
+from starlette.responses import Response
+
+from app import audit
+from app.db import POOL_TIMEOUT_SECONDS, Connection
+from app.deliveries import codes, lifecycle, store
+from app.deliveries.models import EXAMPLE, Delivery, DeliveryChange, NewDelivery, Recomputed, shown, without_nul
+from app.errors import Conflict, Invalid, NotFound
+from app.idempotency import once
+from app.paging import Cursor, Limit, Page
+from app.security import Principal, Reader, Writer
+
+router = APIRouter(tags=["deliveries"])
+
+_MAX_ID = 2**63 - 1
+#: Changes that move what a message's fold rests on.
+_FOLDED = frozenset({"gateway_id", "validity_seconds"})
+
+
+def delivery_id(id: Annotated[str, Path(description="The delivery's `id`.", examples=["1"], max_length=40)]) -> int:
+    """Ids are opaque to callers: one that cannot be ours is simply not found."""
+    if not (id.isascii() and id.isdigit() and int(id) <= _MAX_ID):
+        raise NotFound("There is no such delivery.")
+    return int(id)
+
+
+DeliveryId = Annotated[int, Depends(delivery_id)]
+_PAGE = {200: {"content": {"application/json": {"example": {"items": [EXAMPLE], "next_cursor": None, "total": 1}}}}}
+
+
+# --- create and read -------------------------------------------------------------------------------------------------
+
+
+@router.post("/v1/deliveries", status_code=201, summary="Create a delivery", response_model=Delivery)
+async def create(request: Request, body: NewDelivery, principal: Writer) -> Response:
+    """Starts in `editing`, without messages. Takes `Idempotency-Key`."""
+    values = await _columns(request, body.model_dump())
+    if values["validity_seconds"] is None:
+        values["validity_seconds"] = request.app.state.settings.default_validity_seconds
+    async with _writing(request) as connection:
+
+        async def make() -> Response:
+            now = datetime.now(UTC)
+            row = await store.create(connection, values, now)
+            text = f"Created “{row['label']}”."
+            await _note(connection, row, codes.CREATED, text, principal, now, {"values": _said(row)})
+            answer = (await _shown(request, row)).model_dump_json()
+            return Response(answer, 201, {"Location": f"/v1/deliveries/{row['id']}"}, "application/json")
+
+        return await once(request, principal, connection, make)
+
+
+def _split(values: object) -> object:
+    """`?status=a&status=b` and `?status=a,b` alike."""
+    return [part for each in values for part in str(each).split(",")] if isinstance(values, list) else values
+
+
+Statuses = Annotated[
+    list[lifecycle.Status], BeforeValidator(_split), Query(description="One or several.", examples=[["in_progress"]])
+]
+Text = Annotated[
+    str | None,
+    Query(max_length=200, description="Part of the label or the sender, or the code.", examples=["DM1"]),
+    AfterValidator(lambda text: text if text is None else without_nul(text)),
+]
+After = Annotated[AwareDatetime | None, Query(description="From this time on.", examples=["2026-11-23T00:00:00Z"])]
+Before = Annotated[AwareDatetime | None, Query(description="Before this time.", examples=["2026-11-24T00:00:00Z"])]
+
+
+@router.get("/v1/deliveries", summary="List deliveries", response_model=Page[Delivery], responses=_PAGE)  # type: ignore[arg-type]
+async def list_deliveries(
+    request: Request,
+    _: Reader,
+    status: Statuses = [],  # noqa: B006 — FastAPI copies it
+    q: Text = None,
+    created_after: After = None,
+    created_before: Before = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Page[Delivery]:
+    """Newest first, each with its main indicators."""
+    asked = store.Filter(statuses=sorted(set(status)), q=q, created_after=created_after, created_before=created_before)
+    scope = f"deliveries {asked!r}"
+    signer = request.app.state.cursors
+    before = signer.open(scope, cursor)[0] if cursor is not None else None
+    async with request.app.state.engine.connect() as connection:
+        rows = await store.page(connection, asked, before=before, limit=limit + 1)
+        total = await store.total(connection, asked)
+        figures = await request.app.state.main_figures(connection, [row["id"] for row in rows[:limit]])
+    items = [shown(row, figures[row["id"]]) for row in rows[:limit]]
+    more = len(rows) > limit
+    return Page(items=items, next_cursor=signer.seal(scope, [rows[limit - 1]["id"]]) if more else None, total=total)
+
+
+@router.get("/v1/deliveries/{id}", summary="Read a delivery", response_model=Delivery)
+async def read(request: Request, id: DeliveryId, _: Reader) -> Delivery:
+    """With its main indicators; the summary has all of them."""
+    async with request.app.state.engine.connect() as connection:
+        row = await store.read(connection, id)
+    return await _shown(request, _found(row))
+
+
+async def _shown(request: Request, row: Mapping[str, Any]) -> Delivery:
+    async with request.app.state.engine.connect() as connection:
+        figures = await request.app.state.main_figures(connection, [row["id"]])
+    return shown(row, figures[row["id"]])
+
+
+# --- change ----------------------------------------------------------------------------------------------------------
+
+
+@router.patch("/v1/deliveries/{id}", summary="Change a delivery", response_model=Delivery)
+async def change(request: Request, id: DeliveryId, body: DeliveryChange, principal: Writer) -> Delivery:
+    """409 from the start on. What was `prepared` goes back to `editing`, and must be prepared again."""
+    wanted = await _columns(request, body.model_dump(exclude_unset=True))
+    now = datetime.now(UTC)
+    async with _writing(request) as connection:
+        old = _found(await store.lock(connection, id))
+        status = _allowed(lifecycle.after_edit, old["status"])
+        changed = {name: value for name, value in wanted.items() if value != old[name]}
+        if not changed:
+            return await _shown(request, old)
+        new = await store.change(connection, id, changed | {"status": status}, now)
+        if changed.keys() & _FOLDED:
+            await request.app.state.recompute(connection, id, now)
+        was, is_now = _said(old), _said(new)
+        changes = {name: {"old": was[name], "new": value} for name, value in is_now.items() if value != was[name]}
+        text = f"Changed {', '.join(name for name in changes if name != 'status')}."
+        await _note(connection, new, codes.EDITED, text, principal, now, {"changes": changes})
+    return await _shown(request, new)
+
+
+@router.post("/v1/deliveries/{id}/cancel", summary="Cancel a delivery", response_model=Delivery)
+async def cancel(request: Request, id: DeliveryId, principal: Writer) -> Delivery:
+    """Ends it; messages not handed over yet become `cancelled`, all others go on to be reported. 409 once it is over;
+    a second call finishes what an interrupted first one left."""
+    now = datetime.now(UTC)
+    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+        async with connection.transaction():
+            old = _found(await store.lock(connection, id))
+            if old["status"] != "cancelled":
+                status = _allowed(lifecycle.after_cancel, old["status"])
+                await store.change(connection, id, {"status": status}, now)
+                data = {"changes": {"status": {"old": old["status"], "new": status}}}
+                await _note(connection, old, codes.CANCELLED, "Cancelled.", principal, now, data)
+        await _cancel_messages(request, connection, id, now)
+    return await read(request, id, principal)
+
+
+async def _cancel_messages(request: Request, connection: Connection, id: int, now: datetime) -> None:
+    """In transactions of their own: a million messages must not hold up the receipts of others."""
+    last = 0
+    while True:
+        async with connection.transaction():
+            ids = await store.cancel_pending(connection, id, now, last)
+            if not ids:
+                return
+            await request.app.state.refold(connection, ids, now)
+        last = ids[-1]
+
+
+@router.post(
+    "/v1/deliveries/{id}/recompute", summary="Rebuild states and counters from facts", response_model=Recomputed
+)
+async def recompute(request: Request, id: DeliveryId, principal: Writer) -> dict[str, Any]:
+    """The proof that the books balance: it reports the drift it found, and mends it."""
+    now = datetime.now(UTC)
+    async with _writing(request) as connection:
+        row = _found(await store.lock(connection, id))
+        found: dict[str, Any] = await request.app.state.recompute(connection, id, now)
+        level: audit.Level = "warning" if found["drift"] else "info"
+        text = f"Recomputed: drift {found['drift']}."
+        await audit.append(
+            connection, row["id"], codes.RECOMPUTED, text, at=now, actor=principal.name, level=level, data=found
+        )  # fmt: skip
+    return found
+
+
+# --- small parts -----------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def _writing(request: Request) -> AsyncIterator[Connection]:
+    """A transaction that commits at the end of the block; waits for a free connection only so long."""
+    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
+        yield connection
+
+
+def _found(row: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    if row is None:
+        raise NotFound("There is no such delivery.")
+    return row
+
+
+def _allowed(rule: Any, status: lifecycle.Status) -> lifecycle.Status:
+    """What `rule` makes of the status. Raises `Conflict` with its sentence."""
+    try:
+        found: lifecycle.Status = rule(status)
+    except lifecycle.Locked as refusal:
+        raise Conflict(str(refusal)) from refusal
+    return found
+
+
+async def _columns(request: Request, fields: dict[str, Any]) -> dict[str, Any]:
+    """The body's fields as columns: the gateway by its id. Raises `Invalid` when there is no such gateway."""
+    if "gateway" not in fields:
+        return fields
+    key = fields.pop("gateway")
+    gateway = await request.app.state.directory.find(key) if key is not None else None
+    if key is not None and gateway is None:
+        raise Invalid.field("/gateway", "There is no such gateway.")
+    return fields | {"gateway_id": gateway.id if gateway else None}
+
+
+def _said(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A delivery's values as the journal keeps them: by the API's names."""
+    names = (
+        "label",
+        "sender",
+        "content",
+        "gateway",
+        "default_region",
+        "validity_seconds",
+        "tracking",
+        "metadata",
+        "status",
+    )
+    return {name: row[name] for name in names}
+
+
+async def _note(
+    connection: Connection,
+    row: Mapping[str, Any],
+    code: str,
+    text: str,
+    principal: Principal,
+    now: datetime,
+    data: Mapping[str, Any],
+) -> None:
+    await audit.append(connection, row["id"], code, text, at=now, actor=principal.name, data=data)

@@ -1,0 +1,33 @@
+"""The life of a delivery: which change is allowed in which status. Pure.
+
+editing → preparing → prepared → in_progress → finished; cancelled and failed end it from anywhere before finished.
+"""
+
+from typing import Literal
+
+Status = Literal["editing", "preparing", "prepared", "in_progress", "finished", "cancelled", "failed"]
+
+EDITABLE: frozenset[Status] = frozenset({"editing", "prepared"})
+CANCELLABLE: frozenset[Status] = frozenset({"editing", "preparing", "prepared", "in_progress"})
+
+
+class Locked(Exception):
+    """The delivery's status forbids the change; the text is a sentence for people."""
+
+
+def after_edit(status: Status) -> Status:
+    """The status after a change: what was prepared must be prepared again. Raises `Locked`."""
+    if status not in EDITABLE:
+        raise Locked(f"A delivery can be changed while it is editing or prepared; this one is {_said(status)}.")
+    return "editing"
+
+
+def after_cancel(status: Status) -> Status:
+    """The status once cancelled. Raises `Locked` when it is over already."""
+    if status not in CANCELLABLE:
+        raise Locked(f"A delivery can be cancelled until it is over; this one is {_said(status)}.")
+    return "cancelled"
+
+
+def _said(status: Status) -> str:
+    return status.replace("_", " ")

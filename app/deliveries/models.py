@@ -1,0 +1,231 @@
+"""Deliveries at the door: what is taken, and what is shown."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Self
+
+import orjson
+import phonenumbers
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from app.deliveries.lifecycle import Status
+
+#: An alphanumeric sender has at most 11 characters (3GPP TS 23.040 §9.1.2.5) and at least one letter.
+_NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9][A-Za-z0-9 ._&-]{0,10}")
+_NUMBER = re.compile(r"\+[1-9][0-9]{6,14}|[0-9]{3,8}")
+_METADATA_BYTES = 10_000
+
+
+def without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("must not contain NUL characters")
+    return text
+
+
+def _sender(text: str) -> str:
+    if not _NAME.fullmatch(text) and not _NUMBER.fullmatch(text):
+        raise ValueError(
+            "must be at most 11 letters, digits, spaces or . _ & -, or a number in E.164, or a short number"
+        )
+    return text
+
+
+def _region(text: str) -> str:
+    if text not in phonenumbers.SUPPORTED_REGIONS:
+        raise ValueError("must be a country code of ISO 3166-1 alpha-2 in capitals, such as `ES`")
+    return text
+
+
+def _metadata(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        size = len(orjson.dumps(value))
+    except TypeError as error:
+        raise ValueError(f"must be plain JSON: {error}") from error
+    if size > _METADATA_BYTES:
+        raise ValueError(f"must take at most {_METADATA_BYTES} bytes as JSON")
+    if _has_nul(value):
+        raise ValueError("must not contain NUL characters")
+    return value
+
+
+def _has_nul(value: object) -> bool:
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, Mapping):
+        return any(_has_nul(key) or _has_nul(each) for key, each in value.items())
+    return isinstance(value, list) and any(_has_nul(each) for each in value)
+
+
+Label = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    AfterValidator(without_nul),
+    Field(description="Name for people, 1–200 characters.", examples=["Autumn sale"]),
+]
+Sender = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True),
+    AfterValidator(_sender),
+    Field(description="At most 11 characters with a letter, a number in E.164, or a short number.", examples=["Acme"]),
+]
+Content = Annotated[
+    str,
+    StringConstraints(max_length=10_000),
+    AfterValidator(without_nul),
+    Field(description="The text, at most 10 000 characters.", examples=["Hello {name}"]),
+]
+GatewayKey = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=200),
+    AfterValidator(without_nul),
+    Field(description="Gateway of messages that name none themselves.", examples=["acme"]),
+]
+Region = Annotated[str, AfterValidator(_region), Field(description="Country of national numbers.", examples=["ES"])]
+Validity = Annotated[
+    int, Field(ge=60, le=2_592_000, strict=True, description="After this a message without receipt is `no_receipt`.")
+]
+Metadata = Annotated[
+    dict[str, Any],
+    AfterValidator(_metadata),
+    Field(description="Yours: any JSON object up to 10 kB.", examples=[{"order": 7}]),
+]
+
+_NEW: dict[str, Any] = {
+    "label": "Autumn sale",
+    "sender": "Acme",
+    "gateway": "acme",
+    "default_region": "ES",
+    "metadata": {"order": 7},
+}
+_INDICATORS = {
+    "targeted": 20000,
+    "to_send": 20000,
+    "processed": 19210,
+    "success": 18400,
+    "errors": 810,
+    "no_receipt": 40,
+    "in_transit": 750,
+    "cancelled": 0,
+    "excluded": 0,
+    "new_quarantines": 0,
+    "clicks": 0,
+    "unique_clicks": 0,
+    "machine_clicks": 0,
+}
+EXAMPLE: dict[str, Any] = {
+    "id": "1",
+    "code": "DM1",
+    "status": "in_progress",
+    "label": "Autumn sale",
+    "sender": "Acme",
+    "content": None,
+    "gateway": "acme",
+    "default_region": "ES",
+    "validity_seconds": 302400,
+    "tracking": True,
+    "metadata": {"order": 7},
+    "created_at": "2026-11-23T08:00:00Z",
+    "updated_at": "2026-11-23T08:00:00Z",
+    "started_at": "2026-11-23T08:05:00Z",
+    "first_receipt_at": "2026-11-23T08:05:02Z",
+    "finished_at": None,
+    "indicators": _INDICATORS,
+}
+
+
+class NewDelivery(BaseModel):
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_NEW]})
+
+    label: Label
+    sender: Sender
+    content: Content | None = None
+    gateway: GatewayKey | None = None
+    default_region: Region | None = None
+    validity_seconds: Validity | None = Field(None, description="None: the service's default, 84 h.")
+    tracking: Annotated[bool, Field(strict=True, description="Replace links by short URLs.")] = True
+    metadata: Metadata = Field(default_factory=dict)
+
+
+class DeliveryChange(BaseModel):
+    """Only what is given changes; null takes away where that is possible."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"label": "Winter sale", "content": None}]}
+    )
+
+    label: Label | None = None
+    sender: Sender | None = None
+    content: Content | None = None
+    gateway: GatewayKey | None = None
+    default_region: Region | None = None
+    validity_seconds: Validity | None = None
+    tracking: Annotated[bool, Field(strict=True)] | None = None
+    metadata: Metadata | None = None
+
+    @model_validator(mode="after")
+    def _keeps_what_every_delivery_has(self) -> Self:
+        required = ("label", "sender", "validity_seconds", "tracking", "metadata")
+        if gone := [name for name in required if name in self.model_fields_set and getattr(self, name) is None]:
+            raise ValueError(f"cannot be null: {', '.join(gone)}")
+        return self
+
+
+class Indicators(BaseModel):
+    """The main indicators; the summary has all, and what they mean."""
+
+    targeted: int
+    to_send: int
+    processed: int
+    success: int
+    errors: int
+    no_receipt: int
+    in_transit: int
+    cancelled: int
+    excluded: int
+    new_quarantines: int
+    clicks: int
+    unique_clicks: int
+    machine_clicks: int
+
+
+class Delivery(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    id: str
+    code: str = Field(description="`DM` and the id: for people to say.")
+    status: Status
+    label: str
+    sender: str
+    content: str | None
+    gateway: str | None
+    default_region: str | None
+    validity_seconds: int
+    tracking: bool
+    metadata: dict[str, Any]
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None
+    first_receipt_at: datetime | None
+    finished_at: datetime | None
+    indicators: Indicators
+
+
+class Recomputed(BaseModel):
+    """`drift`: how far counters and states were from what the facts give; it must be 0. What was off is mended."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"drift": 0, "states_changed": 0, "counters": {"received": 18400, "failed": 810}}]
+        }
+    )
+
+    drift: int | float
+    states_changed: int = 0
+    counters: dict[str, int]
+
+
+def shown(row: Mapping[str, Any], indicators: Mapping[str, int]) -> Delivery:
+    """A row of `deliveries` with its gateway's key, as the API shows it."""
+    fields = {name: row[name] for name in Delivery.model_fields if name not in ("id", "code", "indicators")}
+    return Delivery(id=str(row["id"]), code=f"DM{row['id']}", indicators=Indicators(**indicators), **fields)

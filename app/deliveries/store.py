@@ -1,0 +1,132 @@
+"""Deliveries in the database: reads by SQLAlchemy, write flows by a plain connection whose caller commits."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.db import Connection
+from app.tables import deliveries, gateways
+
+#: Columns an operator writes, in the order of the API's fields.
+EDITABLE_COLUMNS = (
+    "label",
+    "sender",
+    "content",
+    "gateway_id",
+    "default_region",
+    "validity_seconds",
+    "tracking",
+    "metadata",
+)
+#: Messages cancelled and folded at a time.
+_CANCEL_CHUNK = 2_000
+
+_SHOWN = select(deliveries, gateways.c.key.label("gateway")).outerjoin(
+    gateways, gateways.c.id == deliveries.c.gateway_id
+)
+_ONE = "SELECT d.*, g.key AS gateway FROM deliveries d LEFT JOIN gateways g ON g.id = d.gateway_id WHERE d.id = $1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """What a list of deliveries is narrowed to; all that is given must hold."""
+
+    statuses: Sequence[str] = ()
+    q: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+
+async def create(connection: Connection, values: Mapping[str, Any], now: datetime) -> Mapping[str, Any]:
+    """Inserts a delivery with `values` for `EDITABLE_COLUMNS`, and returns it as it is read."""
+    places = ", ".join(f"${number}" for number in range(2, len(EDITABLE_COLUMNS) + 2))
+    id = await connection.fetchval(
+        f"INSERT INTO deliveries ({', '.join(EDITABLE_COLUMNS)}, status, created_at, updated_at) "
+        f"VALUES ({places}, 'editing', $1, $1) RETURNING id",
+        now,
+        *(values[name] for name in EDITABLE_COLUMNS),
+    )
+    row = await connection.fetchrow(_ONE, id)
+    assert row is not None
+    return dict(row)
+
+
+async def lock(connection: Connection, id: int) -> Mapping[str, Any] | None:
+    """The delivery, held until the commit; None when there is none."""
+    row = await connection.fetchrow(f"{_ONE} FOR UPDATE OF d", id)
+    return None if row is None else dict(row)
+
+
+async def change(connection: Connection, id: int, values: Mapping[str, Any], now: datetime) -> Mapping[str, Any]:
+    """Writes `values` (columns of `EDITABLE_COLUMNS`, and `status`) and returns the delivery. The caller holds it."""
+    assert values.keys() <= {*EDITABLE_COLUMNS, "status"}
+    sets = "".join(f", {name} = ${number}" for number, name in enumerate(values, start=3))
+    await connection.execute(f"UPDATE deliveries SET updated_at = $2{sets} WHERE id = $1", id, now, *values.values())
+    row = await connection.fetchrow(_ONE, id)
+    assert row is not None
+    return dict(row)
+
+
+async def cancel_pending(connection: Connection, id: int, now: datetime, after: int) -> list[int]:
+    """Marks the next chunk of messages that are still `pending` as cancelled, by id; the caller folds them."""
+    rows = await connection.fetch(
+        "WITH waiting AS MATERIALIZED ("
+        "  SELECT message_id FROM message_state WHERE delivery_id = $1 AND status = 'pending' AND message_id > $3"
+        "  ORDER BY message_id LIMIT $4 FOR UPDATE) "
+        "UPDATE messages m SET cancelled_at = $2 FROM waiting w WHERE m.id = w.message_id RETURNING m.id",
+        id,
+        now,
+        after,
+        _CANCEL_CHUNK,
+    )
+    return sorted(row["id"] for row in rows)
+
+
+# --- reads -----------------------------------------------------------------------------------------------------------
+
+
+async def read(connection: AsyncConnection, id: int) -> Mapping[str, Any] | None:
+    row = (await connection.execute(_SHOWN.where(deliveries.c.id == id))).mappings().one_or_none()
+    return None if row is None else dict(row)
+
+
+async def page(
+    connection: AsyncConnection, asked: Filter, *, before: int | None, limit: int
+) -> list[Mapping[str, Any]]:
+    """The newest deliveries with an id under `before`."""
+    query: Select[Any] = _SHOWN.where(*_conditions(asked)).order_by(deliveries.c.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(deliveries.c.id < before)
+    return [dict(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def total(connection: AsyncConnection, asked: Filter) -> int:
+    """Deliveries are thousands where messages are millions: this one number is counted."""
+    query = select(func.count()).select_from(deliveries).where(*_conditions(asked))
+    return int((await connection.execute(query)).scalar_one())
+
+
+def _conditions(asked: Filter) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if asked.statuses:
+        found.append(deliveries.c.status.in_(asked.statuses))
+    if asked.created_after:
+        found.append(deliveries.c.created_at >= asked.created_after)
+    if asked.created_before:
+        found.append(deliveries.c.created_at < asked.created_before)
+    if asked.q:
+        found.append(_matches(asked.q))
+    return found
+
+
+def _matches(q: str) -> ColumnElement[bool]:
+    """Label or sender contains it, whatever the case; or it is a code, `DM12`."""
+    ways = [deliveries.c.label.icontains(q, autoescape=True), deliveries.c.sender.icontains(q, autoescape=True)]
+    number = q.strip().upper().removeprefix("DM")
+    if number.isascii() and number.isdigit() and len(number) < 19:
+        ways.append(deliveries.c.id == int(number))
+    return or_(*ways)

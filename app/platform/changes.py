@@ -1,0 +1,251 @@
+"""Changes of gateways and API keys, with their checks and their lines in the journal. For the API and the command line.
+
+The caller commits, and refreshes the directory. Secrets are checked and stored, and appear nowhere else: not in errors,
+not in the journal.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from app import audit
+from app.db import Connection
+from app.errors import Conflict, Invalid, NotFound
+from app.gateways import GATEWAYS
+from app.gateways.receipt import Adapter, AuthMode, Gateway, Options
+from app.platform import store
+from app.platform.directory import built
+from app.platform.store import GatewayRow
+from app.problems import field_errors
+from app.security import SCOPES, hash_secret, new_secret
+
+SHORTEST_SECRET = 8
+_FORMATS = ("submission_id_format", "receipt_id_format")
+
+#: Brings the ids of a gateway into the form that its new options ask for: (connection, before, after) → figures.
+Rekey = Callable[[Connection, Gateway, Gateway], Awaitable[Mapping[str, int]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """How callbacks are to prove themselves, not yet checked against a kind."""
+
+    mode: str
+    secrets: Sequence[str] = ()
+    username: str | None = None
+
+
+# --- gateways --------------------------------------------------------------------------------------------------------
+
+
+async def create_gateway(
+    connection: Connection,
+    *,
+    key: str,
+    kind: str,
+    label: str | None,
+    implementation: str | None,
+    options: Mapping[str, Any],
+    auth: Credentials,
+    actor: str,
+) -> GatewayRow:
+    """Raises `Invalid` with the fields that are wrong, or `Conflict` when the key is taken."""
+    if not store.is_slug(key):
+        raise Invalid.field("/key", f"A key matches {store.SLUG}.")
+    adapter = adapter_of(kind)
+    now = datetime.now(UTC)
+    row = await store.insert_gateway(
+        connection,
+        key=key,
+        kind=kind,
+        label=label or adapter.label,
+        implementation=implementation or adapter.label,
+        options=checked_options(adapter, options),
+        auth=checked_auth(adapter, auth),
+        now=now,
+    )
+    if row is None:
+        raise Conflict("There is a gateway with this key.")
+    await _ship_qualifications(connection, adapter, row.implementation, now)
+    data = {"key": key, "kind": kind, "implementation": row.implementation, "options": row.options, "auth": auth.mode}
+    await _note(connection, "GTW-CREATED", f"Gateway {key} was created.", now, actor, data)
+    return row
+
+
+async def change_gateway(
+    connection: Connection,
+    key: str,
+    *,
+    label: str | None,
+    implementation: str | None,
+    options: Mapping[str, Any] | None,
+    auth: Credentials | None,
+    actor: str,
+    rekey: Rekey | None,
+) -> tuple[GatewayRow, Mapping[str, int] | None]:
+    """Changes what is not None; an option that is None goes back to its default. Returns what `rekey` did, when a
+    change of the id formats called for it."""
+    before = await _held(connection, key)
+    adapter = adapter_of(before.kind)
+    after = replace(
+        before,
+        label=label or before.label,
+        implementation=implementation or before.implementation,
+        options=before.options if options is None else checked_options(adapter, _merged(before.options, options)),
+        auth=before.auth if auth is None else checked_auth(adapter, auth),
+    )
+    changed = _differences(before, after)
+    if not changed:
+        return before, None
+    now = datetime.now(UTC)
+    after = await store.update_gateway(connection, after, now)
+    if "implementation" in changed:
+        await _ship_qualifications(connection, adapter, after.implementation, now)
+    old, new = built(before), built(after)
+    formats_changed = any(getattr(old.options, name) != getattr(new.options, name) for name in _FORMATS)
+    figures = await rekey(connection, old, new) if rekey is not None and formats_changed else None
+    data = {"key": key, "changed": changed} | ({"rekeyed": dict(figures)} if figures else {})
+    text = f"Gateway {key} was changed: {', '.join(changed)}."
+    await _note(connection, "GTW-CHANGED", text, now, actor, data)
+    return after, figures
+
+
+async def delete_gateway(connection: Connection, key: str, *, actor: str) -> None:
+    """Its callbacks get 404 from now on; what it said stays, and its key is free."""
+    before = await _held(connection, key)
+    now = datetime.now(UTC)
+    await store.update_gateway(connection, replace(before, deleted_at=now), now)
+    await _note(connection, "GTW-DELETED", f"Gateway {key} was deleted.", now, actor, {"key": key, "id": before.id})
+
+
+def adapter_of(kind: str) -> Adapter:
+    if kind not in GATEWAYS:
+        raise Invalid.field("/kind", f"There is no such kind; the kinds are {', '.join(sorted(GATEWAYS))}.")
+    return GATEWAYS[kind]
+
+
+def checked_options(adapter: Adapter, options: Mapping[str, Any]) -> dict[str, Any]:
+    """As they are stored: what was given and no more, so that a default that improves reaches old gateways."""
+    return _read_options(adapter, options).model_dump(mode="json", exclude_unset=True)
+
+
+def _read_options(adapter: Adapter, options: Mapping[str, Any]) -> Options:
+    try:
+        return adapter.options.model_validate(options)
+    except ValidationError as error:
+        raise Invalid("The request is not valid.", errors=field_errors(error.errors(), prefix="/options")) from None
+
+
+def checked_auth(adapter: Adapter, auth: Credentials) -> dict[str, Any]:
+    """As it is stored. Raises `Invalid` with every field that is wrong; no value is repeated."""
+    errors = [{"pointer": pointer, "detail": detail} for pointer, detail in _auth_faults(adapter, auth)]
+    if errors:
+        raise Invalid("The request is not valid.", errors=errors)
+    stored: dict[str, Any] = {"mode": auth.mode}
+    if auth.secrets:
+        stored["secrets"] = list(auth.secrets)
+    if auth.username is not None:
+        stored["username"] = auth.username
+    return stored
+
+
+def _auth_faults(adapter: Adapter, auth: Credentials) -> list[tuple[str, str]]:
+    if auth.mode not in adapter.auth_modes:
+        return [("/auth/mode", f"This kind offers {', '.join(adapter.auth_modes)}.")]
+    faults = []
+    if auth.mode == "none" and auth.secrets:
+        faults.append(("/auth/secrets", "Mode none has no secrets."))
+    if auth.mode != "none" and not auth.secrets:
+        faults.append(("/auth/secrets", f"Mode {auth.mode} needs at least one secret."))
+    for index, secret in enumerate(auth.secrets):
+        if len(secret) < SHORTEST_SECRET or not secret.isprintable() or secret != secret.strip():
+            detail = f"A secret has at least {SHORTEST_SECRET} printable characters and no space around it."
+            faults.append((f"/auth/secrets/{index}", detail))
+    if auth.mode == "basic" and (not auth.username or ":" in auth.username or not auth.username.isprintable()):
+        faults.append(("/auth/username", "Mode basic needs a username, printable and without a colon."))
+    if auth.mode != "basic" and auth.username is not None:
+        faults.append(("/auth/username", f"Mode {auth.mode} has no username."))
+    return faults
+
+
+def _merged(stored: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in {**stored, **given}.items() if value is not None}
+
+
+def _differences(before: GatewayRow, after: GatewayRow) -> dict[str, Any]:
+    """What changed, from and to, fit for the journal: of secrets only that they did."""
+    changed = {
+        name: {"from": getattr(before, name), "to": getattr(after, name)}
+        for name in ("label", "implementation", "options")
+        if getattr(before, name) != getattr(after, name)
+    }
+    if before.auth != after.auth:
+        changed["auth"] = {
+            "from": before.auth["mode"],
+            "to": after.auth["mode"],
+            "secrets_replaced": before.auth.get("secrets") != after.auth.get("secrets"),
+        }
+    return changed
+
+
+async def _held(connection: Connection, key: str) -> GatewayRow:
+    row = await store.gateway(connection, key, locked=True) if store.is_slug(key) else None
+    if row is None:
+        raise NotFound("There is no such gateway.")
+    return row
+
+
+async def _ship_qualifications(connection: Connection, adapter: Adapter, implementation: str, now: datetime) -> None:
+    """What the provider documents, so that it can be read before the first error comes. Entries for any status ("*")
+    have no row of their own: they are looked up when a status brings them."""
+    rows = [
+        (implementation, status.upper(), code, meaning.failure_type, meaning.reason, meaning.sentence)
+        for (status, code), meaning in adapter.qualifications.items()
+        if status != "*"
+    ]
+    await store.add_qualifications(connection, rows, now)
+
+
+# --- API keys --------------------------------------------------------------------------------------------------------
+
+
+async def create_key(
+    connection: Connection, name: str, scopes: Sequence[str], *, actor: str, reserved: Sequence[str] = ()
+) -> str:
+    """The new key's secret, which is stored nowhere. Raises `Invalid`, or `Conflict` when the name is taken."""
+    if not store.is_slug(name) or name in (*reserved, "system"):
+        raise Invalid.field("/name", f"A name matches {store.SLUG}, and is not one that the service uses itself.")
+    wrong = sorted(set(scopes) - set(SCOPES))
+    if wrong or not scopes:
+        raise Invalid.field("/scopes", f"Name at least one of {', '.join(SCOPES)}.")
+    secret, now = new_secret(), datetime.now(UTC)
+    await store.hold_keys(connection)
+    if not await store.insert_key(connection, name, hash_secret(secret), sorted(set(scopes)), now):
+        raise Conflict("There is a key with this name.")
+    data = {"name": name, "scopes": sorted(set(scopes))}
+    await _note(connection, "KEY-CREATED", f"API key {name} was created.", now, actor, data)
+    return secret
+
+
+async def delete_key(connection: Connection, name: str, *, actor: str) -> None:
+    """Raises `NotFound`, or `Conflict` for the last key with scope `admin`: nobody could make another."""
+    await store.hold_keys(connection)
+    scopes = await store.key_scopes(connection, name) if store.is_slug(name) else None
+    if scopes is None:
+        raise NotFound("There is no such key.")
+    if "admin" in scopes and not await store.other_admins(connection, name):
+        raise Conflict("This is the last key with scope admin; create another one first.")
+    await store.delete_key(connection, name)
+    await _note(connection, "KEY-DELETED", f"API key {name} was deleted.", datetime.now(UTC), actor, {"name": name})
+
+
+async def _note(
+    connection: Connection, code: str, text: str, at: datetime, actor: str, data: Mapping[str, Any]
+) -> None:
+    await audit.append(connection, audit.PLATFORM, code, text, at=at, actor=actor, data=data)
+
+
+AUTH_MODES: tuple[AuthMode, ...] = get_args(AuthMode)

@@ -1,0 +1,32 @@
+"""What an installation needs before it serves: its own secrets, and the keys that its settings name."""
+
+from datetime import UTC, datetime
+
+from app import audit
+from app.db import Connection
+from app.platform import store
+from app.security import hash_secret
+
+ENV_ADMIN = "env-admin"
+FIRST_ADMIN = "admin"
+
+
+async def set_env_admin(connection: Connection, secret: str) -> bool:
+    """Makes sure that a key with `secret` (ACUSE_ADMIN_KEY) and scope `admin` exists; True when that was a change.
+
+    Several processes may do so at once; the caller commits. Without the setting the key stays: another host may have it.
+    """
+    await store.hold_keys(connection)
+    now = datetime.now(UTC)
+    changed = await store.set_key(connection, ENV_ADMIN, hash_secret(secret), ["admin"], now)
+    if changed:
+        text = f"The key {ENV_ADMIN} was set from ACUSE_ADMIN_KEY."
+        await audit.append(
+            connection, audit.PLATFORM, "KEY-CREATED", text, at=now, actor="system", data={"scopes": ["admin"]}
+        )
+    return changed
+
+
+async def cursor_key(connection: Connection) -> bytes:
+    """The key that list cursors are signed with."""
+    return await store.own_secret(connection, "cursor_key")

@@ -1,0 +1,98 @@
+"""API keys: create (the secret is shown once), list, delete."""
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request, status
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from app.export import STREAMS, wanted
+from app.idempotency import once
+from app.paging import Cursor, Limit, Page
+from app.platform import changes, store
+from app.platform.fields import Name, Slug, reading, whole, writing
+from app.platform.installation import ENV_ADMIN
+from app.security import Admin
+
+router = APIRouter(prefix="/v1/keys", tags=["keys"])
+
+Scope = Literal[
+    "deliveries:read", "deliveries:write", "receipts:write", "quarantine:read", "quarantine:write", "gateways:write",
+    "pii:read", "admin",
+]  # fmt: skip
+
+
+class NewKey(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"name": "crm", "scopes": ["deliveries:read", "pii:read"]}]}
+    )
+
+    name: Slug = Field(description="Names the key in the journal and in the list.")
+    scopes: list[Scope] = Field(min_length=1, max_length=20, description="`admin` may do everything.")
+
+
+_KEY: dict[str, Any] = {
+    "name": "crm",
+    "scopes": ["deliveries:read", "pii:read"],
+    "created_at": "2026-11-23T08:00:00Z",
+}
+
+
+class Key(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [_KEY]})
+
+    name: str
+    scopes: list[str]
+    created_at: datetime
+
+
+class KeyWithSecret(Key):
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{**_KEY, "secret": "ak_3qXy…"}]},
+    )
+
+    secret: str = Field(description="Shown now and never again.")
+
+
+class KeyPage(Page[Key]):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_KEY], "next_cursor": None, "total": 1}]})
+
+
+@router.post("", status_code=status.HTTP_201_CREATED, response_model=KeyWithSecret, summary="Create an API key")
+async def create(request: Request, principal: Admin, key: NewKey) -> Response:
+    """The secret is in this answer and nowhere else: only its hash is stored. With an `Idempotency-Key`, the same
+    request gets the same secret again for 24 h."""
+    async with writing(request) as connection:
+
+        async def make() -> Response:
+            secret = await changes.create_key(
+                connection, key.name, key.scopes, actor=principal.name, reserved=(ENV_ADMIN,)
+            )
+            made = KeyWithSecret(
+                name=key.name, scopes=sorted(set(key.scopes)), created_at=datetime.now(UTC), secret=secret
+            )
+            return Response(made.model_dump_json(), status.HTTP_201_CREATED, media_type="application/json")
+
+        return await once(request, principal, connection, make)
+
+
+@router.get("", response_model=KeyPage, responses=STREAMS, summary="List API keys")
+async def list_all(request: Request, principal: Admin, limit: Limit = 100, cursor: Cursor = None) -> Any:
+    """By name. Secrets are never shown again."""
+    after = request.app.state.cursors.open("keys", cursor)[0] if cursor else ""
+    everything = wanted(request) != "json"
+    async with reading(request) as connection:
+        rows, total = await store.keys_after(connection, after, None if everything else limit + 1)
+    keys = [Key(**row) for row in rows]
+    if everything:
+        return whole(request, tuple(Key.model_fields), [key.model_dump() for key in keys])
+    more = request.app.state.cursors.seal("keys", [keys[limit - 1].name]) if len(keys) > limit else None
+    return KeyPage(items=keys[:limit], next_cursor=more, total=total)
+
+
+@router.delete("/{name}", status_code=status.HTTP_204_NO_CONTENT, summary="Delete an API key")
+async def delete(request: Request, principal: Admin, name: Name) -> None:
+    """It stops working at once. The last key with scope `admin` cannot be deleted (409)."""
+    async with writing(request) as connection:
+        await changes.delete_key(connection, name, actor=principal.name)

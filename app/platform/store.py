@@ -1,0 +1,256 @@
+"""All SQL of gateways, API keys and the installation's own secrets. Plain asyncpg: changes are journalled in the same
+transaction, and the journal is written so. Nobody here commits."""
+
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from app.db import Connection
+from app.gateways.receipt import Gateway
+from app.security import Principal
+
+SLUG = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+_SLUG = re.compile(SLUG.rstrip("$") + r"\Z")
+
+
+def is_slug(text: str) -> bool:
+    return _SLUG.match(text) is not None
+
+
+def is_empty(error: BaseException) -> bool:
+    """True when `error` says that the database has no schema (yet)."""
+    return isinstance(error, asyncpg.UndefinedTableError | asyncpg.InvalidCatalogNameError)
+
+
+# --- gateways --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayRow:
+    """A row of `gateways`. `options` as given, defaults left out; `auth` holds the secrets."""
+
+    id: int
+    key: str
+    kind: str
+    label: str
+    implementation: str
+    options: Mapping[str, Any]
+    auth: Mapping[str, Any]
+    created_at: datetime
+    updated_at: datetime
+    deleted_at: datetime | None
+
+
+async def all_gateways(connection: Connection) -> Sequence[GatewayRow]:
+    """Deleted ones, too."""
+    return [GatewayRow(**row) for row in await connection.fetch("SELECT * FROM gateways ORDER BY id")]
+
+
+async def gateway(connection: Connection, key: str, *, locked: bool = False) -> GatewayRow | None:
+    """The living gateway `key`; `locked`: held against other changes until the caller's transaction ends."""
+    lock = " FOR UPDATE" if locked else ""
+    row = await connection.fetchrow(f"SELECT * FROM gateways WHERE key = $1 AND deleted_at IS NULL{lock}", key)
+    return None if row is None else GatewayRow(**row)
+
+
+async def gateways_after(connection: Connection, key: str, limit: int | None) -> tuple[Sequence[GatewayRow], int]:
+    """Living gateways whose key comes after `key`, and how many there are in all."""
+    rows = await connection.fetch(
+        "SELECT * FROM gateways WHERE deleted_at IS NULL AND key > $1 ORDER BY key LIMIT $2", key, limit
+    )
+    total = await connection.fetchval("SELECT count(*) FROM gateways WHERE deleted_at IS NULL")
+    return [GatewayRow(**row) for row in rows], total
+
+
+async def insert_gateway(
+    connection: Connection,
+    *,
+    key: str,
+    kind: str,
+    label: str,
+    implementation: str,
+    options: Mapping[str, Any],
+    auth: Mapping[str, Any],
+    now: datetime,
+) -> GatewayRow | None:
+    """None when a living gateway has this key."""
+    row = await connection.fetchrow(
+        "INSERT INTO gateways (key, kind, label, implementation, options, auth, created_at, updated_at) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $7) ON CONFLICT (key) WHERE deleted_at IS NULL DO NOTHING RETURNING *",
+        key, kind, label, implementation, options, auth, now,
+    )  # fmt: skip
+    return None if row is None else GatewayRow(**row)
+
+
+async def update_gateway(connection: Connection, row: GatewayRow, now: datetime) -> GatewayRow:
+    """Writes label, implementation, options, auth and `deleted_at` of `row`."""
+    written = await connection.fetchrow(
+        "UPDATE gateways SET label = $2, implementation = $3, options = $4, auth = $5, deleted_at = $6, updated_at = $7 "
+        "WHERE id = $1 RETURNING *",
+        row.id, row.label, row.implementation, row.options, row.auth, row.deleted_at, now,
+    )  # fmt: skip
+    assert written is not None
+    return GatewayRow(**written)
+
+
+async def gateway_figures(connection: Connection, gateway_id: int) -> dict[str, Any]:
+    """`receipts`, `unmatched`, `rejected`, and `unknown_statuses` by word, from the platform's counters."""
+    figures: dict[str, Any] = {"receipts": 0, "unmatched": 0, "rejected": 0, "unknown_statuses": {}}
+    rows = await connection.fetch(
+        "SELECT metric, label, sum(value)::bigint AS value FROM counters WHERE delivery_id = 0 AND gateway_id = $1 "
+        "AND metric IN ('receipts', 'unmatched', 'rejected', 'unknown') GROUP BY metric, label ORDER BY metric, label",
+        gateway_id,
+    )
+    for row in rows:
+        if row["metric"] == "unknown":
+            figures["unknown_statuses"][row["label"]] = row["value"]
+        else:
+            figures[row["metric"]] += row["value"]
+    return figures
+
+
+async def add_qualifications(connection: Connection, rows: Sequence[tuple[str, ...]], now: datetime) -> None:
+    """`rows`: implementation, status, code, failure type, reason, sentence. Those that stand already stay as they are."""
+    await connection.executemany(
+        "INSERT INTO qualifications (implementation, status, code, failure_type, reason, sentence, state, updated_at) "
+        "VALUES ($1, $2, $3, $4, $5, $6, 'keep', $7) ON CONFLICT (implementation, status, code) DO NOTHING",
+        [(*row, now) for row in rows],
+    )
+
+
+# --- what a receipt would meet ---------------------------------------------------------------------------------------
+
+
+async def message_of(connection: Connection, gateway: Gateway, kind: str, value: str) -> Mapping[str, Any] | None:
+    """The message that `value` (a canonical id, or a reference) belongs to, with its present state; None: nobody knows."""
+    return await connection.fetchrow(
+        "SELECT c.message_id, s.delivery_id, s.status::text AS status, s.parts, s.parts_received "
+        "FROM correlations c JOIN message_state s ON s.message_id = c.message_id "
+        "WHERE c.gateway_id = $1 AND c.kind = $2 AND c.value = $3",
+        gateway.id, kind, value,
+    )  # fmt: skip
+
+
+async def qualification(connection: Connection, implementation: str, status: str, code: str) -> Any:
+    return await connection.fetchrow(
+        "SELECT id, failure_type::text AS failure_type, reason, sentence, state::text AS state FROM qualifications "
+        "WHERE implementation = $1 AND status = $2 AND code = $3",
+        implementation, status, code,
+    )  # fmt: skip
+
+
+# --- API keys --------------------------------------------------------------------------------------------------------
+
+
+async def principals(connection: Connection) -> dict[bytes, Principal]:
+    rows = await connection.fetch("SELECT name, hash, scopes FROM api_keys")
+    return {row["hash"]: Principal(name=row["name"], scopes=frozenset(row["scopes"])) for row in rows}
+
+
+async def keys_after(connection: Connection, name: str, limit: int | None) -> tuple[Sequence[Mapping[str, Any]], int]:
+    """API keys whose name comes after `name`, and how many there are in all."""
+    rows = await connection.fetch(
+        "SELECT name, scopes, created_at FROM api_keys WHERE name > $1 ORDER BY name LIMIT $2", name, limit
+    )
+    return rows, await connection.fetchval("SELECT count(*) FROM api_keys")
+
+
+async def insert_key(connection: Connection, name: str, hash: bytes, scopes: Sequence[str], now: datetime) -> bool:
+    """False when the name is taken."""
+    inserted = await connection.fetchval(
+        "INSERT INTO api_keys (name, hash, scopes, created_at) VALUES ($1, $2, $3, $4) "
+        "ON CONFLICT (name) DO NOTHING RETURNING true",
+        name, hash, scopes, now,
+    )  # fmt: skip
+    return inserted is True
+
+
+async def key_scopes(connection: Connection, name: str) -> Sequence[str] | None:
+    """Holds the key. None: there is none of that name."""
+    return await connection.fetchval("SELECT scopes FROM api_keys WHERE name = $1 FOR UPDATE", name)  # type: ignore[no-any-return]
+
+
+async def hold_keys(connection: Connection) -> None:
+    """From now until the commit nobody else adds or deletes keys; reading goes on."""
+    await connection.execute("LOCK TABLE api_keys IN SHARE ROW EXCLUSIVE MODE")
+
+
+async def other_admins(connection: Connection, name: str) -> int:
+    count: int = await connection.fetchval(
+        "SELECT count(*) FROM api_keys WHERE name <> $1 AND 'admin' = ANY (scopes)", name
+    )
+    return count
+
+
+async def delete_key(connection: Connection, name: str) -> None:
+    await connection.execute("DELETE FROM api_keys WHERE name = $1", name)
+
+
+async def any_key(connection: Connection) -> bool:
+    return await connection.fetchval("SELECT EXISTS (SELECT FROM api_keys)") is True
+
+
+async def set_key(connection: Connection, name: str, hash: bytes, scopes: Sequence[str], now: datetime) -> bool:
+    """Makes `name` the key with this hash and these scopes; False when it was that already, or another key has the
+    hash and all the scopes. Raises `UniqueViolationError` when another has the hash and fewer of them."""
+    has = await connection.fetchval("SELECT scopes FROM api_keys WHERE hash = $1", hash)
+    if has is not None and set(scopes) <= set(has):
+        return False
+    await connection.execute(
+        "INSERT INTO api_keys (name, hash, scopes, created_at) VALUES ($1, $2, $3, $4) "
+        "ON CONFLICT (name) DO UPDATE SET hash = excluded.hash, scopes = excluded.scopes",
+        name, hash, scopes, now,
+    )  # fmt: skip
+    return True
+
+
+# --- the installation ------------------------------------------------------------------------------------------------
+
+
+async def change_mark(connection: Connection) -> str:
+    """Another text whenever a gateway or a key was added, changed or removed. By transaction ids, not by clocks."""
+    mark: str = await connection.fetchval(
+        "SELECT (SELECT coalesce(md5(string_agg(id || ':' || xmin, ',' ORDER BY id)), '') FROM gateways) || '/' || "
+        "(SELECT coalesce(md5(string_agg(name || ':' || xmin, ',' ORDER BY name)), '') FROM api_keys)"
+    )
+    return mark
+
+
+async def own_secret(connection: Connection, name: str) -> bytes:
+    """256 random bits of this installation, made when they are first asked for."""
+    await connection.execute(
+        "INSERT INTO platform (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING", name, secrets.token_hex(32)
+    )
+    return bytes.fromhex(await connection.fetchval("SELECT value FROM platform WHERE key = $1", name))
+
+
+# --- the journal -----------------------------------------------------------------------------------------------------
+
+
+async def delivery_exists(connection: Connection, delivery_id: int) -> bool:
+    return await connection.fetchval("SELECT EXISTS (SELECT FROM deliveries WHERE id = $1)", delivery_id) is True
+
+
+async def journal_before(
+    connection: Connection, chain: int, level: str | None, seq: int | None, limit: int
+) -> Sequence[Mapping[str, Any]]:
+    """Entries of `chain`, newest first, before number `seq`."""
+    return await connection.fetch(
+        "SELECT seq, at, level, code, text, actor, data, encode(hash, 'hex') AS hash FROM audit "
+        "WHERE chain = $1 AND ($2::text IS NULL OR level = $2) AND ($3::bigint IS NULL OR seq < $3) "
+        "ORDER BY seq DESC LIMIT $4",
+        chain, level, seq, limit,
+    )  # fmt: skip
+
+
+async def journal_length(connection: Connection, chain: int, level: str | None) -> int:
+    """Without a level this is the chain's head, not a count."""
+    if level is None:
+        return await connection.fetchval("SELECT seq FROM audit_heads WHERE chain = $1", chain) or 0
+    count: int = await connection.fetchval("SELECT count(*) FROM audit WHERE chain = $1 AND level = $2", chain, level)
+    return count

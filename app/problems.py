@@ -1,0 +1,183 @@
+"""Every error as problem+json: what raises one, and how it becomes the one shape.
+
+`Guard` stands around the whole application: it bounds the bodies of ordinary requests, answers 503 at once when the
+database is away, and turns whatever nobody foresaw into a 500 with an id that stands in the log, too.
+"""
+
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.db import is_away
+from app.errors import Problem, problem_response
+from app.logs import log
+
+RETRY_AFTER_SECONDS = 5
+_LONGEST_POINTER = 200
+_MOST_ERRORS = 100
+_SENTENCES = {
+    400: "The request cannot be read.",
+    404: "There is nothing at this address.",
+    405: "This address does not take this method.",
+    413: "The body is too large.",
+}
+
+
+def install(app: FastAPI, *, max_body_bytes: int) -> None:
+    """Handlers and guard. Call it when all routes are in place."""
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_middleware(Guard, max_body_bytes=max_body_bytes, streams=_is_stream(app))
+
+
+# --- handlers --------------------------------------------------------------------------------------------------------
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return problem_response(error.status, error.detail, errors=error.errors, headers=error.headers)
+
+
+async def _http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(sorted(_allowed_methods(request)))
+    detail = _SENTENCES.get(error.status_code) or str(error.detail)
+    return problem_response(error.status_code, detail, headers=headers)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    """422 with a pointer a field; a body that is no JSON is 400, one that does not say it is JSON 415."""
+    assert isinstance(error, RequestValidationError)
+    found = error.errors()
+    if any(each["type"] == "json_invalid" for each in found):
+        return problem_response(400, "The body is not well-formed JSON.")
+    if isinstance(error.body, bytes) and error.body:  # FastAPI left it unread
+        return problem_response(415, "Send the body as application/json.")
+    return problem_response(422, "The request is not valid.", errors=field_errors(found))
+
+
+def _allowed_methods(request: Request) -> set[str]:
+    """Of all routes for this path, not only of the first that fits."""
+    methods: set[str] = set()
+    for route in iter_route_contexts(request.app.router.routes):
+        pattern = getattr(route, "path_regex", None)
+        if pattern is not None and pattern.match(request.url.path):
+            methods |= route.methods or set()
+    return methods
+
+
+# --- fields ----------------------------------------------------------------------------------------------------------
+
+
+def field_errors(errors: Iterable[Mapping[str, Any]], *, prefix: str = "") -> list[dict[str, str]]:
+    """Pydantic's errors as `{pointer, detail}`: JSON pointers into the body, `?name` for queries, the name for the
+    rest. What was sent is never repeated."""
+    return [
+        {"pointer": _pointer(each["loc"], prefix), "detail": _sentence(each)}
+        for each in list(errors)[:_MOST_ERRORS]
+    ]
+
+
+def _pointer(place: Sequence[int | str], prefix: str) -> str:
+    if not prefix and place and place[0] in ("query", "path", "header", "cookie"):
+        name = ".".join(map(str, place[1:]))
+        return (f"?{name}" if place[0] == "query" else name)[:_LONGEST_POINTER]
+    steps = place if prefix else place[1:]
+    escaped = (str(step).replace("~", "~0").replace("/", "~1") for step in steps)
+    return (prefix + "".join(f"/{step}" for step in escaped))[:_LONGEST_POINTER].encode("utf-8", "replace").decode()
+
+
+def _sentence(error: Mapping[str, Any]) -> str:
+    """Pydantic's message, but for the one that quotes what was sent."""
+    if error["type"] == "union_tag_invalid":
+        return f"Input should be one of {error['ctx']['expected_tags']}."
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return message if message.endswith((".", "!", "?")) else f"{message}."
+
+
+# --- the guard -------------------------------------------------------------------------------------------------------
+
+
+def _is_stream(app: FastAPI) -> Callable[[str], bool]:
+    """Whether a path takes bulk bodies, which are read as streams and have no limit: those documented as NDJSON."""
+    patterns = [
+        route.path_regex
+        for route in iter_route_contexts(app.router.routes)
+        if "application/x-ndjson" in (getattr(route, "openapi_extra", None) or {}).get("requestBody", {}).get("content", {})
+    ]
+    return lambda path: any(pattern.match(path) for pattern in patterns)
+
+
+class Guard:
+    """The outermost layer, plain ASGI because callbacks pass it, too. Their bodies are bounded where they are read."""
+
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int, streams: Callable[[str], bool]) -> None:
+        self._app = app
+        self._max = max_body_bytes
+        self._streams = streams
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def noting(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, self._bounded(scope, receive), noting)
+        except ClientDisconnect:
+            return  # nobody is there to be told
+        except Exception as error:
+            answer = _unforeseen(scope, error)
+            if started:  # half an answer must not look like a whole one: the server breaks the connection off
+                raise
+            await answer(scope, receive, send)
+
+    def _bounded(self, scope: Scope, receive: Receive) -> Receive:
+        """`receive`, counting where that is needed: bodies of ordinary requests that do not say how long they are,
+        or are too long. Raised as `HTTPException`, which FastAPI lets through."""
+        if scope["path"].startswith("/callbacks/"):
+            return receive
+        length = next((value for name, value in scope["headers"] if name == b"content-length"), None)
+        if length is not None and length.isdigit() and int(length) <= self._max:
+            return receive
+        if scope["method"] in ("GET", "HEAD") or self._streams(scope["path"]):
+            return receive
+        read = 0
+
+        async def counting() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > self._max:
+                raise HTTPException(413)
+            return message
+
+        return counting
+
+
+def _unforeseen(scope: Scope, error: Exception) -> Response:
+    if is_away(error):
+        log.warning("http.database_away", error=type(error).__name__)
+        headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+        return problem_response(503, "The database is away; try again.", headers=headers)
+    error_id = f"er_{uuid.uuid4().hex}"
+    route = getattr(scope.get("route"), "path", None)  # the pattern: a path can hold an address
+    log.error("http.failed", error_id=error_id, method=scope["method"], route=route, exc_info=error)
+    return problem_response(500, f"Something went wrong here; the log knows it as {error_id}.")
