@@ -4,14 +4,24 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 registry = CollectorRegistry()
 
-receipts_total = Counter("acuse_receipts_total", "Receipts taken, by gateway and outcome.", ["gateway", "outcome"], registry=registry)
-refused_total = Counter("acuse_refused_total", "Callbacks refused, by gateway and reason.", ["gateway", "reason"], registry=registry)
+receipts_total = Counter(
+    "acuse_receipts_total", "Receipts taken, by gateway and outcome.", ["gateway", "outcome"], registry=registry
+)
+refused_total = Counter(
+    "acuse_refused_total", "Callbacks refused, by gateway and reason.", ["gateway", "reason"], registry=registry
+)
 inbox_commit_seconds = Histogram("acuse_inbox_commit_seconds", "Group commits to the inbox.", registry=registry)
 inbox_queue = Gauge("acuse_inbox_queue", "Receipts waiting for a group commit.", registry=registry)
 inbox_rows = Gauge("acuse_inbox_rows", "Receipts waiting to be applied.", registry=registry)
-oldest_inbox_seconds = Gauge("acuse_oldest_inbox_seconds", "Age of the oldest receipt not yet applied.", registry=registry)
-oldest_unmatched_seconds = Gauge("acuse_oldest_unmatched_seconds", "Age of the oldest receipt without a message.", registry=registry)
+oldest_inbox_seconds = Gauge(
+    "acuse_oldest_inbox_seconds", "Age of the oldest receipt not yet applied.", registry=registry
+)
+oldest_unmatched_seconds = Gauge(
+    "acuse_oldest_unmatched_seconds", "Age of the oldest receipt without a message.", registry=registry
+)
 apply_batch_seconds = Histogram("acuse_apply_batch_seconds", "Batches applied.", registry=registry)
 applied_total = Counter("acuse_applied_total", "Receipts applied.", registry=registry)
-poisoned_total = Counter("acuse_poisoned_total", "Receipts set aside because they could not be applied.", registry=registry)
+poisoned_total = Counter(
+    "acuse_poisoned_total", "Receipts set aside because they could not be applied.", registry=registry
+)
 spool_rows = Gauge("acuse_spool_rows", "Rows in the local spool, waiting for the database.", registry=registry)

@@ -85,8 +85,7 @@ def field_errors(errors: Iterable[Mapping[str, Any]], *, prefix: str = "") -> li
     """Pydantic's errors as `{pointer, detail}`: JSON pointers into the body, `?name` for queries, the name for the
     rest. What was sent is never repeated."""
     return [
-        {"pointer": _pointer(each["loc"], prefix), "detail": _sentence(each)}
-        for each in list(errors)[:_MOST_ERRORS]
+        {"pointer": _pointer(each["loc"], prefix), "detail": _sentence(each)} for each in list(errors)[:_MOST_ERRORS]
     ]
 
 
@@ -115,13 +114,14 @@ def _is_stream(app: FastAPI) -> Callable[[str], bool]:
     patterns = [
         route.path_regex
         for route in iter_route_contexts(app.router.routes)
-        if "application/x-ndjson" in (getattr(route, "openapi_extra", None) or {}).get("requestBody", {}).get("content", {})
+        if "application/x-ndjson"
+        in (getattr(route, "openapi_extra", None) or {}).get("requestBody", {}).get("content", {})
     ]
     return lambda path: any(pattern.match(path) for pattern in patterns)
 
 
 class Guard:
-    """The outermost layer, plain ASGI because callbacks pass it, too. Their bodies are bounded where they are read."""
+    """The outermost layer: plain ASGI. Callbacks do not pass it; their own endpoint does the like."""
 
     def __init__(self, app: ASGIApp, *, max_body_bytes: int, streams: Callable[[str], bool]) -> None:
         self._app = app
@@ -152,8 +152,6 @@ class Guard:
     def _bounded(self, scope: Scope, receive: Receive) -> Receive:
         """`receive`, counting where that is needed: bodies of ordinary requests that do not say how long they are,
         or are too long. Raised as `HTTPException`, which FastAPI lets through."""
-        if scope["path"].startswith("/callbacks/"):
-            return receive
         length = next((value for name, value in scope["headers"] if name == b"content-length"), None)
         if length is not None and length.isdigit() and int(length) <= self._max:
             return receive

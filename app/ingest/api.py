@@ -252,7 +252,9 @@ async def _record_all(
         rows = []
         for line in chunk:
             try:
-                rows.append(read(line, now) if isinstance(line, Line) else _bad(line))
+                if isinstance(line, BadRow):
+                    raise ValueError(line.detail)
+                rows.append(read(line, now))
             except ValueError as error:
                 tally.reject(line.number, str(error))
         if rows:
@@ -261,10 +263,6 @@ async def _record_all(
             for number, detail in outcome.errors:
                 tally.reject(number, detail)
     return tally
-
-
-def _bad(row: BadRow) -> None:
-    raise ValueError(row.detail)
 
 
 async def _record_chunk(

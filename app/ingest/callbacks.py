@@ -139,7 +139,8 @@ async def _read(scope: Scope, receive: Receive, limit: int) -> bytes:
         message = await receive()
         if message["type"] == "http.disconnect":  # nobody is there to hear the answer
             raise Unread("The connection ended before the body did.")
-        body += message.get("body", b"")
+        piece: bytes = message.get("body", b"")
+        body += piece
         if len(body) > limit:
             raise TooLarge(f"A callback may have {limit} bytes at the most.")
         if not message.get("more_body", False):

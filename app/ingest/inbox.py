@@ -98,7 +98,8 @@ class Inbox:
                 self._answer(requests, None)
 
     def _take(self) -> list[tuple[Sequence[Row], asyncio.Future[None]]]:
-        taken, count = [], 0
+        taken: list[tuple[Sequence[Row], asyncio.Future[None]]] = []
+        count = 0
         while self._waiting and (not taken or count + len(self._waiting[0][0]) <= self._settings.inbox_batch):
             request = self._waiting.popleft()
             taken.append(request)
@@ -223,7 +224,7 @@ class Inbox:
         metrics.spool_rows.set(self._spool.rows)
         if found:
             self.arrived.set()
-        return bool(found)
+        return bool(found) and file in self._spool.files()  # an adopted file is gone once it is empty
 
 
 def new_id() -> str:

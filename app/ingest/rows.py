@@ -14,7 +14,7 @@ import orjson
 
 from app.gateways.ids import canonical
 from app.gateways.receipt import MAX_ID_LENGTH, Gateway, Outcome, Receipt
-from app.qualifications.rules import failure_key
+from app.qualifications.rules import KEY_LENGTH, failure_key
 
 _STATUS_LENGTH = 64
 _CODE_LENGTH = 64
@@ -79,7 +79,7 @@ def inbox_row(gateway: Gateway, receipt: Receipt, received_at: datetime) -> Inbo
         status_text,
         error_code,
         error_text,
-        failure_key(error_code, error_text) if failed else None,
+        _key(receipt, error_code, error_text) if failed else None,
         occurred_at,
         _small(receipt.part),
         _small(receipt.parts),
@@ -93,6 +93,11 @@ def inbox_row(gateway: Gateway, receipt: Receipt, received_at: datetime) -> Inbo
     )
 
 
+def _key(receipt: Receipt, error_code: str | None, error_text: str | None) -> str:
+    """Last part of the qualification's key: the adapter's own where the gateway has no field for a code."""
+    return clean(receipt.failure_key, KEY_LENGTH) or failure_key(error_code, error_text)
+
+
 def fingerprint(
     status_text: str, error_code: str | None, error_text: str | None, occurred_at: datetime | None, receipt: Receipt
 ) -> int:
@@ -100,7 +105,7 @@ def fingerprint(
 
     The raw body is left out on purpose: some providers count their attempts in it."""
     local = receipt.details.get("occurred_at_local") or receipt.details.get("done_date_raw") if receipt.details else None
-    said = f"{receipt.outcome}\0{status_text}\0{error_code}\0{error_text}\0{occurred_at}\0{local}\0{receipt.part}"
+    said = f"{receipt.outcome}\0{status_text}\0{error_code}\0{error_text}\0{occurred_at}\0{local}\0{receipt.failure_key}\0{receipt.part}"
     return int.from_bytes(blake2b(said.encode(), digest_size=8).digest(), "big", signed=True)
 
 

@@ -8,7 +8,6 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from app import audit, export
-from app.db import Connection
 from app.errors import NotFound
 from app.logs import masked
 from app.paging import Cursor, Limit, Page
@@ -142,10 +141,6 @@ async def _chain(request: Request, delivery_id: str) -> int:
     """Of a delivery that exists. Raises `NotFound`."""
     if delivery_id.isascii() and delivery_id.isdigit() and len(delivery_id) <= 18:
         async with reading(request) as connection:
-            if await _exists(connection, int(delivery_id)):
+            if await store.delivery_exists(connection, int(delivery_id)):
                 return int(delivery_id)
     raise NotFound("There is no such delivery.")
-
-
-async def _exists(connection: Connection, delivery_id: int) -> bool:
-    return delivery_id != audit.PLATFORM and await store.delivery_exists(connection, delivery_id)

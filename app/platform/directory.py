@@ -62,9 +62,7 @@ def built(row: store.GatewayRow) -> Gateway:
         kind=row.kind,
         implementation=row.implementation,
         options=GATEWAYS[row.kind].options.model_validate(row.options),
-        auth=Auth(
-            mode=row.auth["mode"], secrets=tuple(row.auth.get("secrets", ())), username=row.auth.get("username")
-        ),
+        auth=Auth(mode=row.auth["mode"], secrets=tuple(row.auth.get("secrets", ())), username=row.auth.get("username")),
     )
 
 

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, StringConstraints
 from starlette.responses import Response
 
 from app import export
-from app.db import POOL_TIMEOUT_SECONDS, Connection
+from app.db import AWAY, POOL_TIMEOUT_SECONDS, Connection
 from app.errors import Forbidden
 from app.platform import store
 from app.security import Principal, authenticate
@@ -40,7 +40,8 @@ async def writing(request: Request) -> AsyncIterator[Connection]:
     """A transaction, committed at the end; afterwards the directory knows what changed."""
     async with reading(request) as connection, connection.transaction():
         yield connection
-    await request.app.state.directory.refresh()
+    with contextlib.suppress(*AWAY):  # what is committed stands; the refresher tries again by itself
+        await request.app.state.directory.refresh()
 
 
 async def _reader(request: Request) -> Principal:

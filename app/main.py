@@ -1,0 +1,164 @@
+"""The service, put together: the only place where things are wired.
+
+On `app.state` stand: `settings`, `public_base` (ACUSE_PUBLIC_URL without a slash at its end, or None), `engine`
+(SQLAlchemy, for reads), `runtime` with its `inbox` and `pool` (asyncpg, for what writes), `directory` and `keys`
+(gateways and API keys in memory), `cursors` (signs list cursors); and what one domain does for another, because they do
+not import each other: `rekey`, `id_hint`, `reading`, `main_figures`, `refold`, `recompute`.
+"""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
+
+from app import logs, migrate, openapi, problems
+from app.db import Connection, create_engine, create_pool, is_away
+from app.deliveries.api import router as deliveries
+from app.gateways.receipt import Gateway
+from app.ingest.api import router as ingest
+from app.ingest.callbacks import PREFIX, callbacks
+from app.ingest.keys import id_hint, rekey
+from app.ingest.rows import inbox_row
+from app.ingest.runtime import Runtime
+from app.logs import log
+from app.messages.api import router as messages
+from app.messages.store import recompute, refold
+from app.paging import CursorSigner
+from app.platform import audit_api, gateways, health, installation, keys, store
+from app.platform.directory import GatewayDirectory
+from app.platform.trial import Reading
+from app.qualifications.api import router as qualifications
+from app.qualifications.rules import meaning
+from app.security import KeyRing
+from app.settings import Settings
+from app.stats.api import router as stats
+from app.stats.store import main_figures
+
+#: How long a start waits for the database before it serves without it.
+FIRST_WAIT_SECONDS = 5.0
+_RETRY_SECONDS = 1.0
+
+
+class Acuse(FastAPI):
+    """The framework's application with the hot road beside it: callbacks pass no middleware and no routing."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith(PREFIX):
+            scope["app"] = self
+            await callbacks(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
+def create_app(settings: Settings, *, migrating: bool = False) -> FastAPI:
+    """The service for `settings`, whose `database_url` is set. `migrating`: it brings the schema up to date by itself,
+    as soon as the database can be reached."""
+    if settings.database_url is None:
+        raise ValueError("create_app needs a database_url; `acuse run` starts an embedded one and says where it is.")
+    app = Acuse(
+        title="Acuse",
+        version=_version(),
+        lifespan=lambda app: _lifespan(app, migrating=migrating),
+        redirect_slashes=False,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+    )
+    _set_state(app, settings, settings.database_url)
+    for router in (health.router, ingest, deliveries, stats, messages, qualifications):
+        app.include_router(router)
+    for module in (gateways, keys, audit_api):
+        app.include_router(module.router)
+    problems.install(app, max_body_bytes=settings.max_json_bytes)
+    openapi.install(app)
+    return app
+
+
+def from_environment() -> FastAPI:
+    """For uvicorn's processes: logs set up, settings from the environment."""
+    settings = Settings()
+    logs.configure(json=settings.log_json)
+    return create_app(settings, migrating=True)
+
+
+def _version() -> str:
+    try:
+        return version("acuse")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "0.0.0"
+
+
+def _set_state(app: FastAPI, settings: Settings, database_url: str) -> None:
+    state = app.state
+    state.settings = settings
+    state.public_base = None if settings.public_url is None else str(settings.public_url).rstrip("/")
+    state.engine = create_engine(database_url, pool_size=settings.api_connections)
+    state.runtime = Runtime(settings, database_url)
+    state.keys = KeyRing()
+    state.directory = GatewayDirectory(database_url, state.keys)
+    state.cursors = CursorSigner(secrets.token_bytes(32))  # until the installation's own key has been read
+    state.rekey, state.id_hint = _rekey, id_hint
+    state.reading = Reading(row=inbox_row, meaning=meaning)
+    state.main_figures, state.refold, state.recompute = main_figures, refold, recompute
+
+
+async def _rekey(connection: Connection, before: Gateway, after: Gateway) -> Mapping[str, int]:
+    return await rekey(connection, after)
+
+
+# --- the life of one process -----------------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI, *, migrating: bool) -> AsyncIterator[None]:
+    """Starts with or without a database; what needs one is made up for when it is there."""
+    state = app.state
+    installing = asyncio.create_task(_install_in_the_end(state, migrating=migrating))
+    await asyncio.wait({installing}, timeout=FIRST_WAIT_SECONDS)
+    await state.runtime.start()
+    state.inbox, state.pool = state.runtime.inbox, state.runtime.pool
+    await state.directory.start()
+    with contextlib.suppress(Exception):  # the refresher has said why, and goes on
+        await state.directory.refresh()
+    log.info("service.started", database=state.directory.reachable)
+    try:
+        yield
+    finally:
+        installing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await installing
+        await state.directory.stop()
+        await state.runtime.stop()
+        await state.engine.dispose()
+        log.info("service.stopped")
+
+
+async def _install_in_the_end(state: Any, *, migrating: bool) -> None:
+    """Tries until it is done: the schema, this installation's secrets, the key that the settings name."""
+    while True:
+        try:
+            if migrating:
+                await migrate.upgrade(state.settings.database_url)
+            await _install(state)
+            return
+        except Exception as error:
+            if is_away(error) or store.is_empty(error):
+                log.warning("service.waits_for_database", error=type(error).__name__)
+            else:
+                log.exception("service.not_installed")
+        await asyncio.sleep(_RETRY_SECONDS)
+
+
+async def _install(state: Any) -> None:
+    pool = await create_pool(state.settings.database_url, name="install", size=1)
+    try:
+        async with pool.acquire() as connection, connection.transaction():
+            state.cursors = CursorSigner(await installation.cursor_key(connection))
+            if state.settings.admin_key is not None:
+                await installation.set_env_admin(connection, state.settings.admin_key.get_secret_value())
+    finally:
+        await pool.close()

@@ -1,0 +1,269 @@
+"""Reads the delivery log: pages that cost the same wherever they stand, and totals that are sums of counters.
+
+The counters of metric `status` know which *cells* (status, gateway, qualification) of a delivery have messages, and how
+many. A filter picks cells: their sum is the total, and each cell is one range of an index, ordered by message id. A
+page takes at most `limit` ids from each range and keeps the lowest, so it never reads what it does not show.
+
+Everything runs on one connection in one REPEATABLE READ transaction of the caller, so that total and rows agree.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import TextClause, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+#: Stands for "no gateway" in filters and figures; no gateway can have this key.
+NO_GATEWAY = "-"
+#: What a failed message without a qualification counts as (none should exist).
+UNQUALIFIED = ("undefined", "not_defined")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """What the log is narrowed to; all that is given must hold. `address` is in E.164."""
+
+    statuses: tuple[str, ...] = ()
+    failure_types: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    gateway: str | None = None
+    address: str | None = None
+    contradictory: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """Messages of one delivery that share status, gateway (0: none) and qualification (0: none)."""
+
+    status: str
+    gateway_id: int
+    gateway: str
+    qualification_id: int
+    failure_type: str | None
+    reason: str | None
+    count: int
+
+    def fits(self, asked: Filter) -> bool:
+        return (
+            (not asked.statuses or self.status in asked.statuses)
+            and (not asked.failure_types or self.failure_type in asked.failure_types)
+            and (not asked.reasons or self.reason in asked.reasons)
+            and (asked.gateway is None or self.gateway == asked.gateway)
+            and (asked.contradictory is not True or self.status == "received")
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """Message ids in ascending order, and how many there are in all."""
+
+    ids: list[int]
+    total: int
+
+
+async def cells(connection: AsyncConnection, delivery_id: int) -> list[Cell] | None:
+    """The delivery's cells that have messages; None when there is no such delivery."""
+    rows = (await connection.execute(CELLS, {"delivery": delivery_id})).mappings().all()
+    return [_cell(row) for row in rows if row["status"] is not None] if rows else None
+
+
+def _cell(row: Mapping[str, Any]) -> Cell:
+    unknown = UNQUALIFIED if row["status"] == "failed" else (None, None)
+    return Cell(
+        status=row["status"],
+        gateway_id=row["gateway_id"],
+        gateway=row["gateway"] or NO_GATEWAY,
+        qualification_id=row["qualification_id"],
+        failure_type=row["failure_type"] or unknown[0],
+        reason=row["reason"] or unknown[1],
+        count=int(row["count"]),
+    )
+
+
+async def find(
+    connection: AsyncConnection, delivery_id: int, all_cells: Sequence[Cell], asked: Filter, *, after: int, limit: int
+) -> Found:
+    """The first `limit` messages behind id `after` that fit."""
+    fitting = [cell for cell in all_cells if cell.fits(asked)]
+    place = {"delivery": delivery_id, "after": after, "limit": limit}
+    if asked.address is not None:
+        return await _by_address(connection, fitting, asked, place)
+    total = await _total(connection, delivery_id, fitting, asked)
+    if not total:
+        return Found(ids=[], total=0)
+    if asked.contradictory:
+        ids = await _ids(connection, _CONTRADICTORY, place | _gateways(fitting))
+    elif len(fitting) == len(all_cells) and asked.contradictory is None:
+        ids = await _ids(connection, EVERYTHING, place)
+    else:
+        ids = await _by_ranges(connection, fitting, asked, place)
+    return Found(ids=ids, total=total)
+
+
+async def _by_address(
+    connection: AsyncConnection, fitting: Sequence[Cell], asked: Filter, place: Mapping[str, Any]
+) -> Found:
+    """The few messages of one address, counted as they are."""
+    values = {
+        "address": asked.address,
+        "statuses": [cell.status for cell in fitting],
+        "gateways": [cell.gateway_id for cell in fitting],
+        "qualifications": [cell.qualification_id for cell in fitting],
+        "contradictory": asked.contradictory,
+        "delivery": place["delivery"],
+    }
+    ids = await _ids(connection, BY_ADDRESS, values)
+    behind = [id for id in ids if id > place["after"]]
+    return Found(ids=behind[: place["limit"]], total=len(ids))
+
+
+async def _total(connection: AsyncConnection, delivery_id: int, fitting: Sequence[Cell], asked: Filter) -> int:
+    total = sum(cell.count for cell in fitting)
+    if asked.contradictory is None or not total:
+        return total
+    received = [cell for cell in fitting if cell.status == "received"]
+    both = await _contradictory_total(connection, delivery_id, received, by_gateway=asked.gateway is not None)
+    return both if asked.contradictory else total - both
+
+
+async def _contradictory_total(
+    connection: AsyncConnection, delivery_id: int, received: Sequence[Cell], *, by_gateway: bool
+) -> int:
+    """From the counter; only by gateway, which that counter does not tell apart, are the rows counted."""
+    if not received:
+        return 0
+    total = int((await connection.execute(_CONTRADICTORY_COUNTER, {"delivery": delivery_id})).scalar_one())
+    if not total or not by_gateway:
+        return total
+    values = {"delivery": delivery_id} | _gateways(received)
+    return int((await connection.execute(_CONTRADICTORY_COUNT, values)).scalar_one())
+
+
+async def _by_ranges(
+    connection: AsyncConnection, fitting: Sequence[Cell], asked: Filter, place: Mapping[str, Any]
+) -> list[int]:
+    """The lowest ids of all ranges together; cells that share an index range are read as one."""
+    by_error = bool(asked.failure_types or asked.reasons)
+    qualified = [cell for cell in fitting if by_error and cell.qualification_id]
+    others = [cell for cell in fitting if not (by_error and cell.qualification_id)]
+    found: list[int] = []
+    for column, group in (("qualification_id", qualified), ("status", others)):
+        for with_gateway in (True, False):
+            keys = {(getattr(c, column), c.gateway_id) for c in group if bool(c.gateway_id) is with_gateway}
+            if keys:
+                query = RANGES[column, with_gateway, by_error and column == "status", asked.contradictory is False]
+                columns = zip(*sorted(keys), strict=True)
+                values = dict(zip(("keys", "gateways"), map(list, columns), strict=True))
+                found += await _ids(connection, query, {**place, **values})
+    return sorted(found)[: place["limit"]]
+
+
+async def _ids(connection: AsyncConnection, query: TextClause, values: Mapping[str, Any]) -> list[int]:
+    return list((await connection.execute(query, values)).scalars())
+
+
+def _gateways(of: Sequence[Cell]) -> dict[str, list[int]]:
+    return {"gateways": sorted({cell.gateway_id for cell in of})}
+
+
+async def details(connection: AsyncConnection, ids: Sequence[int]) -> list[Mapping[str, Any]]:
+    """The rows of these messages, by id, with the names of gateway and qualification."""
+    return list((await connection.execute(DETAILS, {"ids": list(ids)})).mappings())
+
+
+async def gateway_exists(connection: AsyncConnection, key: str) -> bool:
+    query = text("SELECT EXISTS (SELECT FROM gateways WHERE key = :key)")
+    return bool((await connection.execute(query, {"key": key})).scalar_one())
+
+
+# --- the statements: each in a plan test -----------------------------------------------------------------------------
+
+CELLS = text("""
+SELECT c.label AS status, c.gateway_id, c.bucket AS qualification_id, c.value AS count, g.key AS gateway,
+    q.failure_type::text AS failure_type, q.reason
+FROM deliveries d
+LEFT JOIN counters c ON c.delivery_id = d.id AND c.metric = 'status' AND c.value > 0
+LEFT JOIN gateways g ON g.id = c.gateway_id
+LEFT JOIN qualifications q ON q.id = c.bucket
+WHERE d.id = :delivery
+""")
+
+# The row comparison leaves the planner no index but (delivery_id, id): a delivery's messages in order.
+EVERYTHING = text("""
+SELECT m.id FROM messages m
+WHERE (m.delivery_id, m.id) > (:delivery, :after) AND m.delivery_id <= :delivery AND NOT m.proof
+ORDER BY m.delivery_id, m.id LIMIT :limit
+""")
+
+BY_ADDRESS = text("""
+SELECT m.id FROM messages m JOIN message_state s ON s.message_id = m.id
+WHERE m.address = :address AND m.delivery_id = :delivery AND NOT m.proof
+    AND (CAST(:contradictory AS boolean) IS NULL OR s.contradictory = CAST(:contradictory AS boolean))
+    AND EXISTS (
+        SELECT FROM unnest(CAST(:statuses AS message_status[]), CAST(:gateways AS int[]), CAST(:qualifications AS int[]))
+            AS c (status, gateway_id, qualification_id)
+        WHERE c.status = s.status AND c.gateway_id = coalesce(s.gateway_id, 0)
+            AND c.qualification_id = coalesce(s.qualification_id, 0))
+ORDER BY m.id
+""")
+
+
+def _ranges(column: str, with_gateway: bool, unqualified: bool, consistent: bool) -> TextClause:
+    kind = "message_status" if column == "status" else "int"
+    gateway = "= r.gateway" if with_gateway else "IS NULL"
+    more = (" AND s.qualification_id IS NULL" if unqualified else "") + (
+        " AND NOT s.contradictory" if consistent else ""
+    )
+    return text(f"""
+SELECT p.message_id
+FROM unnest(CAST(:keys AS {kind}[]), CAST(:gateways AS int[])) AS r (key, gateway)
+CROSS JOIN LATERAL (
+    SELECT s.message_id FROM message_state s
+    WHERE s.delivery_id = :delivery AND s.{column} = r.key AND s.gateway_id {gateway} AND s.message_id > :after
+        AND NOT s.proof{more}
+    ORDER BY s.message_id LIMIT :limit
+) p
+ORDER BY p.message_id LIMIT :limit
+""")
+
+
+#: By index column, whether the gateway is known, only without qualification, only without contradiction.
+RANGES: Mapping[tuple[str, bool, bool, bool], TextClause] = {
+    (column, with_gateway, unqualified, consistent): _ranges(column, with_gateway, unqualified, consistent)
+    for column in ("status", "qualification_id")
+    for with_gateway in (True, False)
+    for unqualified in (True, False)
+    for consistent in (True, False)
+}
+
+_CONTRADICTORY = text("""
+SELECT s.message_id FROM message_state s
+WHERE s.delivery_id = :delivery AND s.status = 'received' AND s.contradictory AND s.message_id > :after AND NOT s.proof
+    AND coalesce(s.gateway_id, 0) = ANY(CAST(:gateways AS int[]))
+ORDER BY s.message_id LIMIT :limit
+""")
+
+_CONTRADICTORY_COUNTER = text("""
+SELECT coalesce(sum(value), 0) FROM counters WHERE delivery_id = :delivery AND metric = 'contradictory'
+""")
+
+_CONTRADICTORY_COUNT = text("""
+SELECT count(*) FROM message_state s
+WHERE s.delivery_id = :delivery AND s.status = 'received' AND s.contradictory AND NOT s.proof
+    AND coalesce(s.gateway_id, 0) = ANY(CAST(:gateways AS int[]))
+""")
+
+DETAILS = text("""
+SELECT s.message_id AS id, s.delivery_id, m.address, m.recipient_id, m.reference, s.status::text AS status,
+    s.parts, s.parts_received, g.key AS gateway, s.submitted_at, s.occurred_at, s.updated_at, s.accepted_at, s.sent_at,
+    s.failed_at, s.received_at, s.contradictory, s.price, s.currency, s.unknown_receipts, s.deadline,
+    q.failure_type::text AS failure_type, q.reason, q.sentence, q.implementation, q.status AS error_status,
+    q.code AS error_code, m.created_at, m.cancelled_at, m.expired_at, m.proof
+FROM unnest(CAST(:ids AS bigint[])) AS asked (id)
+JOIN message_state s ON s.message_id = asked.id
+JOIN messages m ON m.id = asked.id
+LEFT JOIN gateways g ON g.id = s.gateway_id
+LEFT JOIN qualifications q ON q.id = s.qualification_id
+ORDER BY asked.id
+""")

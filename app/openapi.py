@@ -1,0 +1,179 @@
+"""The OpenAPI document: what FastAPI says of the routes, and what it cannot know.
+
+That is: the callbacks (plain routes, for speed), the key that every operation needs, and the one shape of errors, which
+is described once and named by each operation.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+TAGS = [
+    {"name": "gateways", "description": "Accounts at SMS providers, and the kinds of them."},
+    {"name": "keys", "description": "API keys and their scopes."},
+    {"name": "deliveries", "description": "SMS sends: create, change, record what was sent."},
+    {"name": "reading a delivery", "description": "Summary, history, events."},
+    {"name": "messages", "description": "The delivery log, and one message's timeline."},
+    {"name": "receipts", "description": "Status reports: in bulk, unmatched, rejected."},
+    {"name": "qualifications", "description": "What errors mean."},
+    {"name": "audit", "description": "The journals and their chains."},
+    {"name": "callbacks", "description": "The door for gateways, in each provider's own format."},
+    {"name": "machines", "description": "Health and metrics."},
+]
+DESCRIPTION = """Acuse tells the truth about SMS deliveries: receipts in, delivery log and summary out.
+
+Times are RFC 3339 in UTC, addresses E.164 (masked for keys without `pii:read`), ids opaque strings. Lists take `limit`
+and `cursor`; `Accept: text/csv` or `application/x-ndjson` streams all of one. Errors are RFC 9457
+`application/problem+json`. POSTs that create take an `Idempotency-Key`: the same key and body get the same answer again
+for 24 h, another body 409."""
+
+_METHODS = ("get", "put", "post", "patch", "delete", "head")
+_OPEN = ("/callbacks/", "/healthz", "/readyz", "/metrics")
+_PROBLEM_EXAMPLE = {
+    "type": "about:blank",
+    "title": "Unprocessable Content",
+    "status": 422,
+    "detail": "The request is not valid.",
+    "errors": [{"pointer": "/label", "detail": "Field required."}],
+}
+_PROBLEM = {
+    "type": "object",
+    "title": "Problem",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "A sentence for people."},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["pointer", "detail"],
+                "properties": {
+                    "pointer": {"type": "string", "description": "JSON pointer into the body, or `?name` of a query."},
+                    "detail": {"type": "string"},
+                },
+            },
+        },
+    },
+    "examples": [_PROBLEM_EXAMPLE],
+}
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    "description": "The same key and body give the same answer again for 24 h; another body, 409.",
+}
+
+
+def install(app: FastAPI) -> None:
+    """Makes `app.openapi` give the whole document, made once."""
+
+    def whole() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = document(app)
+        return app.openapi_schema
+
+    app.openapi = whole  # type: ignore[method-assign]
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    found = get_openapi(title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes, tags=TAGS)
+    found["paths"] = {**_callbacks(), **found["paths"]}
+    components = found.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    schemas["Problem"] = _PROBLEM
+    components["responses"] = {"Problem": _problem("Any error: 4xx to be mended by the caller, 5xx to be tried again.")}
+    components["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, with the scopes it was given."}
+    }
+    for path, method, operation in operations(found):
+        _complete(path, method, operation)
+    return found
+
+
+def operations(document: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """All of them: path, method, operation."""
+    for path, item in document["paths"].items():
+        for method in _METHODS:
+            if method in item:
+                yield path, method, item[method]
+
+
+def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
+    responses = operation["responses"]
+    for status, response in list(responses.items()):
+        if status[0] in "45" and not _says_problem(response):
+            responses[status] = _problem(response.get("description") or "An error.")
+    if "422" in responses and "HTTPValidationError" in str(responses["422"]):
+        responses["422"] = _problem("A field is wrong; `errors` says which.")
+    responses["default"] = {"$ref": "#/components/responses/Problem"}
+    if path != "/" and not path.startswith(_OPEN):
+        operation["security"] = [{"bearer": []}]
+    if method == "post" and "201" in responses:
+        operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
+
+
+def _says_problem(response: Mapping[str, Any]) -> bool:
+    return "application/problem+json" in response.get("content", {})
+
+
+def _problem(description: str) -> dict[str, Any]:
+    content = {"schema": {"$ref": "#/components/schemas/Problem"}, "example": _PROBLEM_EXAMPLE}
+    return {"description": description, "content": {"application/problem+json": content}}
+
+
+# --- callbacks -------------------------------------------------------------------------------------------------------
+
+
+def _callbacks() -> dict[str, Any]:
+    reference = {"name": "reference", "in": "path", "required": True, "schema": {"type": "string", "maxLength": 255}}
+    reference["description"] = "Our reference of the message, where the provider lets each message have its own URL."
+    return {
+        "/callbacks/{gateway}": {method: _callback(method, []) for method in ("get", "post")},
+        "/callbacks/{gateway}/{reference}": {method: _callback(method, [reference]) for method in ("get", "post")},
+    }
+
+
+def _callback(method: str, parameters: list[Any]) -> dict[str, Any]:
+    key = {"name": "gateway", "in": "path", "required": True, "schema": {"type": "string"}, "description": "Its key."}
+    token = {"name": "token", "in": "query", "required": False, "schema": {"type": "string"}}
+    token["description"] = "The secret, for auth mode `token`; or the header `X-Acuse-Token`."
+    name = "_with_reference" if parameters else ""
+    operation: dict[str, Any] = {
+        "tags": ["callbacks"],
+        "operationId": f"callback_{method}{name}",
+        "summary": f"A gateway reports ({method.upper()})",
+        "description": "In the provider's own format; which method and body, its kind says (`GET /v1/gateway-kinds`). "
+        "2xx, with the answer the provider expects, only once the receipts are durable.",
+        "parameters": [key, *parameters, token],
+        "responses": {
+            "200": {
+                "description": "Durable.",
+                "content": {"text/plain": {"schema": {"type": "string"}, "example": ""}},
+            },
+            "400": {"description": "Unreadable; the answer names the id under which the raw body is kept."},
+            "401": {"description": "The callback does not prove that it comes from the gateway."},
+            "404": {"description": "There is no such gateway."},
+            "405": {"description": "This gateway calls with another method."},
+            "413": {"description": "Larger than ACUSE_MAX_CALLBACK_BYTES."},
+            "503": {"description": "Too much is waiting, or neither database nor spool can take it: send it again."},
+        },
+    }
+    if method == "post":
+        operation["requestBody"] = {
+            "content": {
+                "application/json": {"schema": {}, "example": {"provider_message_id": "77", "status": "delivered"}},
+                "application/x-www-form-urlencoded": {
+                    "schema": {"type": "string"},
+                    "example": "MessageSid=SM77&MessageStatus=delivered",
+                },
+            }
+        }
+    return operation

@@ -1,0 +1,372 @@
+"""Gateways: create, list, read, change, delete, try a callback out; and the kinds there are."""
+
+from datetime import datetime
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request, status
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from app.errors import NotFound
+from app.export import STREAMS, wanted
+from app.gateways import GATEWAYS
+from app.gateways.receipt import Adapter, AuthMode
+from app.idempotency import once
+from app.paging import Cursor, Limit, Page
+from app.platform import changes, store, trial
+from app.platform.directory import built
+from app.platform.fields import GatewayReader, Line, Name, Secret, Slug, reading, whole, writing
+from app.platform.store import GatewayRow
+from app.security import GatewayWriter
+
+router = APIRouter(prefix="/v1", tags=["gateways"])
+
+
+class AuthIn(BaseModel):
+    """How the gateway's callbacks prove themselves. Any of several secrets is good, so that they can rotate."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    mode: AuthMode = Field(description="`none` must be said: then nobody checks where callbacks come from.")
+    secrets: list[Secret] = Field(default_factory=list, max_length=10, description="At least 8 characters each.")
+    username: str | None = Field(None, max_length=200, description="Only for `basic`.")
+
+    def credentials(self) -> changes.Credentials:
+        return changes.Credentials(mode=self.mode, secrets=self.secrets, username=self.username)
+
+
+_AUTH_IN = {"mode": "token", "secrets": ["a-long-random-text"]}
+
+
+class NewGateway(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"key": "acme", "kind": "generic", "label": "Acme Spain", "auth": _AUTH_IN}]},
+    )
+
+    key: Slug = Field(description="Names the gateway everywhere; part of its callback URL.")
+    kind: str = Field(max_length=63, description="One of `GET /v1/gateway-kinds`.")
+    label: Line | None = None
+    implementation: Line | None = Field(
+        None,
+        description="Name under which its errors are qualified; gateways may share one. Default: the kind's label.",
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="The kind's own; see its JSON Schema.")
+    auth: AuthIn
+
+
+class GatewayChange(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"label": "Acme Spain", "options": {"receipt_id_format": "hexadecimal"}}]},
+    )
+
+    label: Line | None = None
+    implementation: Line | None = None
+    options: dict[str, Any] | None = Field(None, description="Merged into the present ones; null: back to the default.")
+    auth: AuthIn | None = Field(None, description="Replaces the present one, secrets included.")
+
+
+_GATEWAY: dict[str, Any] = {
+    "key": "acme",
+    "kind": "generic",
+    "label": "Acme Spain",
+    "implementation": "Generic (JSON)",
+    "options": {"submission_id_format": "as_is", "receipt_id_format": "as_is", "receipts_per": "part"},
+    "auth": {"mode": "token", "secrets": 1, "username": None},
+    "callback_url": "https://sms.example.com/callbacks/acme",
+    "created_at": "2026-11-23T08:00:00Z",
+    "updated_at": "2026-11-23T08:00:00Z",
+}
+_FIGURES = {"receipts": 1204, "unmatched": 3, "rejected": 1, "unknown_statuses": {"PARKED": 2}, "hint": None}
+
+
+class AuthOut(BaseModel):
+    mode: str
+    secrets: int = Field(description="How many there are. They are never shown again.")
+    username: str | None
+
+
+class GatewayOut(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [_GATEWAY]})
+
+    key: str
+    kind: str
+    label: str
+    implementation: str
+    options: dict[str, Any]
+    auth: AuthOut
+    callback_url: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class GatewayChanged(GatewayOut):
+    model_config = ConfigDict(json_schema_extra={"examples": [{**_GATEWAY, "rekeyed": None}]})
+
+    rekeyed: dict[str, int] | None = Field(description="When the id formats changed: what was renamed and matched.")
+
+
+class GatewayDetails(GatewayOut):
+    model_config = ConfigDict(json_schema_extra={"examples": [{**_GATEWAY, **_FIGURES}]})
+
+    receipts: int
+    unmatched: int
+    rejected: int
+    unknown_statuses: dict[str, int] = Field(
+        description="Words that the adapter does not know, and how often they came."
+    )
+    hint: dict[str, Any] | None = Field(
+        description="Id options under which unmatched receipts would match, with proof."
+    )
+
+
+class GatewayPage(Page[GatewayOut]):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_GATEWAY], "next_cursor": None, "total": 1}]})
+
+
+class Kind(BaseModel):
+    kind: str
+    label: str
+    source: str = Field(description="The provider's page this was read from.")
+    methods: list[str]
+    auth: dict[str, Any] = Field(description="JSON Schema of `auth`.")
+    options: dict[str, Any] = Field(description="JSON Schema of `options`.")
+
+
+class Kinds(BaseModel):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "items": [
+                        {
+                            "kind": "generic", "label": "Generic (JSON)", "source": "…", "methods": ["POST"],
+                            "auth": {"oneOf": []}, "options": {"type": "object"},
+                        }
+                    ],
+                    "next_cursor": None,
+                    "total": 1,
+                }
+            ]
+        }
+    )  # fmt: skip
+
+    items: list[Kind]
+    next_cursor: None = None
+    total: int
+
+
+# --- kinds -----------------------------------------------------------------------------------------------------------
+
+
+@router.get("/gateway-kinds", summary="The kinds of gateways, their options and auth modes")
+async def kinds(principal: GatewayReader) -> Kinds:
+    """Both as JSON Schema, so that a form can be made of them."""
+    found = [_kind(GATEWAYS[kind]) for kind in sorted(GATEWAYS)]
+    return Kinds(items=found, total=len(found))
+
+
+def _kind(adapter: Adapter) -> Kind:
+    return Kind(
+        kind=adapter.kind,
+        label=adapter.label,
+        source=adapter.source,
+        methods=sorted(adapter.methods),
+        auth={"oneOf": [_auth_schema(mode) for mode in adapter.auth_modes]},
+        options=adapter.options.model_json_schema(),
+    )
+
+
+def _auth_schema(mode: AuthMode) -> dict[str, Any]:
+    properties: dict[str, Any] = {"mode": {"const": mode}}
+    if mode != "none":
+        secret = {"type": "string", "minLength": changes.SHORTEST_SECRET}
+        properties["secrets"] = {"type": "array", "items": secret, "minItems": 1, "maxItems": 10}
+    if mode == "basic":
+        properties["username"] = {"type": "string", "minLength": 1}
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+# --- gateways --------------------------------------------------------------------------------------------------------
+
+
+@router.post("/gateways", status_code=status.HTTP_201_CREATED, response_model=GatewayOut, summary="Create a gateway")
+async def create(request: Request, principal: GatewayWriter, new: NewGateway) -> Response:
+    """Point the provider's status callbacks at `callback_url`. What the provider documents about its errors is added
+    to the qualifications."""
+    async with writing(request) as connection:
+
+        async def make() -> Response:
+            row = await changes.create_gateway(
+                connection,
+                key=new.key,
+                kind=new.kind,
+                label=new.label,
+                implementation=new.implementation,
+                options=new.options,
+                auth=new.auth.credentials(),
+                actor=principal.name,
+            )
+            made = GatewayOut(**_shown(request, row))
+            return Response(made.model_dump_json(), status.HTTP_201_CREATED, media_type="application/json")
+
+        return await once(request, principal, connection, make)
+
+
+@router.get("/gateways", response_model=GatewayPage, responses=STREAMS, summary="List gateways")
+async def list_all(request: Request, principal: GatewayReader, limit: Limit = 100, cursor: Cursor = None) -> Any:
+    """By key."""
+    after = request.app.state.cursors.open("gateways", cursor)[0] if cursor else ""
+    everything = wanted(request) != "json"
+    async with reading(request) as connection:
+        rows, total = await store.gateways_after(connection, after, None if everything else limit + 1)
+    shown = [_shown(request, row) for row in rows]
+    if everything:
+        return whole(request, tuple(GatewayOut.model_fields), shown)
+    more = request.app.state.cursors.seal("gateways", [rows[limit - 1].key]) if len(rows) > limit else None
+    return GatewayPage(items=[GatewayOut(**each) for each in shown[:limit]], next_cursor=more, total=total)
+
+
+@router.get("/gateways/{key}", summary="One gateway, with its figures")
+async def read(request: Request, principal: GatewayReader, key: Name) -> GatewayDetails:
+    """`hint` says so, with the proof, when unmatched receipts would match under other id options."""
+    async with reading(request) as connection:
+        row = await _row(connection, key)
+        figures = await store.gateway_figures(connection, row.id)
+        hint = await request.app.state.id_hint(connection, built(row)) if figures["unmatched"] else None
+    return GatewayDetails(**_shown(request, row), **figures, hint=hint)
+
+
+@router.patch("/gateways/{key}", summary="Change a gateway")
+async def change(request: Request, principal: GatewayWriter, key: Name, wish: GatewayChange) -> GatewayChanged:
+    """Kind and key stay. When the id formats change, all ids of the gateway are computed anew and matched again,
+    in this request."""
+    async with writing(request) as connection:
+        row, rekeyed = await changes.change_gateway(
+            connection,
+            key,
+            label=wish.label,
+            implementation=wish.implementation,
+            options=wish.options,
+            auth=wish.auth.credentials() if wish.auth else None,
+            actor=principal.name,
+            rekey=request.app.state.rekey,
+        )
+    return GatewayChanged(**_shown(request, row), rekeyed=None if rekeyed is None else dict(rekeyed))
+
+
+@router.delete("/gateways/{key}", status_code=status.HTTP_204_NO_CONTENT, summary="Delete a gateway")
+async def delete(request: Request, principal: GatewayWriter, key: Name) -> None:
+    """Its callbacks get 404 from now on. What it said stays, and its key can be used again."""
+    async with writing(request) as connection:
+        await changes.delete_gateway(connection, key, actor=principal.name)
+
+
+# --- trying out ------------------------------------------------------------------------------------------------------
+
+_RECEIPT_TEXT = "id:77 sub:001 dlvrd:001 submit date:2611230800 done date:2611230801 stat:DELIVRD err:000 text:Hello"
+_TRIAL_BODY = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {
+                "anyOf": [
+                    {
+                        "type": "object",
+                        "properties": {
+                            "method": {"type": "string"},
+                            "query": {"anyOf": [{"type": "string"}, {"type": "object"}]},
+                            "headers": {"type": "object", "additionalProperties": {"type": "string"}},
+                            "body": {},
+                            "reference": {"type": "string"},
+                        },
+                    },
+                    {"description": "The callback's own body, whatever the provider sends."},
+                ]
+            },
+            "example": {"method": "POST", "body": {"provider_message_id": "77", "status": "delivered"}},
+        },
+        "application/x-www-form-urlencoded": {
+            "schema": {"type": "string"},
+            "example": "MessageSid=SM77&MessageStatus=delivered",
+        },
+        "text/plain": {"schema": {"type": "string"}, "example": _RECEIPT_TEXT},
+    },
+}
+_TRIAL_ANSWER: dict[str, Any] = {
+    "method": "POST",
+    "verified": False,
+    "items": [
+        {
+            "type": "receipt",
+            "fields": {"outcome": "received", "status": "delivered", "provider_message_id": "77"},
+            "canonical_id": "77",
+            "status": "received",
+            "message": {
+                "id": "12", "delivery_id": "3", "status": "accepted", "parts": 1, "parts_received": 0,
+                "matched_by": "id",
+            },
+            "qualification": None,
+            "effect": "The message would change from accepted to received.",
+        }
+    ],
+}  # fmt: skip
+
+
+@router.post(
+    "/gateways/{key}/test",
+    summary="Try a callback out",
+    openapi_extra={"requestBody": _TRIAL_BODY},
+    responses={200: {"content": {"application/json": {"schema": {"type": "object"}, "example": _TRIAL_ANSWER}}}},
+    response_model=None,
+)
+async def test(request: Request, principal: GatewayWriter, key: Name) -> Response:
+    """A callback's body, form or receipt text → what it would be read as: every field, the matched message, the
+    qualification, the effect. Stores nothing, and asks for no proof: `verified` says whether it would have been good."""
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    body = await request.body()
+    async with reading(request) as connection:
+        row = await _row(connection, key)
+        gateway = built(row)
+        callback = trial.callback_of(
+            gateway, url=_callback_url(request, key), content_type=content_type, query=request.url.query, body=body
+        )
+        answer = await trial.tried(connection, gateway, callback, request.app.state.reading, principal)
+    return Response(orjson.dumps(answer, default=str, option=orjson.OPT_UTC_Z), media_type="application/json")
+
+
+# --- showing ---------------------------------------------------------------------------------------------------------
+
+
+async def _row(connection: Any, key: str) -> GatewayRow:
+    row = await store.gateway(connection, key) if store.is_slug(key) else None
+    if row is None:
+        raise NotFound("There is no such gateway.")
+    return row
+
+
+def _shown(request: Request, row: GatewayRow) -> dict[str, Any]:
+    auth = row.auth
+    return {
+        "key": row.key,
+        "kind": row.kind,
+        "label": row.label,
+        "implementation": row.implementation,
+        "options": _all_options(row),
+        "auth": {"mode": auth["mode"], "secrets": len(auth.get("secrets", ())), "username": auth.get("username")},
+        "callback_url": _callback_url(request, row.key),
+        "created_at": row.created_at,
+        "updated_at": row.updated_at,
+    }
+
+
+def _all_options(row: GatewayRow) -> dict[str, Any]:
+    """With the defaults of now; as stored, for a kind that is not known here."""
+    return built(row).options.model_dump(mode="json") if row.kind in GATEWAYS else dict(row.options)
+
+
+def _callback_url(request: Request, key: str) -> str:
+    base = request.app.state.public_base or str(request.base_url).rstrip("/")
+    return f"{base}/callbacks/{key}"

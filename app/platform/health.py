@@ -1,0 +1,102 @@
+"""For machines: alive, able to serve, Prometheus; and the plain front page."""
+
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from app import metrics
+
+router = APIRouter(tags=["machines"])
+
+_READY = {"ready": True, "database": True, "spool": True, "spooled": 0, "queued": 0}
+
+
+class Alive(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"alive": True}]})
+
+    alive: bool = True
+
+
+class Readiness(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [_READY]})
+
+    ready: bool = Field(
+        description="Callbacks can be made durable: the gateways are known, and database or spool work."
+    )
+    database: bool
+    spool: bool
+    spooled: int = Field(description="Receipts that wait on this machine's disk for the database.")
+    queued: int = Field(description="Receipts that wait for the next group commit, not yet acknowledged.")
+
+
+class Front(BaseModel):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"name": "Acuse", "version": "0.1.0", "docs": "/docs", "openapi": "/openapi.json"}]
+        }
+    )
+
+    name: str
+    version: str
+    docs: str
+    openapi: str
+
+
+@router.get("/", summary="Name, version, and where the documentation is")
+async def front(request: Request) -> Front:
+    return Front(name="Acuse", version=request.app.version, docs="/docs", openapi="/openapi.json")
+
+
+@router.get("/healthz", summary="Alive")
+async def alive() -> Alive:
+    """200 as long as the process answers, whatever became of the database."""
+    return Alive()
+
+
+@router.get(
+    "/readyz",
+    summary="Able to serve",
+    response_model=Readiness,
+    responses={503: {"description": "Callbacks cannot be made durable now, or the gateways are not known yet."}},
+)
+async def ready(request: Request) -> Response:
+    """Also without the database: then receipts go to the spool."""
+    found = _readiness(request)
+    if found.ready:
+        return Response(found.model_dump_json(), media_type="application/json")
+    detail = (
+        "Callbacks cannot be made durable now." if request.app.state.directory.loaded else "Gateways are not known yet."
+    )
+    problem = {"type": "about:blank", "title": "Service Unavailable", "status": 503, "detail": detail}
+    body = orjson.dumps(problem | found.model_dump())
+    return Response(body, 503, {"Retry-After": "2"}, "application/problem+json")
+
+
+def _readiness(request: Request) -> Readiness:
+    state = request.app.state
+    found: dict[str, Any] = dict(state.runtime.ready())
+    found["database"] = bool(found["database"] and state.directory.reachable)
+    durable = found["database"] or found["spool"]
+    return Readiness(ready=bool(state.directory.loaded and durable), **found)
+
+
+@router.get(
+    "/metrics",
+    summary="Prometheus metrics",
+    response_model=None,
+    responses={
+        200: {
+            "description": "Of the process that answers; with several workers, each has its own figures.",
+            "content": {"text/plain": {"schema": {"type": "string"}, "example": "acuse_applied_total 1204.0\n"}},
+        }
+    },
+)
+async def prometheus(request: Request) -> Response:
+    found = request.app.state.runtime.ready()
+    metrics.inbox_queue.set(found["queued"])
+    metrics.spool_rows.set(found["spooled"])
+    return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,252 @@
+"""A callback tried out: what each receipt in it would be read as, and what it would change. Stores nothing."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+from urllib.parse import urlencode
+
+import orjson
+
+from app.db import Connection
+from app.errors import Invalid
+from app.gateways import GATEWAYS
+from app.gateways.auth import verified
+from app.gateways.receipt import Callback, Gateway, Inbound, Item, Outcome, Receipt, Unreadable
+from app.platform import store
+from app.security import Principal
+from app.tables import MESSAGE_STATUSES
+
+_WRAPPER = frozenset({"method", "query", "headers", "body", "reference"})
+_FORM = "application/x-www-form-urlencoded"
+
+
+class FlatRow(Protocol):
+    """The parts of `ingest.rows.InboxRow` that decide what a receipt meets."""
+
+    @property
+    def provider_message_id(self) -> str | None: ...
+    @property
+    def reference(self) -> str | None: ...
+    @property
+    def status(self) -> str | None: ...
+    @property
+    def status_text(self) -> str: ...
+    @property
+    def failure_key(self) -> str | None: ...
+
+
+class Meaning(Protocol):
+    """`qualifications.rules.Qualified`."""
+
+    @property
+    def failure_type(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def sentence(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What other folders know and this one needs: handed in by `main.py`, for domains do not import one another."""
+
+    row: Callable[[Gateway, Receipt, datetime], FlatRow]
+    meaning: Callable[[Any, str, str], Meaning]
+
+
+# --- the callback ----------------------------------------------------------------------------------------------------
+
+
+def callback_of(gateway: Gateway, *, url: str, content_type: str, query: str, body: bytes) -> Callback:
+    """The callback that was given to try: whole, as JSON `{method?, query?, headers?, body?}`, or just its body (or
+    query string, for a kind that calls with GET; or the text of a receipt). Raises `Invalid`."""
+    given = _wrapper(content_type, body)
+    if given is None:
+        return _from_raw(gateway, url, content_type, query, body)
+    headers = _headers(given.get("headers"))
+    sent = _body(given.get("body"), headers)
+    text = _query(given.get("query"))
+    method = given.get("method") or _method(gateway, has_body=bool(sent))
+    if not isinstance(method, str) or method.upper() not in GATEWAYS[gateway.kind].methods:
+        raise Invalid.field("/method", f"This kind calls with {', '.join(sorted(GATEWAYS[gateway.kind].methods))}.")
+    reference = given.get("reference")
+    if reference is not None and not isinstance(reference, str):
+        raise Invalid.field("/reference", "Give a string.")
+    return _callback(method.upper(), url, text, headers, sent, reference)
+
+
+def _wrapper(content_type: str, body: bytes) -> dict[str, Any] | None:
+    if content_type != "application/json":
+        return None
+    try:
+        value = orjson.loads(body)
+    except ValueError:
+        return None  # a callback whose JSON is broken is worth a try, too
+    about = isinstance(value, dict) and value.keys() <= _WRAPPER and value.keys() & {"body", "query"}
+    return value if about else None
+
+
+def _from_raw(gateway: Gateway, url: str, content_type: str, query: str, body: bytes) -> Callback:
+    text = body.decode("utf-8", "replace").strip()
+    if content_type == "text/plain" and gateway.kind == "smpp" and not text.startswith(("{", "[")):
+        body, content_type = orjson.dumps({"text": text}), "application/json"
+    method = _method(gateway, has_body="POST" in GATEWAYS[gateway.kind].methods)
+    if method == "GET":
+        query, body = text.rpartition("?")[2] or query, b""
+    return _callback(method, url, query, {"content-type": content_type}, body, None)
+
+
+def _callback(
+    method: str, url: str, query: str, headers: Mapping[str, str], body: bytes, reference: str | None
+) -> Callback:
+    whole = f"{url}?{query}" if query else url
+    return Callback(method=method, url=whole, query=query, headers=headers, body=body, reference=reference)
+
+
+def _method(gateway: Gateway, *, has_body: bool) -> str:
+    methods = GATEWAYS[gateway.kind].methods
+    preferred = "POST" if has_body else "GET"
+    return preferred if preferred in methods else sorted(methods)[0]
+
+
+def _headers(value: object) -> dict[str, str]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(each, str) for each in value.values()):
+        raise Invalid.field("/headers", "Give an object of strings.")
+    return {name.lower(): each for name, each in value.items()}
+
+
+def _body(value: object, headers: dict[str, str]) -> bytes:
+    """Text as it is; anything else as the JSON that it is. Says so in `headers`, where they say nothing."""
+    if value is None or value == "":
+        return b""
+    if isinstance(value, str):
+        headers.setdefault("content-type", "application/json" if value.lstrip().startswith(("{", "[")) else _FORM)
+        return value.encode("utf-8", "replace")
+    headers.setdefault("content-type", "application/json")
+    return orjson.dumps(value)
+
+
+def _query(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value.removeprefix("?")
+    if isinstance(value, dict):
+        return urlencode({name: str(each) for name, each in value.items()})
+    raise Invalid.field("/query", "Give the query string, or an object of its parameters.")
+
+
+# --- what it says ----------------------------------------------------------------------------------------------------
+
+
+async def tried(
+    connection: Connection, gateway: Gateway, callback: Callback, reading: Reading, principal: Principal
+) -> dict[str, Any]:
+    """What would be read, item by item, as `principal` may see it."""
+    adapter = GATEWAYS[gateway.kind]
+    items: Sequence[Item] = adapter.parse(callback, gateway)
+    return {
+        "method": callback.method,
+        "verified": verified(callback, adapter, gateway.auth),
+        "items": [await _shown(connection, gateway, item, reading, principal) for item in items],
+    }
+
+
+async def _shown(
+    connection: Connection, gateway: Gateway, item: Item, reading: Reading, principal: Principal
+) -> dict[str, Any]:
+    if isinstance(item, Unreadable):
+        effect = "It would be kept raw as rejected, and the gateway would be told that it cannot be read."
+        return {"type": "unreadable", "reason": item.reason, "raw": _text(item.raw, principal), "effect": effect}
+    if isinstance(item, Inbound):
+        effect = "An inbound message: it changes no message's status."
+        return {"type": "inbound", "fields": _fields(item, principal), "effect": effect}
+    row = reading.row(gateway, item, datetime.now(UTC))
+    message = await _message(connection, gateway, row)
+    return {
+        "type": "receipt",
+        "fields": _fields(item, principal),
+        "canonical_id": row.provider_message_id,
+        "status": row.status or Outcome.UNKNOWN.value,
+        "message": message,
+        "qualification": await _qualification(connection, gateway, row, reading),
+        "effect": effect(row.status, message, gateway),
+    }
+
+
+def _fields(item: Receipt | Inbound, principal: Principal) -> dict[str, Any]:
+    """Every field under its name."""
+    fields = {field.name: getattr(item, field.name) for field in dataclasses.fields(item)}
+    fields["raw"] = _text(item.raw, principal)
+    for name in ("address", "sender", "recipient"):
+        if fields.get(name) is not None:
+            fields[name] = principal.address(fields[name])
+    for name in ("error_text", "text"):
+        if fields.get(name) is not None:
+            fields[name] = principal.text(fields[name])
+    return fields
+
+
+def _text(raw: bytes, principal: Principal) -> str:
+    return principal.text(raw.decode("utf-8", "backslashreplace")) or ""
+
+
+async def _message(connection: Connection, gateway: Gateway, row: FlatRow) -> dict[str, Any] | None:
+    """Found as a receipt finds it: by id, else by the reference that came with it."""
+    for kind, value in (("id", row.provider_message_id), ("reference", row.reference)):
+        found = await store.message_of(connection, gateway, kind, value) if value else None
+        if found is not None:
+            return {
+                "id": str(found["message_id"]),
+                "delivery_id": str(found["delivery_id"]),
+                "status": found["status"],
+                "parts": found["parts"],
+                "parts_received": found["parts_received"],
+                "matched_by": kind,
+            }
+    return None
+
+
+async def _qualification(
+    connection: Connection, gateway: Gateway, row: FlatRow, reading: Reading
+) -> dict[str, Any] | None:
+    """For a failed one: the row that stands, or what a first error of this sort would be qualified as."""
+    if row.failure_key is None:
+        return None
+    status = row.status_text.upper()
+    key = {"implementation": gateway.implementation, "status": status, "code": row.failure_key}
+    found = await store.qualification(connection, gateway.implementation, status, row.failure_key)
+    if found is not None:
+        return {**key, **found, "id": str(found["id"])}
+    meant = reading.meaning(GATEWAYS[gateway.kind].qualifications, status, row.failure_key)
+    return {
+        **key,
+        "id": None,
+        "failure_type": meant.failure_type,
+        "reason": meant.reason,
+        "sentence": meant.sentence,
+        "state": meant.state,
+    }
+
+
+def effect(status: str | None, message: Mapping[str, Any] | None, gateway: Gateway) -> str:
+    """One sentence: what would come of it. Weaker evidence than what is known changes nothing (domain.md §4)."""
+    if message is None:
+        return "No submission has told this id or reference yet: it would wait as unmatched, without a deadline."
+    if status is None:
+        return "A word nobody knows: it would be kept and counted, and change no status."
+    now = message["status"]
+    if MESSAGE_STATUSES.index(status) < MESSAGE_STATUSES.index(now):
+        against = " The contradiction would be kept and counted." if (status, now) == ("failed", "received") else ""
+        return f"The message would stay {now}, which is stronger than {status}.{against}"
+    if status == now:
+        return f"The message is {now} already: a newer report may change its time and reason, a repeat changes nothing."
+    if status == "received" and message["parts"] > 1 and gateway.options.receipts_per == "part":
+        return f"One of {message['parts']} parts would be received; the message is received when all are."
+    return f"The message would change from {now} to {status}."
