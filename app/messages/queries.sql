@@ -243,3 +243,36 @@ SELECT coalesce(sum(abs(difference)), 0) FROM compared
 -- name: status_counters
 -- Messages of delivery `$1` by status.
 SELECT label, sum(value) AS value FROM counters WHERE delivery_id = $1 AND metric = 'status' GROUP BY label ORDER BY label
+
+-- name: set_apart
+-- Moves the projections of delivery `$1` out of the way, to be compared with those built anew. Several statements.
+CREATE TEMPORARY TABLE former_state ON COMMIT DROP AS SELECT * FROM message_state WHERE false;
+CREATE TEMPORARY TABLE former_counters ON COMMIT DROP AS SELECT * FROM counters WHERE false
+
+-- name: take_states
+WITH gone AS (DELETE FROM message_state WHERE delivery_id = $1 RETURNING *) INSERT INTO former_state SELECT * FROM gone
+
+-- name: take_counters
+WITH gone AS (DELETE FROM counters WHERE delivery_id = $1 RETURNING *) INSERT INTO former_counters SELECT * FROM gone
+
+-- name: take_from_qualifications
+-- The platform counts messages by error, too: what the states set apart had added there goes.
+UPDATE counters t SET value = t.value - q.messages FROM (
+    SELECT qualification_id, count(*) AS messages FROM former_state WHERE qualification_id IS NOT NULL AND NOT proof GROUP BY 1
+) q
+WHERE t.delivery_id = 0 AND t.metric = 'qualification' AND t.bucket = q.qualification_id
+
+-- name: differing_states
+-- Messages of delivery `$1` whose state is not what it was, apart from when it was last written.
+SELECT coalesce(f.message_id, s.message_id) AS message_id, f.status::text AS before, s.status::text AS after
+FROM former_state f FULL JOIN (SELECT * FROM message_state WHERE delivery_id = $1) s USING (message_id)
+WHERE to_jsonb(f) - 'updated_at' IS DISTINCT FROM to_jsonb(s) - 'updated_at'
+ORDER BY 1
+
+-- name: differing_counters
+-- Counters of delivery `$1` that are not what they were.
+SELECT metric, gateway_id, label, bucket, coalesce(f.value, 0) AS before, coalesce(t.value, 0) AS after
+FROM former_counters f
+FULL JOIN (SELECT * FROM counters WHERE delivery_id = $1) t USING (delivery_id, metric, gateway_id, label, bucket)
+WHERE coalesce(f.value, 0) <> coalesce(t.value, 0)
+ORDER BY 1, 2, 3, 4

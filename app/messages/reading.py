@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import RowMapping, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 #: Stands for "no gateway" in filters and figures; no gateway can have this key.
@@ -68,7 +68,7 @@ async def cells(connection: AsyncConnection, delivery_id: int) -> list[Cell] | N
     return [_cell(row) for row in rows if row["status"] is not None] if rows else None
 
 
-def _cell(row: Mapping[str, Any]) -> Cell:
+def _cell(row: RowMapping) -> Cell:
     unknown = UNQUALIFIED if row["status"] == "failed" else (None, None)
     return Cell(
         status=row["status"],
@@ -167,14 +167,24 @@ def _gateways(of: Sequence[Cell]) -> dict[str, list[int]]:
     return {"gateways": sorted({cell.gateway_id for cell in of})}
 
 
-async def details(connection: AsyncConnection, ids: Sequence[int]) -> list[Mapping[str, Any]]:
+async def details(connection: AsyncConnection, ids: Sequence[int]) -> Sequence[RowMapping]:
     """The rows of these messages, by id, with the names of gateway and qualification."""
-    return list((await connection.execute(DETAILS, {"ids": list(ids)})).mappings())
+    return (await connection.execute(DETAILS, {"ids": list(ids)})).mappings().all()
 
 
 async def gateway_exists(connection: AsyncConnection, key: str) -> bool:
     query = text("SELECT EXISTS (SELECT FROM gateways WHERE key = :key)")
     return bool((await connection.execute(query, {"key": key})).scalar_one())
+
+
+async def known_facts(connection: AsyncConnection, message_id: int) -> dict[str, Sequence[RowMapping]]:
+    """All that is known about one message: its submissions, keys and receipts."""
+    values = {"message": message_id}
+    return {
+        "submissions": (await connection.execute(SUBMISSIONS, values)).mappings().all(),
+        "correlations": (await connection.execute(CORRELATIONS, values)).mappings().all(),
+        "receipts": (await connection.execute(RECEIPTS, values)).mappings().all(),
+    }
 
 
 # --- the statements: each in a plan test -----------------------------------------------------------------------------
@@ -201,8 +211,9 @@ SELECT m.id FROM messages m JOIN message_state s ON s.message_id = m.id
 WHERE m.address = :address AND m.delivery_id = :delivery AND NOT m.proof
     AND (CAST(:contradictory AS boolean) IS NULL OR s.contradictory = CAST(:contradictory AS boolean))
     AND EXISTS (
-        SELECT FROM unnest(CAST(:statuses AS message_status[]), CAST(:gateways AS int[]), CAST(:qualifications AS int[]))
-            AS c (status, gateway_id, qualification_id)
+        SELECT FROM unnest(
+            CAST(:statuses AS message_status[]), CAST(:gateways AS int[]), CAST(:qualifications AS int[])
+        ) AS c (status, gateway_id, qualification_id)
         WHERE c.status = s.status AND c.gateway_id = coalesce(s.gateway_id, 0)
             AND c.qualification_id = coalesce(s.qualification_id, 0))
 ORDER BY m.id
@@ -266,4 +277,31 @@ JOIN messages m ON m.id = asked.id
 LEFT JOIN gateways g ON g.id = s.gateway_id
 LEFT JOIN qualifications q ON q.id = s.qualification_id
 ORDER BY asked.id
+""")
+
+_QUALIFIED = """q.failure_type::text AS failure_type, q.reason, q.sentence, q.implementation, q.status AS error_status,
+    q.code AS failure_code"""
+
+SUBMISSIONS = text(f"""
+SELECT s.*, g.key AS gateway, {_QUALIFIED}
+FROM submissions s
+LEFT JOIN gateways g ON g.id = s.gateway_id
+LEFT JOIN qualifications q ON q.id = s.qualification_id
+WHERE s.message_id = :message ORDER BY s.id
+""")
+
+CORRELATIONS = text("""
+SELECT c.id, c.gateway_id, c.kind::text AS kind, c.raw, c.origin::text AS origin, c.part,
+    g.options ->> 'receipts_per' AS receipts_per
+FROM correlations c JOIN gateways g ON g.id = c.gateway_id
+WHERE c.message_id = :message ORDER BY c.id
+""")
+
+RECEIPTS = text(f"""
+SELECT r.*, c.raw AS key_raw, c.kind::text AS key_kind, g.key AS gateway, {_QUALIFIED}
+FROM correlations c
+JOIN receipts r ON r.correlation_id = c.id
+LEFT JOIN gateways g ON g.id = r.gateway_id
+LEFT JOIN qualifications q ON q.id = r.qualification_id
+WHERE c.message_id = :message ORDER BY r.id
 """)

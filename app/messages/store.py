@@ -60,3 +60,38 @@ async def _next_ids(connection: Connection, delivery_id: int, after: int) -> lis
         "SELECT id FROM messages WHERE delivery_id = $1 AND id > $2 ORDER BY id LIMIT $3", delivery_id, after, _RECOMPUTE_CHUNK
     )
     return [row["id"] for row in rows]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """What dropping and rebuilding a delivery's projections changed; nothing, if all is well."""
+
+    delivery_id: int
+    messages: int
+    states: list[dict[str, Any]]
+    counters: list[dict[str, Any]]
+
+    @property
+    def empty(self) -> bool:
+        return not self.states and not self.counters
+
+
+async def replay(connection: Connection, delivery_id: int, now: datetime) -> Difference:
+    """Drops a delivery's projections and builds them anew from its facts. Others wait for the commit meanwhile."""
+    await connection.execute("SELECT 1 FROM deliveries WHERE id = $1 FOR UPDATE", delivery_id)
+    await connection.execute(QUERIES["set_apart"])
+    await connection.execute(QUERIES["take_states"], delivery_id)
+    await connection.execute(QUERIES["take_counters"], delivery_id)
+    await connection.execute(QUERIES["take_from_qualifications"])
+    last = messages = 0
+    while ids := await _next_ids(connection, delivery_id, last):
+        await refold(connection, ids, now)
+        last, messages = ids[-1], messages + len(ids)
+    states = await connection.fetch(QUERIES["differing_states"], delivery_id)
+    counters = await connection.fetch(QUERIES["differing_counters"], delivery_id)
+    return Difference(
+        delivery_id=delivery_id,
+        messages=messages,
+        states=[dict(row) for row in states],
+        counters=[dict(row) for row in counters],
+    )

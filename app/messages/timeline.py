@@ -67,7 +67,7 @@ def by_part(known: Known) -> list[dict[str, Any]]:
         found.append(
             {
                 "part": number,
-                "provider_message_id": rows[id]["raw"],
+                "provider_message_id": _spelt(rows[id], known.submissions),
                 "status": _name(state.status),
                 "receipts": len(own),
                 "receipt_id": None if state.receipt_id is None else str(state.receipt_id),
@@ -75,6 +75,14 @@ def by_part(known: Known) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _spelt(correlation: Row, submissions: Sequence[Row]) -> str:
+    """The id as the submission wrote it, where it did."""
+    giver = _giver(correlation, submissions)
+    ids: Sequence[str] = giver["provider_message_ids"] if giver else ()
+    place = (correlation["part"] or 1) - 1
+    return ids[place] if place < len(ids) else str(correlation["raw"])
 
 
 def part_numbers(known: Known) -> dict[int, int]:
@@ -92,6 +100,17 @@ def _parts(known: Known, *, with_id: bool) -> frozenset[int]:
         for row in known.correlations
         if row["kind"] == "id" and row["receipts_per"] != "message" and (row["origin"] == "submission" or not with_id)
     )
+
+
+def _giver(correlation: Row, submissions: Sequence[Row]) -> Row | None:
+    """The first submission that gave this id. Its spelling may be another than the receipt's: then its place tells."""
+    if correlation["kind"] != "id" or correlation["origin"] != "submission":
+        return None
+    own = [row for row in submissions if row["gateway_id"] == correlation["gateway_id"]]
+    part = correlation["part"] or 1
+    spelt = [row for row in own if correlation["raw"] in row["provider_message_ids"]]
+    placed = [row for row in own if len(row["provider_message_ids"]) >= part]
+    return min(spelt or placed, key=lambda row: (row["recorded_at"], row["id"]), default=None)
 
 
 # --- order and prefixes ----------------------------------------------------------------------------------------------
@@ -124,24 +143,36 @@ def _events(known: Known) -> Iterator[Event]:
 
 def _met(known: Known) -> dict[int, datetime]:
     """From when on each key given by a submission led to the message."""
-    given: dict[str, datetime] = {}
-    for row in sorted(known.submissions, key=lambda row: row["recorded_at"], reverse=True):
-        given.update(dict.fromkeys(row["provider_message_ids"], row["recorded_at"]))
-    return {row["id"]: given[row["raw"]] for row in known.correlations if row["raw"] in given}
+    givers = {row["id"]: _giver(row, known.submissions) for row in known.correlations}
+    return {id: giver["recorded_at"] for id, giver in givers.items() if giver is not None}
 
 
 def _facts(known: Known, events: Sequence[Event]) -> Facts:
     """What was known once `events` had taken effect."""
     kinds = {event.kind for event in events}
     submissions = [event.row for event in events if event.kind == "submission"]
+    receipts = [event.row for event in events if event.kind == "receipt"]
+    parts = _parts(known, with_id=any(row["provider_message_ids"] for row in submissions))
     return Facts(
         created_at=known.message["created_at"],
         handovers=[_handover(row) for row in submissions],
-        reports=[_report(event.row) for event in events if event.kind == "receipt"],
-        parts=_parts(known, with_id=any(row["provider_message_ids"] for row in submissions)),
+        reports=[_report(row) for row in receipts],
+        parts=parts - _not_yet_heard_of(known, submissions, receipts),
         cancelled_at=known.message["cancelled_at"] if "cancelled" in kinds else None,
         expired_at=known.message["expired_at"] if "no_receipt" in kinds else None,
     )
+
+
+def _not_yet_heard_of(known: Known, submissions: Sequence[Row], receipts: Sequence[Row]) -> set[int]:
+    """Keys that a later fact brought: a receipt not yet in, or a submission not yet recorded."""
+    heard = {row["correlation_id"] for row in receipts}
+    recorded = {row["id"] for row in submissions}
+    later = {row["correlation_id"] for row in known.receipts} - heard
+    for row in known.correlations:
+        giver = _giver(row, known.submissions)
+        if giver is not None:
+            (later.discard if giver["id"] in recorded else later.add)(row["id"])
+    return later
 
 
 def _handover(row: Row) -> Handover:

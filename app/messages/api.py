@@ -1,0 +1,380 @@
+"""The delivery log, and one message with everything that explains it."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app import export
+from app.errors import Invalid, NotFound
+from app.messages import reading
+from app.messages.addresses import normalise
+from app.messages.timeline import Known, by_part, timeline
+from app.paging import Cursor, Limit, Page
+from app.security import Principal, Reader, mask_numbers
+
+router = APIRouter(tags=["reading a delivery"])
+
+_MAX_ID = 2**63 - 1
+_CHUNK = 1_000
+#: A number of this many digits in a payload could be a phone number.
+_PHONE_DIGITS = 7
+
+Status = Literal["pending", "cancelled", "submitted", "accepted", "sent", "no_receipt", "failed", "received"]
+FailureType = Literal["hard", "soft", "ignored", "undefined"]
+
+_ITEM: dict[str, Any] = {
+    "id": "42",
+    "address": "+34600123000",
+    "recipient_id": "c-17",
+    "reference": "order-7",
+    "status": "failed",
+    "failure_type": "hard",
+    "reason": "user_unknown",
+    "text": "The number does not exist. Take it out of your lists.",
+    "error": "SR Acme UNDELIV 069",
+    "parts": 1,
+    "parts_received": 0,
+    "gateway": "acme",
+    "submitted_at": "2026-11-23T08:00:00Z",
+    "occurred_at": "2026-11-23T08:00:04Z",
+    "updated_at": "2026-11-23T08:00:05Z",
+    "accepted_at": "2026-11-23T08:00:00Z",
+    "sent_at": None,
+    "failed_at": "2026-11-23T08:00:04Z",
+    "received_at": None,
+    "contradictory": False,
+    "price": "0.0425",
+    "currency": "EUR",
+}
+_EVENTS: list[dict[str, Any]] = [
+    {
+        "kind": "created",
+        "at": "2026-11-23T08:00:00Z",
+        "rule": "The message was recorded: pending.",
+        "effect": {"before": None, "after": "pending", "changed": True},
+    },
+    {
+        "kind": "submission",
+        "at": "2026-11-23T08:00:00Z",
+        "submission_id": "42",
+        "gateway": "acme",
+        "provider_message_ids": ["A1B2"],
+        "submitted_at": "2026-11-23T08:00:00Z",
+        "rule": "The gateway took it and gave an id: at least accepted.",
+        "effect": {"before": "pending", "after": "accepted", "changed": True},
+    },
+    {
+        "kind": "receipt",
+        "at": "2026-11-23T08:00:05Z",
+        "receipt_id": "7",
+        "gateway": "acme",
+        "provider_message_id": "A1B2",
+        "status": "failed",
+        "status_text": "UNDELIV",
+        "error_code": "069",
+        "occurred_at": "2026-11-23T08:00:04Z",
+        "received_at": "2026-11-23T08:00:05Z",
+        "repeat_of": None,
+        "raw": "id:A1B2 stat:UNDELIV err:069",
+        "encoding": "utf-8",
+        "rule": "“UNDELIV” means failed for the message. Stronger than all before: the status becomes failed.",
+        "effect": {"before": "accepted", "after": "failed", "changed": True},
+    },
+]
+_PART = {
+    "part": 1,
+    "provider_message_id": "A1B2",
+    "status": "failed",
+    "receipts": 1,
+    "receipt_id": "7",
+    "occurred_at": "2026-11-23T08:00:04Z",
+}
+
+
+class Item(BaseModel):
+    """One message of the delivery log."""
+
+    id: str
+    address: str = Field(description="E.164; masked without `pii:read`.")
+    recipient_id: str | None
+    reference: str | None
+    status: Status
+    failure_type: FailureType | None = Field(description="As qualified now; only of failed messages.")
+    reason: str | None
+    text: str | None = Field(description="What the error means and what to do.")
+    error: str | None = Field(description="The error's key: implementation, status, code.")
+    parts: int
+    parts_received: int
+    gateway: str | None
+    submitted_at: datetime | None
+    occurred_at: datetime = Field(description="When what decided the status happened.")
+    updated_at: datetime = Field(description="When the message last changed here.")
+    accepted_at: datetime | None = Field(description="First time that this status was reached; like the next three.")
+    sent_at: datetime | None
+    failed_at: datetime | None
+    received_at: datetime | None
+    contradictory: bool = Field(description="Received, though a receipt also said failed.")
+    price: str | None
+    currency: str | None
+
+
+class Part(BaseModel):
+    part: int
+    provider_message_id: str
+    status: Status
+    receipts: int
+    receipt_id: str | None
+    occurred_at: datetime
+
+
+class Effect(BaseModel):
+    before: Status | None
+    after: Status
+    changed: bool
+
+
+class Entry(BaseModel):
+    """One fact. Besides these fields it has those of its kind."""
+
+    model_config = ConfigDict(extra="allow")
+
+    kind: Literal["created", "submission", "receipt", "no_receipt", "cancelled"]
+    at: datetime = Field(description="When it took effect: not before the message was known.")
+    rule: str
+    effect: Effect
+
+
+class Message(Item):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [_ITEM | {"delivery_id": "1", "proof": False, "by_part": [_PART], "timeline": _EVENTS}]
+        }
+    )
+
+    delivery_id: str
+    proof: bool
+    created_at: datetime
+    deadline: datetime | None = Field(description="After this it is `no_receipt`.")
+    unknown_receipts: int
+    by_part: list[Part] = Field(description="Each provider id with its own status.")
+    timeline: list[Entry] = Field(description="Every fact in the order in which they took effect.")
+
+
+class ItemPage(Page[Item]):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_ITEM], "next_cursor": None, "total": 1}]})
+
+
+COLUMNS = tuple(Item.model_fields)
+
+
+# --- filters ---------------------------------------------------------------------------------------------------------
+
+
+def _path_id(id: str, what: str) -> int:
+    """Ids are opaque to callers: one that cannot be ours is simply not found."""
+    if not (id.isascii() and id.isdigit() and int(id) <= _MAX_ID):
+        raise NotFound(f"There is no such {what}.")
+    return int(id)
+
+
+def delivery_id(id: Annotated[str, Path(description="The delivery's `id`.", examples=["1"], max_length=40)]) -> int:
+    return _path_id(id, "delivery")
+
+
+def message_id(id: Annotated[str, Path(description="The message's `id`.", examples=["42"], max_length=40)]) -> int:
+    return _path_id(id, "message")
+
+
+def _split(values: object) -> object:
+    """`?status=a&status=b` and `?status=a,b` alike."""
+    return [part for each in values for part in str(each).split(",")] if isinstance(values, list) else values
+
+
+def _plain(text: str | None) -> str | None:
+    if text is not None and "\0" in text:
+        raise ValueError("must not contain NUL characters")
+    return text
+
+
+_Word = Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,40}$")]
+Statuses = Annotated[list[Status], BeforeValidator(_split), Query(description="One or several.", examples=[["failed"]])]
+Types = Annotated[list[FailureType], BeforeValidator(_split), Query(description="One or several.", examples=[["hard"]])]
+Reasons = Annotated[
+    list[_Word], BeforeValidator(_split), Query(description="One or several.", examples=[["user_unknown"]])
+]
+GatewayKey = Annotated[
+    str | None,
+    Query(max_length=200, description="A gateway's key; `-`: messages without one.", examples=["acme"]),
+    AfterValidator(_plain),
+]
+Address = Annotated[
+    str | None,
+    Query(max_length=40, description="Exactly this number, in E.164 (`+` as `%2B`).", examples=["+34600123000"]),
+]
+Contradictory = Annotated[bool | None, Query(description="Received though also reported as failed; or not.")]
+
+
+def asked_filter(
+    status: Statuses = [],  # noqa: B006 — FastAPI copies it
+    failure_type: Types = [],  # noqa: B006
+    reason: Reasons = [],  # noqa: B006
+    gateway: GatewayKey = None,
+    address: Address = None,
+    contradictory: Contradictory = None,
+) -> reading.Filter:
+    return reading.Filter(
+        statuses=tuple(sorted(set(status))),
+        failure_types=tuple(sorted(set(failure_type))),
+        reasons=tuple(sorted(set(reason))),
+        gateway=gateway,
+        address=None if address is None else _e164(address),
+        contradictory=contradictory,
+    )
+
+
+def _e164(address: str) -> str:
+    """A `+` that was not escaped comes as a space. Raises `Invalid`."""
+    found = normalise(f"+{address[1:]}" if address[:1] == " " else address)
+    if found is None:
+        raise Invalid.field("?address", "Give a phone number in E.164, such as `+34600123000` (`+` escaped as `%2B`).")
+    return found
+
+
+# --- the log ---------------------------------------------------------------------------------------------------------
+
+
+@router.get(
+    "/v1/deliveries/{id}/messages",
+    summary="The delivery log",
+    response_model=ItemPage,
+    responses=export.STREAMS,
+)
+async def list_messages(
+    request: Request,
+    principal: Reader,
+    id: Annotated[int, Depends(delivery_id)],
+    asked: Annotated[reading.Filter, Depends(asked_filter)],
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Any:
+    """In the order in which they were recorded. Filters combine at will. A page costs the same wherever it stands;
+    `total` comes from the counters. Proofs are not part of it. Searching a full number needs no `pii:read`; what is
+    shown stays masked without it."""
+    scope = f"messages {id} {asked!r}"
+    signer = request.app.state.cursors
+    after = signer.open(scope, cursor)[0] if cursor is not None else 0
+    form = export.wanted(request)
+    rows, total = await _page(request, id, asked, after=after, limit=_CHUNK if form != "json" else limit + 1)
+    if form != "json":
+        return export.stream(form, COLUMNS, _all(request, principal, id, asked, rows))
+    more = signer.seal(scope, [rows[limit - 1]["id"]]) if len(rows) > limit else None
+    return ItemPage(items=[Item(**_item(row, principal)) for row in rows[:limit]], next_cursor=more, total=total)
+
+
+async def _page(
+    request: Request, id: int, asked: reading.Filter, *, after: int, limit: int
+) -> tuple[Sequence[Mapping[str, Any]], int]:
+    """Rows behind message `after`, and the total, both of one moment. Raises `NotFound` and `Invalid`."""
+    async with _snapshot(request) as connection:
+        cells = await reading.cells(connection, id)
+        if cells is None:
+            raise NotFound("There is no such delivery.")
+        if asked.gateway not in (None, reading.NO_GATEWAY) and not any(c.gateway == asked.gateway for c in cells):
+            await _must_exist(connection, asked.gateway)
+        found = await reading.find(connection, id, cells, asked, after=after, limit=limit)
+        rows = await reading.details(connection, found.ids) if found.ids else []
+        return [dict(row) for row in rows], found.total
+
+
+async def _must_exist(connection: AsyncConnection, gateway: str | None) -> None:
+    if gateway is not None and not await reading.gateway_exists(connection, gateway):
+        raise Invalid.field("?gateway", "There is no such gateway.")
+
+
+@asynccontextmanager
+async def _snapshot(request: Request) -> AsyncIterator[AsyncConnection]:
+    """A connection on which every statement sees the same moment."""
+    async with request.app.state.engine.connect() as connection:
+        yield await connection.execution_options(isolation_level="REPEATABLE READ")
+
+
+async def _all(
+    request: Request, principal: Principal, id: int, asked: reading.Filter, rows: Sequence[Mapping[str, Any]]
+) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+    """Everything from `rows` on, a chunk at a time; no connection is held while a slow client reads."""
+    while rows:
+        yield [_item(row, principal) for row in rows]
+        if len(rows) < _CHUNK:
+            return
+        rows, _ = await _page(request, id, asked, after=rows[-1]["id"], limit=_CHUNK)
+
+
+def _item(row: Mapping[str, Any], principal: Principal) -> dict[str, Any]:
+    failed = row["status"] == "failed"
+    unknown = reading.UNQUALIFIED if failed else (None, None)
+    key = (row["implementation"], row["error_status"], row["error_code"])
+    names = set(COLUMNS) - {"id", "address", "failure_type", "reason", "text", "error", "price"}
+    values = {name: row[name] for name in names} | {
+        "id": str(row["id"]),
+        "address": principal.address(row["address"]),
+        "failure_type": row["failure_type"] or unknown[0],
+        "reason": row["reason"] or unknown[1],
+        "text": row["sentence"],
+        "error": " ".join(("SR", *filter(None, key))) if row["implementation"] else None,
+        "price": None if row["price"] is None else f"{row['price'].normalize():f}",
+    }
+    return {name: values[name] for name in COLUMNS}
+
+
+# --- one message -----------------------------------------------------------------------------------------------------
+
+
+@router.get("/v1/messages/{id}", summary="One message, explained", response_model=Message)
+async def read_message(request: Request, principal: Reader, id: Annotated[int, Depends(message_id)]) -> Message:
+    """Its state, its parts, and every fact that touched it, in order: the raw payload, the rule that was applied, and
+    the status before and after. Without `pii:read` whatever looks like a phone number is masked."""
+    async with _snapshot(request) as connection:
+        rows = await reading.details(connection, [id])
+        if not rows:
+            raise NotFound("There is no such message.")
+        known = Known(message=dict(rows[0]), **await reading.known_facts(connection, id))  # type: ignore[arg-type]
+    more = {name: rows[0][name] for name in ("proof", "created_at", "deadline", "unknown_receipts")}
+    entries = [_entry(entry, principal) for entry in timeline(known)]
+    return Message(
+        **_item(dict(rows[0]), principal),
+        **more,
+        delivery_id=str(rows[0]["delivery_id"]),
+        by_part=[Part(**part) for part in by_part(known)],
+        timeline=[Entry(**entry) for entry in entries],
+    )
+
+
+#: Where providers' own words stand.
+_FREE_TEXT = ("error_text", "raw", "details")
+
+
+def _entry(entry: dict[str, Any], principal: Principal) -> dict[str, Any]:
+    if principal.may("pii:read"):
+        return entry
+    hidden = {name: _masked(entry[name]) for name in _FREE_TEXT if name in entry}
+    if entry.get("encoding") == "base64":
+        hidden |= {"raw": None, "encoding": "hidden"}
+    return entry | hidden
+
+
+def _masked(value: Any) -> Any:
+    """`value` with all that could be a phone number masked, however deep."""
+    if isinstance(value, str):
+        return mask_numbers(value)
+    if isinstance(value, Mapping):
+        return {mask_numbers(str(name)): _masked(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(each) for each in value]
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) >= 10**_PHONE_DIGITS:
+        return "•••"
+    return value
