@@ -18,10 +18,21 @@ GENESIS = bytes(32)
 
 
 def entry_hash(
-    previous: bytes, *, chain: int, seq: int, at: datetime, level: str, code: str, text: str, actor: str, data: Mapping[str, Any]
+    previous: bytes,
+    *,
+    chain: int,
+    seq: int,
+    at: datetime,
+    level: str,
+    code: str,
+    text: str,
+    actor: str,
+    data: Mapping[str, Any],
 ) -> bytes:
     """SHA-256 over the entry before and this entry's canonical JSON (sorted keys, UTC microseconds)."""
-    canonical = orjson.dumps([chain, seq, int(at.timestamp() * 1_000_000), level, code, text, actor, data], option=orjson.OPT_SORT_KEYS)
+    canonical = orjson.dumps(
+        [chain, seq, int(at.timestamp() * 1_000_000), level, code, text, actor, data], option=orjson.OPT_SORT_KEYS
+    )
     return hashlib.sha256(previous + canonical).digest()
 
 
@@ -47,7 +58,9 @@ async def append(
     )
     assert head is not None
     seq = head["seq"] + 1
-    digest = entry_hash(head["hash"], chain=chain, seq=seq, at=at, level=level, code=code, text=text, actor=actor, data=data)
+    digest = entry_hash(
+        head["hash"], chain=chain, seq=seq, at=at, level=level, code=code, text=text, actor=actor, data=data
+    )
     await connection.execute(
         "INSERT INTO audit (chain, seq, at, level, code, text, actor, data, hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         chain, seq, at, level, code, text, actor, data, digest,

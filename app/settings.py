@@ -13,7 +13,9 @@ SHORTEST_ADMIN_KEY = 16
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ACUSE_", extra="ignore", frozen=True)
 
-    database_url: str | None = Field(None, description="PostgreSQL 15 or later. None: an embedded one in the data directory.")
+    database_url: str | None = Field(
+        None, description="PostgreSQL 15 or later. None: an embedded one in the data directory."
+    )
     data_dir: Path = Field(Path("data"), description="Embedded database and spool. Must survive restarts.")
     host: str = Field("127.0.0.1", description="Address to listen on. Loopback until you decide otherwise.")
     port: int = Field(8000, ge=0, le=65535)
@@ -24,18 +26,30 @@ class Settings(BaseSettings):
     short_hosts: Annotated[tuple[str, ...], NoDecode] = Field((), description="Hosts of short URLs, comma-separated.")
     workers: int = Field(1, ge=1, le=64, description="Server processes; each also applies receipts.")
 
-    max_callback_bytes: int = Field(1_000_000, ge=1_000, description="Larger callbacks get 413. The largest batches known are 100 receipts.")
+    max_callback_bytes: int = Field(
+        1_000_000, ge=1_000, description="Larger callbacks get 413. The largest batches known are 100 receipts."
+    )
     max_json_bytes: int = Field(1_000_000, ge=1_000, description="Larger bodies of ordinary API requests get 413.")
-    max_row_bytes: int = Field(100_000, ge=1_000, description="One row of a bulk body; longer ones are refused as rows.")
-    inbox_queue: int = Field(10_000, ge=1, description="Receipts waiting for the next group commit; beyond it: 503 with Retry-After.")
+    max_row_bytes: int = Field(
+        100_000, ge=1_000, description="One row of a bulk body; longer ones are refused as rows."
+    )
+    inbox_queue: int = Field(
+        10_000, ge=1, description="Receipts waiting for the next group commit; beyond it: 503 with Retry-After."
+    )
     inbox_batch: int = Field(2_000, ge=1, le=20_000, description="Most receipts in one group commit.")
     commit_timeout_seconds: float = Field(
         1.5, gt=0, description="A commit slower than this counts as a database away. Telnyx gives up after 2 s."
     )
-    spool_max_bytes: int = Field(2_000_000_000, ge=1_000_000, description="Beyond it callbacks get 503 with Retry-After.")
+    spool_max_bytes: int = Field(
+        2_000_000_000, ge=1_000_000, description="Beyond it callbacks get 503 with Retry-After."
+    )
     apply_batch: int = Field(2_000, ge=1, le=20_000, description="Most receipts applied in one transaction.")
-    clock_seconds: float = Field(1.0, gt=0, description="How often the clock looks for messages without a receipt and finished deliveries.")
-    default_validity_seconds: int = Field(302_400, ge=60, description="84 h: the longest time gateways usually keep trying.")
+    clock_seconds: float = Field(
+        1.0, gt=0, description="How often the clock looks for messages without a receipt and finished deliveries."
+    )
+    default_validity_seconds: int = Field(
+        302_400, ge=60, description="84 h: the longest time gateways usually keep trying."
+    )
     api_connections: int = Field(8, ge=1, description="Database connections of the API, a process.")
     log_json: bool = Field(False, description="Logs as JSON lines instead of text for people.")
 

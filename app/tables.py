@@ -331,7 +331,11 @@ counters = Table(
     Column("bucket", BigInteger, nullable=False),
     Column("value", BigInteger, nullable=False),
     PrimaryKeyConstraint("delivery_id", "metric", "gateway_id", "label", "bucket"),
-    postgresql_with={"fillfactor": "50", "autovacuum_vacuum_scale_factor": "0.0", "autovacuum_vacuum_threshold": "2000"},
+    postgresql_with={
+        "fillfactor": "50",
+        "autovacuum_vacuum_scale_factor": "0.0",
+        "autovacuum_vacuum_threshold": "2000",
+    },
 )
 
 # --- the journal ---------------------------------------------------------------------------------------------------

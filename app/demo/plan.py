@@ -34,8 +34,12 @@ class Failure:
 JSON_FAILURES = (
     Failure(word="EXPIRED", failure_type="soft", reason="unreachable", weight=40),
     Failure(word="DELETED", failure_type="ignored", reason="error_ignored", weight=8),
-    Failure(word="UNDELIV", code="301", text="Absent subscriber", failure_type="undefined", reason="refused", weight=30),
-    Failure(word="REJECTD", code="spam-7", text="Content filter", failure_type="undefined", reason="refused", weight=12),
+    Failure(
+        word="UNDELIV", code="301", text="Absent subscriber", failure_type="undefined", reason="refused", weight=30
+    ),
+    Failure(
+        word="REJECTD", code="spam-7", text="Content filter", failure_type="undefined", reason="refused", weight=12
+    ),
     Failure(word="failed", text="Route 4711 gave up", failure_type="undefined", reason="refused", weight=10),
 )
 #: Of Kannel: the SMSC's `stat` and `err`, the network's code, or a refused submission.
@@ -59,6 +63,7 @@ WORDS: dict[Side, dict[Said, str]] = {
     "kannel": {"accepted": "8", "sent": "32", "received": "1"},
 }
 
+#: As many as there are numbers for, nearly.
 MOST_MESSAGES = 70_000
 _KANNEL_SHARE = 0.3
 _EARLY_SHARE = 0.1
@@ -99,8 +104,6 @@ class Message:
 
 def plan(count: int, *, seconds: float, seed: int) -> list[Message]:
     """`count` messages whose receipts come within about `seconds`."""
-    if not 1 <= count <= MOST_MESSAGES:
-        raise ValueError(f"messages: 1 to {MOST_MESSAGES}")
     chance = Random(seed)
     addresses = _fictional_numbers()
     return [_message(number, next(addresses), seconds, chance) for number in range(1, count + 1)]
@@ -156,7 +159,8 @@ def _in_time(tale: Sequence[Report], seconds: float, chance: Random) -> list[Rep
     spread = 0.4 * seconds
     steps = sorted(min(chance.lognormvariate(-1.6, 0.8), 1.0) * spread for _ in tale)
     told = [
-        replace(report, happened=round(began + step, 3), at=began + step) for report, step in zip(tale, steps, strict=True)
+        replace(report, happened=round(began + step, 3), at=began + step)
+        for report, step in zip(tale, steps, strict=True)
     ]
     if len(told) > 1 and chance.random() < _REVERSED_SHARE:
         times = [report.at for report in reversed(told)]
@@ -194,7 +198,11 @@ class Totals:
             ("by_status", self.by_status), ("by_failure_type", self.by_failure_type), ("by_reason", self.by_reason),
         ):  # fmt: skip
             told.append((name, _without_zeros(ours), _without_zeros(summary[name])))
-        return [f"{name}: the gateways did {ours}, the summary says {theirs}" for name, ours, theirs in told if ours != theirs]
+        return [
+            f"{name}: the gateways did {ours}, the summary says {theirs}"
+            for name, ours, theirs in told
+            if ours != theirs
+        ]
 
 
 class Books:
@@ -240,7 +248,11 @@ _STRENGTH = {"accepted": 0, "sent": 1, "failed": 2, "received": 3}
 def _status(message: Message, reports: Sequence[Report]) -> str:
     """Failed as soon as one part is, received when all are, else the weakest; each part by its strongest report."""
     parts = [
-        max((each.said for each in reports if each.part == part and each.said in _STRENGTH), key=_STRENGTH.__getitem__, default="accepted")
+        max(
+            (each.said for each in reports if each.part == part and each.said in _STRENGTH),
+            key=_STRENGTH.__getitem__,
+            default="accepted",
+        )
         for part in range(1, len(message.ids) + 1)
     ]
     return "failed" if "failed" in parts else min(parts, key=_STRENGTH.__getitem__)

@@ -54,7 +54,12 @@ class Sender:
     """One gateway: sends the reports about `messages`, each when it is due, in `began` + their seconds."""
 
     def __init__(
-        self, client: httpx.AsyncClient, line: Line, messages: Sequence[Message], *, acknowledged: Callable[[Report], None]
+        self,
+        client: httpx.AsyncClient,
+        line: Line,
+        messages: Sequence[Message],
+        *,
+        acknowledged: Callable[[Report], None],
     ) -> None:
         self._client = client
         self._line = line

@@ -62,18 +62,25 @@ def is_loopback(host: str) -> bool:
 @contextlib.asynccontextmanager
 async def own(data_dir: Path) -> AsyncIterator[Service]:
     """A service with an embedded PostgreSQL under `data_dir`, ended with the block. Raises `NoService`."""
-    data_dir.mkdir(parents=True, exist_ok=True)
-    service = Service(url=f"http://127.0.0.1:{_free_port()}", key="demo_" + secrets.token_urlsafe(24), data_dir=data_dir)
-    with (data_dir / LOG_NAME).open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-c", "from app.cli import main; main()", "run"],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_environment(service), start_new_session=True,
-        )  # fmt: skip
+    service = Service(
+        url=f"http://127.0.0.1:{_free_port()}", key="demo_" + secrets.token_urlsafe(24), data_dir=data_dir
+    )
+    process = _start(service, data_dir)
     try:
         await _wait_until_ready(service, process)
         yield service
     finally:
         await asyncio.shield(asyncio.to_thread(_stop, process))
+
+
+def _start(service: Service, data_dir: Path) -> subprocess.Popen[bytes]:
+    """In a session of its own: an interrupted demo ends it in good order, the terminal does not."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with (data_dir / LOG_NAME).open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-c", "from app.cli import main; main()", "run"],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_environment(service), start_new_session=True,
+        )  # fmt: skip
 
 
 def _environment(service: Service) -> dict[str, str]:

@@ -7,7 +7,16 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from app import audit, metrics
 from app.db import Connection
@@ -35,7 +44,9 @@ _TRIES = 5
 # --- receipts in bulk ------------------------------------------------------------------------------------------------
 
 
-@router.post("/receipts", status_code=202, tags=["receipts"], summary="Receipts in bulk, in Acuse's own words", **RECEIPTS)
+@router.post(
+    "/receipts", status_code=202, tags=["receipts"], summary="Receipts in bulk, in Acuse's own words", **RECEIPTS
+)
 async def post_receipts(request: Request, principal: ReceiptWriter) -> Response:
     """202 once every accepted row is durable. Rows name their gateway; repeats change nothing."""
     state = request.app.state
@@ -47,7 +58,9 @@ async def post_receipts(request: Request, principal: ReceiptWriter) -> Response:
     return tally.response(202)
 
 
-def _receipt_rows(chunk: Sequence[Line | BadRow], gateway_of: Callable[[str], Gateway | None], tally: Tally) -> list[Row]:
+def _receipt_rows(
+    chunk: Sequence[Line | BadRow], gateway_of: Callable[[str], Gateway | None], tally: Tally
+) -> list[Row]:
     now = datetime.now(UTC)
     rows: list[Row] = []
     for line in chunk:
@@ -100,7 +113,11 @@ class _Submitted(BaseModel):
     @classmethod
     def _split_ids(cls, data: Any) -> Any:
         ids = data.get("provider_message_ids") if isinstance(data, dict) else None
-        return {**data, "provider_message_ids": [part.strip() for part in ids.split(";")]} if isinstance(ids, str) else data
+        return (
+            {**data, "provider_message_ids": [part.strip() for part in ids.split(";")]}
+            if isinstance(ids, str)
+            else data
+        )
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -136,7 +153,9 @@ _MESSAGE_ROW = TypeAdapter(MessageRow)
 _SUBMISSION_ROW = TypeAdapter(SubmissionRow)
 
 
-@router.post("/deliveries/{delivery_id}/messages", tags=["deliveries"], summary="Record messages sent elsewhere", **MESSAGES)
+@router.post(
+    "/deliveries/{delivery_id}/messages", tags=["deliveries"], summary="Record messages sent elsewhere", **MESSAGES
+)
 async def post_messages(delivery_id: str, request: Request, principal: Writer) -> Response:
     """Rows are recorded in their order, some hundred at a time; rows that stand already are recognised, so that an
     interrupted upload can be sent again. The first row locks the delivery's content."""
@@ -167,7 +186,12 @@ async def post_messages(delivery_id: str, request: Request, principal: Writer) -
     return tally.response()
 
 
-@router.post("/deliveries/{delivery_id}/submissions", tags=["deliveries"], summary="Report what became of handing over", **SUBMISSIONS)
+@router.post(
+    "/deliveries/{delivery_id}/submissions",
+    tags=["deliveries"],
+    summary="Report what became of handing over",
+    **SUBMISSIONS,
+)
 async def post_submissions(delivery_id: str, request: Request, principal: Writer) -> Response:
     """One row a message, by id or reference. Without a provider message id the message is `submitted`; with an error it
     has failed. Receipts that came earlier find their message now."""
@@ -217,7 +241,8 @@ async def _delivery(request: Request, delivery_id: str) -> Any:
     row = None
     if delivery_id.isdigit() and len(delivery_id) <= 18:
         row = await request.app.state.pool.fetchrow(
-            "SELECT id, status::text AS status, gateway_id, default_region FROM deliveries WHERE id = $1", int(delivery_id)
+            "SELECT id, status::text AS status, gateway_id, default_region FROM deliveries WHERE id = $1",
+            int(delivery_id),
         )
     if row is None:
         raise NotFound("There is no such delivery.")
@@ -237,7 +262,9 @@ async def _begin(connection: Connection, delivery_id: int, principal: Principal,
         delivery_id,
         now,
     )
-    code, text = ("DLV-STARTED", "Sending began elsewhere.") if before == "editing" else ("DLV-REOPENED", "More messages came.")
+    code, text = (
+        ("DLV-STARTED", "Sending began elsewhere.") if before == "editing" else ("DLV-REOPENED", "More messages came.")
+    )
     await audit.append(connection, delivery_id, code, text, at=now, actor=principal.name)
 
 
@@ -332,7 +359,12 @@ async def retry_unmatched(request: Request, principal: ReceiptWriter, gateway: G
         await _wanted(request, gateway)
     figures = {"renamed": 0, "matched": 0, "conflicts": 0}
     async with request.app.state.pool.acquire() as connection:
-        ids = [row["gateway_id"] for row in await connection.fetch("SELECT DISTINCT gateway_id FROM correlations WHERE message_id IS NULL AND bearing")]
+        ids = [
+            row["gateway_id"]
+            for row in await connection.fetch(
+                "SELECT DISTINCT gateway_id FROM correlations WHERE message_id IS NULL AND bearing"
+            )
+        ]
         for each in filter(None, map(directory.by_id, ids)):
             if gateway in (None, each.key):
                 async with connection.transaction():
@@ -372,7 +404,9 @@ async def get_rejected(
 
 
 class Retry(BaseModel):
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"gateway": "acme"}, {"ids": ["rj_0f…"]}]})
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"gateway": "acme"}, {"ids": ["rj_0f…"]}]}
+    )
 
     ids: list[Annotated[str, Field(max_length=64)]] | None = Field(None, max_length=1000)
     gateway: str | None = Field(None, max_length=63)

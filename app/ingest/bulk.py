@@ -60,7 +60,12 @@ class Tally:
         if self.accepted or not self.rejected:
             return Response(orjson.dumps(body), status, media_type="application/json")
         shown = [{"pointer": f"/{error['line'] - 1}", **error} for error in self.errors]
-        problem = {"type": "about:blank", "title": "Unprocessable Content", "status": 422, "detail": "No row could be accepted."}
+        problem = {
+            "type": "about:blank",
+            "title": "Unprocessable Content",
+            "status": 422,
+            "detail": "No row could be accepted.",
+        }
         return Response(orjson.dumps(problem | body | {"errors": shown}), 422, media_type="application/problem+json")
 
 
@@ -70,7 +75,9 @@ async def chunks(request: Request, *, max_row_bytes: int) -> AsyncIterator[list[
     if content_type == "application/json":
         source = _json_array(request, max_row_bytes)
     elif content_type in CONTENT_TYPES:
-        source = _lines(request, _Ndjson(max_row_bytes) if content_type == "application/x-ndjson" else _Csv(max_row_bytes))
+        source = _lines(
+            request, _Ndjson(max_row_bytes) if content_type == "application/x-ndjson" else _Csv(max_row_bytes)
+        )
     else:
         raise WrongType(f"Send one of {', '.join(CONTENT_TYPES)}.")
     any_row = False
@@ -192,7 +199,11 @@ class _Csv:
             elif len(cells) > len(self._header):
                 yield BadRow(number, f"The row has {len(cells)} fields, the header {len(self._header)}.")
             elif cells:
-                yield Line(number, {name: cell for name, cell in zip(self._header, cells, strict=False) if cell != ""}, csv=True)
+                yield Line(
+                    number,
+                    {name: cell for name, cell in zip(self._header, cells, strict=False) if cell != ""},
+                    csv=True,
+                )
 
 
 def _header(cells: list[str]) -> list[str]:
@@ -211,7 +222,9 @@ async def _json_array(request: Request, max_row_bytes: int) -> AsyncIterator[lis
         body.seek(0)
         chunk: list[Line | BadRow] = []
         for number, value in enumerate(ijson.items(body, "item", use_float=False), start=1):
-            chunk.append(Line(number, value) if isinstance(value, dict) else BadRow(number, "The row is not a JSON object."))
+            chunk.append(
+                Line(number, value) if isinstance(value, dict) else BadRow(number, "The row is not a JSON object.")
+            )
             if len(chunk) == CHUNK_ROWS:
                 yield chunk
                 chunk = []
@@ -229,5 +242,3 @@ def _check_syntax(body: Any) -> None:
             pass
     except (ijson.JSONError, UnicodeDecodeError) as error:
         raise Problem("The body is not well-formed JSON.") from error
-
-

@@ -90,7 +90,10 @@ async def take(inbox: Inbox, gateway: Gateway, callback: Callback, items: Sequen
             reasons.append(item.reason)
     await inbox.put(rows)
     if reasons and len(reasons) == len(rows):
-        raise Unread(f"{reasons[0]} It is kept as {rejected}.", errors=[{"pointer": "", "detail": reason} for reason in reasons[:100]])
+        raise Unread(
+            f"{reasons[0]} It is kept as {rejected}.",
+            errors=[{"pointer": "", "detail": reason} for reason in reasons[:100]],
+        )
 
 
 def _rejected(gateway: Gateway, callback: Callback, item: Inbound | Unreadable, now: datetime) -> RejectedRow:
@@ -117,7 +120,12 @@ def _callback(scope: Scope, body: bytes, gateway: Gateway, reference: str | None
     path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1").partition("?")[0]
     url = f"{base}{path}?{query}" if query else f"{base}{path}"
     return Callback(
-        method=scope["method"], url=url, query=query, headers=headers, body=body, reference=reference and unquote(reference)
+        method=scope["method"],
+        url=url,
+        query=query,
+        headers=headers,
+        body=body,
+        reference=reference and unquote(reference),
     )
 
 

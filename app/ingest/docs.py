@@ -19,7 +19,9 @@ _BULK_ANSWER = {
 _BULK_EXAMPLE = {"accepted": 2, "rejected": 1, "errors": [{"line": 3, "detail": "There is no such gateway."}]}
 
 
-def _bulk(properties: dict[str, Any], required: list[str], rows: list[dict[str, Any]], *, status: int = 200) -> dict[str, Any]:
+def _bulk(
+    properties: dict[str, Any], required: list[str], rows: list[dict[str, Any]], *, status: int = 200
+) -> dict[str, Any]:
     row = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
     lines = "\n".join(_line(each) for each in rows)
     header = list(dict.fromkeys(name for each in rows for name in each))
@@ -34,7 +36,10 @@ def _bulk(properties: dict[str, Any], required: list[str], rows: list[dict[str, 
     }
     answers = {
         status: _answer("What became of the rows; the first 100 errors.", _BULK_ANSWER, _BULK_EXAMPLE),
-        422: {"description": "Not one row could be accepted.", "content": {"application/problem+json": {"schema": _BULK_ANSWER}}},
+        422: {
+            "description": "Not one row could be accepted.",
+            "content": {"application/problem+json": {"schema": _BULK_ANSWER}},
+        },
     }
     return {"openapi_extra": {"requestBody": body}, "responses": answers, "response_model": None}
 
@@ -105,6 +110,8 @@ REJECTED = _page(
     },
 )  # fmt: skip
 RETRIED: dict[str, Any] = {
-    "responses": {200: _answer("What became of them.", {"type": "object"}, {"renamed": 0, "matched": 12, "conflicts": 0})},
+    "responses": {
+        200: _answer("What became of them.", {"type": "object"}, {"renamed": 0, "matched": 12, "conflicts": 0})
+    },
     "response_model": None,
 }

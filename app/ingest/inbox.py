@@ -12,7 +12,6 @@ import uuid
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-
 from app import metrics
 from app.db import Connection, Pool, is_away
 from app.errors import Busy

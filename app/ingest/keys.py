@@ -35,9 +35,13 @@ async def rekey(connection: Connection, gateway: Gateway) -> dict[str, int]:
         rows = aside[start : start + _CHUNK]
         wanted = [(row["id"], canonical(row["raw"], gateway.options.receipt_id_format)) for row in rows]
         renamed = await _rename(connection, wanted)
-        figures["renamed"] += sum(row["id"] in renamed and row["value"] != value for row, (_, value) in zip(rows, wanted, strict=True))
+        figures["renamed"] += sum(
+            row["id"] in renamed and row["value"] != value for row, (_, value) in zip(rows, wanted, strict=True)
+        )
         rest = [(id, value) for id, value in wanted if id not in renamed]
-        for row in await connection.fetch(QUERIES["merge_keys"], gateway.id, [id for id, _ in rest], [value for _, value in rest]):
+        for row in await connection.fetch(
+            QUERIES["merge_keys"], gateway.id, [id for id, _ in rest], [value for _, value in rest]
+        ):
             touched.add(row["message_id"])
     for start in range(0, len(touched), _CHUNK):
         await refold(connection, sorted(touched)[start : start + _CHUNK], datetime.now(UTC))
@@ -86,7 +90,11 @@ async def id_hint(connection: Connection, gateway: Gateway) -> dict[str, Any] | 
     raw_ids = [row["raw"] for row in await connection.fetch(QUERIES["newest_unmatched"], gateway.id, _SAMPLE)]
     forms = {form for raw in raw_ids for form in spellings(raw)}
     submitted = await connection.fetch(QUERIES["submitted_among"], gateway.id, sorted(forms))
-    best = max((_matches(raw_ids, submitted, *formats) for formats in _formats(gateway)), key=lambda found: found[0], default=None)
+    best = max(
+        (_matches(raw_ids, submitted, *formats) for formats in _formats(gateway)),
+        key=lambda found: found[0],
+        default=None,
+    )
     if best is None or not best[0]:
         return None
     count, (submission_format, receipt_format), (receipt_id, submission_id, message_id) = best
@@ -100,7 +108,14 @@ async def id_hint(connection: Connection, gateway: Gateway) -> dict[str, Any] | 
 
 def spellings(raw: str) -> Iterator[str]:
     """Ways in which a submission may have written the id that a receipt writes as `raw`."""
-    yield from {raw, raw.lower(), raw.upper(), raw.lstrip("0"), raw.replace("-", "").lower(), raw.replace("-", "").upper()}
+    yield from {
+        raw,
+        raw.lower(),
+        raw.upper(),
+        raw.lstrip("0"),
+        raw.replace("-", "").lower(),
+        raw.replace("-", "").upper(),
+    }
     for base in (10, 16):
         try:
             number = int(raw, base)
@@ -116,7 +131,9 @@ def _formats(gateway: Gateway) -> Iterator[tuple[IdFormat, IdFormat]]:
     return (pair for pair in product(get_args(IdFormat), repeat=2) if pair != current)
 
 
-def _matches(raw_ids: Sequence[str], submitted: Sequence[Any], submission_format: IdFormat, receipt_format: IdFormat) -> Any:
+def _matches(
+    raw_ids: Sequence[str], submitted: Sequence[Any], submission_format: IdFormat, receipt_format: IdFormat
+) -> Any:
     known = {canonical(row["raw"], submission_format): row for row in submitted}
     hits = [(raw, known[value]) for raw in raw_ids if (value := canonical(raw, receipt_format)) in known]
     proof = (hits[0][0], hits[0][1]["raw"], hits[0][1]["message_id"]) if hits else None

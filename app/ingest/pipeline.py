@@ -81,7 +81,9 @@ async def note_first_receipts(connection: Connection, changes: Sequence[Changed]
         ids,
         now,
     ):
-        await audit.append(connection, row["id"], "DLV-FIRST-RECEIPT", "The first receipt came in.", at=now, actor="system")
+        await audit.append(
+            connection, row["id"], "DLV-FIRST-RECEIPT", "The first receipt came in.", at=now, actor="system"
+        )
 
 
 class LostReceipt(Exception):

@@ -88,13 +88,17 @@ async def record_messages(connection: Connection, delivery_id: int, rows: Sequen
         ],
         columns=("message_id", "gateway_id", "submitted_at", "recorded_at", "provider_message_ids"),
     )
-    others = await _give_keys(connection, [keyed for id, row in zip(ids, fresh, strict=True) for keyed in _keys(id, row)], now)
+    others = await _give_keys(
+        connection, [keyed for id, row in zip(ids, fresh, strict=True) for keyed in _keys(id, row)], now
+    )
     await refold(connection, [*ids, *others], now)
     outcome.accepted += len(fresh)
     return outcome
 
 
-async def record_submissions(connection: Connection, delivery_id: int, rows: Sequence[Submission], now: datetime) -> Outcome:
+async def record_submissions(
+    connection: Connection, delivery_id: int, rows: Sequence[Submission], now: datetime
+) -> Outcome:
     """Records what became of handing over messages of this delivery. Raises `KeyTaken` like `record_messages`."""
     outcome = Outcome()
     await connection.execute("SELECT pg_advisory_xact_lock(1, hashint8($1))", delivery_id)
@@ -201,7 +205,9 @@ async def _new_rows(connection: Connection, delivery_id: int, rows: Sequence[Sen
         elif _same_message(row, delivery_id, owned) or (not owned and _same_rows(row, twins, keys)):
             outcome.accepted += 1  # it stands already
         else:
-            outcome.errors.append((row.line, "A provider message id or reference of this row already belongs to another message."))
+            outcome.errors.append(
+                (row.line, "A provider message id or reference of this row already belongs to another message.")
+            )
 
 
 def _same_message(row: Sent, delivery_id: int, owned: Sequence[asyncpg.Record]) -> bool:
@@ -220,7 +226,9 @@ def _same_rows(row: Sent, twins: Sequence[Sent], keys: Mapping[int, list[Key]]) 
 Target = tuple[int, Gateway, Submission]
 
 
-async def _targets(connection: Connection, delivery_id: int, rows: Sequence[Submission], outcome: Outcome) -> list[Target]:
+async def _targets(
+    connection: Connection, delivery_id: int, rows: Sequence[Submission], outcome: Outcome
+) -> list[Target]:
     """Each row with its message's id and the gateway it went through."""
     found = await connection.fetch(
         QUERIES["find_messages"],
@@ -245,7 +253,10 @@ async def _targets(connection: Connection, delivery_id: int, rows: Sequence[Subm
 async def _without_taken(connection: Connection, targets: Sequence[Target], outcome: Outcome) -> list[Target]:
     """Leaves out rows with an id that belongs to another message, there or in this chunk."""
     keys = {row.line: {_id_key(gateway, raw) for raw in row.provider_message_ids} for _, gateway, row in targets}
-    owners = {key: row["message_id"] for key, row in (await _owners(connection, {k for each in keys.values() for k in each})).items()}
+    owners = {
+        key: row["message_id"]
+        for key, row in (await _owners(connection, {k for each in keys.values() for k in each})).items()
+    }
     kept: list[Target] = []
     for id, gateway, row in targets:
         if any(owners.get(key, id) != id for key in keys[row.line]):
@@ -261,7 +272,9 @@ async def _without_taken(connection: Connection, targets: Sequence[Target], outc
 async def _without_known(connection: Connection, targets: Sequence[Target], outcome: Outcome) -> list[Target]:
     """Leaves out submissions that stand already; they count as accepted."""
     rows = await connection.fetch(QUERIES["known_submissions"], sorted({id for id, _, _ in targets}))
-    known = {(r["message_id"], r["gateway_id"], *r["provider_message_ids"], r["error_code"], r["error_text"]) for r in rows}
+    known = {
+        (r["message_id"], r["gateway_id"], *r["provider_message_ids"], r["error_code"], r["error_text"]) for r in rows
+    }
     fresh: list[Target] = []
     for id, gateway, row in targets:
         identity = (id, gateway.id, *row.provider_message_ids, row.error_code, row.error_text)

@@ -104,9 +104,10 @@ def fingerprint(
     """Equal for repeats of the same report about the same id: 64 bits over what the gateway said and when it happened.
 
     The raw body is left out on purpose: some providers count their attempts in it."""
-    local = receipt.details.get("occurred_at_local") or receipt.details.get("done_date_raw") if receipt.details else None
-    said = f"{receipt.outcome}\0{status_text}\0{error_code}\0{error_text}\0{occurred_at}\0{local}\0{receipt.failure_key}\0{receipt.part}"
-    return int.from_bytes(blake2b(said.encode(), digest_size=8).digest(), "big", signed=True)
+    details = receipt.details
+    local = details and (details.get("occurred_at_local") or details.get("done_date_raw"))
+    said = (receipt.outcome, status_text, error_code, error_text, occurred_at, local, receipt.failure_key, receipt.part)
+    return int.from_bytes(blake2b("\0".join(map(str, said)).encode(), digest_size=8).digest(), "big", signed=True)
 
 
 def clean(text: str | None, longest: int) -> str | None:

@@ -152,7 +152,16 @@ class Entry(BaseModel):
 class Message(Item):
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [_ITEM | {"delivery_id": "1", "proof": False, "by_part": [_PART], "timeline": _EVENTS}]
+            "examples": [
+                _ITEM
+                | {
+                    "delivery_id": "1",
+                    "proof": False,
+                    "by_part": [_PART],
+                    "timeline": _EVENTS,
+                    "timeline_complete": True,
+                }
+            ]
         }
     )
 
@@ -163,6 +172,7 @@ class Message(Item):
     unknown_receipts: int
     by_part: list[Part] = Field(description="Each provider id with its own status.")
     timeline: list[Entry] = Field(description="Every fact in the order in which they took effect.")
+    timeline_complete: bool = Field(description=f"False: only the first {reading.MOST_RECEIPTS} receipts are shown.")
 
 
 class ItemPage(Page[Item]):
@@ -351,6 +361,7 @@ async def read_message(request: Request, principal: Reader, id: Annotated[int, D
         delivery_id=str(rows[0]["delivery_id"]),
         by_part=[Part(**part) for part in by_part(known)],
         timeline=[Entry(**entry) for entry in entries],
+        timeline_complete=len(known.receipts) < reading.MOST_RECEIPTS,
     )
 
 

@@ -20,6 +20,10 @@ NO_GATEWAY = "-"
 UNQUALIFIED = ("undefined", "not_defined")
 
 
+#: Receipts of one message that are shown; more than this is a gateway gone wild with repeats.
+MOST_RECEIPTS = 2_000
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
     """What the log is narrowed to; all that is given must hold. `address` is in E.164."""
@@ -303,5 +307,5 @@ FROM correlations c
 JOIN receipts r ON r.correlation_id = c.id
 LEFT JOIN gateways g ON g.id = r.gateway_id
 LEFT JOIN qualifications q ON q.id = r.qualification_id
-WHERE c.message_id = :message ORDER BY r.id
+WHERE c.message_id = :message ORDER BY r.id LIMIT {MOST_RECEIPTS}
 """)

@@ -94,13 +94,17 @@ def fold(facts: Facts) -> State:
     submitted_at = min((each.at for each in facts.handovers), default=None)
     reports = distinct(facts.reports)
     evidence = [_evidence(each, facts.parts, submitted_at) for each in reports if each.status is not None]
-    evidence += [Evidence(Status.FAILED, each.at, -each.id, WHOLE, each.qualification) for each in facts.handovers if each.failed]
+    evidence += [
+        Evidence(Status.FAILED, each.at, -each.id, WHOLE, each.qualification) for each in facts.handovers if each.failed
+    ]
     handed = _handed(facts)
     by_parts = _by_parts(evidence, facts.parts, handed)
     as_whole = max((each.status for each in evidence if each.part == WHOLE), default=None)
     clock = Status.NO_RECEIPT if facts.expired_at else None
     status = max(each for each in (by_parts, as_whole, handed, clock) if each is not None)
-    decisive = max((each for each in evidence if each.status is status), key=lambda each: (each.at, each.id), default=None)
+    decisive = max(
+        (each for each in evidence if each.status is status), key=lambda each: (each.at, each.id), default=None
+    )
     parts = max(len(facts.parts), 1)
     return State(
         status=status,
@@ -126,7 +130,11 @@ def distinct(reports: Iterable[Report]) -> list[Report]:
 def sane_time(report: Report, submitted_at: datetime | None) -> datetime:
     """The gateway's time of the event when it is sane, else ours."""
     theirs = report.occurred_at
-    if theirs is None or theirs > report.received_at + TOLERATED_LEAD or (submitted_at is not None and theirs < submitted_at):
+    if (
+        theirs is None
+        or theirs > report.received_at + TOLERATED_LEAD
+        or (submitted_at is not None and theirs < submitted_at)
+    ):
         return report.received_at
     return theirs
 

@@ -57,7 +57,10 @@ async def recompute(connection: Connection, delivery_id: int, now: datetime) -> 
 
 async def _next_ids(connection: Connection, delivery_id: int, after: int) -> list[int]:
     rows = await connection.fetch(
-        "SELECT id FROM messages WHERE delivery_id = $1 AND id > $2 ORDER BY id LIMIT $3", delivery_id, after, _RECOMPUTE_CHUNK
+        "SELECT id FROM messages WHERE delivery_id = $1 AND id > $2 ORDER BY id LIMIT $3",
+        delivery_id,
+        after,
+        _RECOMPUTE_CHUNK,
     )
     return [row["id"] for row in rows]
 

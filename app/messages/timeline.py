@@ -45,9 +45,12 @@ def timeline(known: Known) -> list[dict[str, Any]]:
     so_far: list[Event] = []
     before: State | None = None
     for event in _in_order(known):
-        so_far.append(event)
-        after = fold(_facts(known, so_far))
         entry = _shown(event, known, parts, first_of)
+        if entry.get("repeat_of") and before is not None:
+            after = before
+        else:
+            so_far.append(event)
+            after = fold(_facts(known, so_far))
         entry["effect"] = _effect(before, after)
         entry["rule"] = _rule(event, entry, before, after)
         entries.append(entry)

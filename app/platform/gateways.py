@@ -36,7 +36,7 @@ class AuthIn(BaseModel):
         return changes.Credentials(mode=self.mode, secrets=self.secrets, username=self.username)
 
 
-_AUTH_IN = {"mode": "token", "secrets": ["a-long-random-text"]}
+_AUTH_IN: dict[str, Any] = {"mode": "token", "secrets": ["a-long-random-text"]}
 
 
 class NewGateway(BaseModel):
@@ -79,7 +79,7 @@ _GATEWAY: dict[str, Any] = {
     "created_at": "2026-11-23T08:00:00Z",
     "updated_at": "2026-11-23T08:00:00Z",
 }
-_FIGURES = {"receipts": 1204, "unmatched": 3, "rejected": 1, "unknown_statuses": {"PARKED": 2}, "hint": None}
+_FIGURES: dict[str, Any] = {"receipts": 1204, "unmatched": 3, "rejected": 1, "unknown_statuses": {"PARKED": 2}, "hint": None}
 
 
 class AuthOut(BaseModel):
@@ -235,7 +235,7 @@ async def read(request: Request, principal: GatewayReader, key: Name) -> Gateway
     async with reading(request) as connection:
         row = await _row(connection, key)
         figures = await store.gateway_figures(connection, row.id)
-        hint = await request.app.state.id_hint(connection, built(row)) if figures["unmatched"] else None
+        hint = await request.app.state.id_hint(connection, built(row))
     return GatewayDetails(**_shown(request, row), **figures, hint=hint)
 
 
@@ -324,7 +324,7 @@ _TRIAL_ANSWER: dict[str, Any] = {
 )
 async def test(request: Request, principal: GatewayWriter, key: Name) -> Response:
     """A callback's body, form or receipt text → what it would be read as: every field, the matched message, the
-    qualification, the effect. Stores nothing, and asks for no proof: `verified` says whether it would have been good."""
+    qualification, the effect. Stores nothing, and needs no proof: `verified` says whether it would do."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     body = await request.body()
     async with reading(request) as connection:

@@ -6,13 +6,13 @@ import orjson
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from app import metrics
 
 router = APIRouter(tags=["machines"])
 
-_READY = {"ready": True, "database": True, "spool": True, "spooled": 0, "queued": 0}
+_READY: dict[str, Any] = {"ready": True, "database": True, "spool": True, "spooled": 0, "queued": 0}
 
 
 class Alive(BaseModel):
@@ -87,7 +87,7 @@ def _readiness(request: Request) -> Readiness:
 @router.get(
     "/metrics",
     summary="Prometheus metrics",
-    response_model=None,
+    response_class=PlainTextResponse,
     responses={
         200: {
             "description": "Of the process that answers; with several workers, each has its own figures.",

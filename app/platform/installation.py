@@ -14,7 +14,8 @@ FIRST_ADMIN = "admin"
 async def set_env_admin(connection: Connection, secret: str) -> bool:
     """Makes sure that a key with `secret` (ACUSE_ADMIN_KEY) and scope `admin` exists; True when that was a change.
 
-    Several processes may do so at once; the caller commits. Without the setting the key stays: another host may have it.
+    Several processes may do so at once; the caller commits. Without the setting the key stays: another host may
+    have it.
     """
     await store.hold_keys(connection)
     now = datetime.now(UTC)

@@ -90,8 +90,8 @@ async def insert_gateway(
 async def update_gateway(connection: Connection, row: GatewayRow, now: datetime) -> GatewayRow:
     """Writes label, implementation, options, auth and `deleted_at` of `row`."""
     written = await connection.fetchrow(
-        "UPDATE gateways SET label = $2, implementation = $3, options = $4, auth = $5, deleted_at = $6, updated_at = $7 "
-        "WHERE id = $1 RETURNING *",
+        "UPDATE gateways SET label = $2, implementation = $3, options = $4, auth = $5, deleted_at = $6, "
+        "updated_at = $7 WHERE id = $1 RETURNING *",
         row.id, row.label, row.implementation, row.options, row.auth, row.deleted_at, now,
     )  # fmt: skip
     assert written is not None
@@ -115,7 +115,7 @@ async def gateway_figures(connection: Connection, gateway_id: int) -> dict[str, 
 
 
 async def add_qualifications(connection: Connection, rows: Sequence[tuple[str, ...]], now: datetime) -> None:
-    """`rows`: implementation, status, code, failure type, reason, sentence. Those that stand already stay as they are."""
+    """`rows`: implementation, status, code, failure type, reason, sentence. Those that stand already stay."""
     await connection.executemany(
         "INSERT INTO qualifications (implementation, status, code, failure_type, reason, sentence, state, updated_at) "
         "VALUES ($1, $2, $3, $4, $5, $6, 'keep', $7) ON CONFLICT (implementation, status, code) DO NOTHING",
@@ -126,8 +126,8 @@ async def add_qualifications(connection: Connection, rows: Sequence[tuple[str, .
 # --- what a receipt would meet ---------------------------------------------------------------------------------------
 
 
-async def message_of(connection: Connection, gateway: Gateway, kind: str, value: str) -> Mapping[str, Any] | None:
-    """The message that `value` (a canonical id, or a reference) belongs to, with its present state; None: nobody knows."""
+async def message_of(connection: Connection, gateway: Gateway, kind: str, value: str) -> asyncpg.Record | None:
+    """The message that `value` (a canonical id, or a reference) belongs to, and its state; None: nobody knows."""
     return await connection.fetchrow(
         "SELECT c.message_id, s.delivery_id, s.status::text AS status, s.parts, s.parts_received "
         "FROM correlations c JOIN message_state s ON s.message_id = c.message_id "
@@ -152,7 +152,7 @@ async def principals(connection: Connection) -> dict[bytes, Principal]:
     return {row["hash"]: Principal(name=row["name"], scopes=frozenset(row["scopes"])) for row in rows}
 
 
-async def keys_after(connection: Connection, name: str, limit: int | None) -> tuple[Sequence[Mapping[str, Any]], int]:
+async def keys_after(connection: Connection, name: str, limit: int | None) -> tuple[Sequence[asyncpg.Record], int]:
     """API keys whose name comes after `name`, and how many there are in all."""
     rows = await connection.fetch(
         "SELECT name, scopes, created_at FROM api_keys WHERE name > $1 ORDER BY name LIMIT $2", name, limit
@@ -238,7 +238,7 @@ async def delivery_exists(connection: Connection, delivery_id: int) -> bool:
 
 async def journal_before(
     connection: Connection, chain: int, level: str | None, seq: int | None, limit: int
-) -> Sequence[Mapping[str, Any]]:
+) -> Sequence[asyncpg.Record]:
     """Entries of `chain`, newest first, before number `seq`."""
     return await connection.fetch(
         "SELECT seq, at, level, code, text, actor, data, encode(hash, 'hex') AS hash FROM audit "

@@ -162,11 +162,11 @@ async def _shown(
     connection: Connection, gateway: Gateway, item: Item, reading: Reading, principal: Principal
 ) -> dict[str, Any]:
     if isinstance(item, Unreadable):
-        effect = "It would be kept raw as rejected, and the gateway would be told that it cannot be read."
-        return {"type": "unreadable", "reason": item.reason, "raw": _text(item.raw, principal), "effect": effect}
+        told = "It would be kept raw as rejected, and the gateway would be told that it cannot be read."
+        return {"type": "unreadable", "reason": item.reason, "raw": _text(item.raw, principal), "effect": told}
     if isinstance(item, Inbound):
-        effect = "An inbound message: it changes no message's status."
-        return {"type": "inbound", "fields": _fields(item, principal), "effect": effect}
+        told = "An inbound message: it changes no message's status."
+        return {"type": "inbound", "fields": _fields(item, principal), "effect": told}
     row = reading.row(gateway, item, datetime.now(UTC))
     message = await _message(connection, gateway, row)
     return {

@@ -239,7 +239,9 @@ class Run:
     def _facts(self, index: int, created_at: datetime, recorded: Sequence[Any]) -> Facts:
         with_id = self.scenario.parts[index] > 0
         keys = {self._id(index, part): part + 1 for part in range(3)}
-        learned = {self._id(index, each.part) for each in self.scenario.said if each.by == "both" and each.message == index}
+        learned = {
+            self._id(index, each.part) for each in self.scenario.said if each.by == "both" and each.message == index
+        }
         known = {self._id(index, part) for part in range(self.scenario.parts[index])} | learned
         reports = [
             Report(
@@ -256,10 +258,14 @@ class Run:
         ]
         submitted = {self._id(index, part) for part in range(self.scenario.parts[index])}
         parts = frozenset() if self.scenario.whole else frozenset(keys[id] for id in (submitted or learned))
-        return Facts(created_at=created_at, handovers=[Handover(id=1, at=T0, with_id=with_id)], reports=reports, parts=parts)
+        return Facts(
+            created_at=created_at, handovers=[Handover(id=1, at=T0, with_id=with_id)], reports=reports, parts=parts
+        )
 
     async def _check_counters(self, states: Sequence[State]) -> None:
-        rows = await self.pool.fetch("SELECT metric, label, bucket, value FROM counters WHERE delivery_id = $1 AND value <> 0", self.delivery_id)
+        rows = await self.pool.fetch(
+            "SELECT metric, label, bucket, value FROM counters WHERE delivery_id = $1 AND value <> 0", self.delivery_id
+        )
         counted = Counter({(r["label"], r["bucket"]): r["value"] for r in rows if r["metric"] == "status"})
         assert counted == Counter((state.status.name.lower(), state.qualification or 0) for state in states)
         sums = {r["metric"]: r["value"] for r in rows}
@@ -278,13 +284,32 @@ class Run:
 
 
 def _as_stored(row: Any) -> dict[str, Any]:
-    reached = {Status[name.upper()]: row[f"{name}_at"] for name in ("accepted", "sent", "failed", "received") if row[f"{name}_at"]}
+    reached = {
+        Status[name.upper()]: row[f"{name}_at"]
+        for name in ("accepted", "sent", "failed", "received")
+        if row[f"{name}_at"]
+    }
     names = ("occurred_at", "receipt_id", "parts", "parts_received", "contradictory", "unknown_receipts")
-    return {"status": row["status"], "qualification": row["qualification_id"], "reached": reached, **{n: row[n] for n in names}}
+    return {
+        "status": row["status"],
+        "qualification": row["qualification_id"],
+        "reached": reached,
+        **{n: row[n] for n in names},
+    }
 
 
 def _as_folded(state: State) -> dict[str, Any]:
-    names = ("qualification", "occurred_at", "receipt_id", "parts", "parts_received", "contradictory", "unknown_receipts")
-    return {"status": state.status.name.lower(), "reached": dict(state.reached), **{name: getattr(state, name) for name in names}}
-
-
+    names = (
+        "qualification",
+        "occurred_at",
+        "receipt_id",
+        "parts",
+        "parts_received",
+        "contradictory",
+        "unknown_receipts",
+    )
+    return {
+        "status": state.status.name.lower(),
+        "reached": dict(state.reached),
+        **{name: getattr(state, name) for name in names},
+    }

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -35,15 +36,19 @@ def _chunks(content_type: str, pieces: Sequence[bytes]) -> AsyncIterator[list[Li
 
 
 def values(rows: Sequence[Line | BadRow]) -> list[Any]:
-    return [orjson.loads(row.value) if isinstance(row.value, bytes) else row.value for row in rows if isinstance(row, Line)]
+    return [
+        orjson.loads(row.value) if isinstance(row.value, bytes) else row.value for row in rows if isinstance(row, Line)
+    ]
 
 
 def cut(body: bytes, at: Sequence[int]) -> list[bytes]:
     edges = [0, *sorted(index % (len(body) + 1) for index in at), len(body)]
-    return [body[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [body[start:end] for start, end in pairwise(edges)]
 
 
-rows = st.lists(st.fixed_dictionaries({"a": st.text(max_size=8), "b": st.text(min_size=1, max_size=5)}), min_size=1, max_size=8)
+rows = st.lists(
+    st.fixed_dictionaries({"a": st.text(max_size=8), "b": st.text(min_size=1, max_size=5)}), min_size=1, max_size=8
+)
 edges = st.lists(st.integers(0, 10_000), max_size=5)
 
 
@@ -58,7 +63,12 @@ async def test_json_arrays_read_the_same_however_they_are_cut(given_rows: list[d
     assert values(await read("application/json", *cut(orjson.dumps(given_rows), at))) == given_rows
 
 
-@given(st.lists(st.tuples(*[st.text(st.characters(codec="utf-8", exclude_characters="\r\0"), max_size=6)] * 2), min_size=1), edges)
+@given(
+    st.lists(
+        st.tuples(*[st.text(st.characters(codec="utf-8", exclude_characters="\r\0"), max_size=6)] * 2), min_size=1
+    ),
+    edges,
+)
 async def test_csv_reads_the_same_however_it_is_cut(cells: list[tuple[str, str]], at: list[int]) -> None:
     lines = ["a,b", *(",".join('"' + cell.replace('"', '""') + '"' for cell in row) for row in cells)]
     found = values(await read("text/csv", *cut("\n".join(lines).encode(), at)))
@@ -89,11 +99,9 @@ async def test_a_body_without_a_row_is_a_problem(body: bytes) -> None:
 
 @pytest.mark.parametrize("body", [b"{", b"{}", b'[{"a":1},', b"[1]]", b'"x"', b"[\xff]", b"nonsense", b'[{"a":1}] x'])
 async def test_a_broken_json_array_changes_nothing(body: bytes) -> None:
-    taken = []
     with pytest.raises(Problem) as caught:
-        async for chunk in _chunks("application/json", [body]):
-            taken.append(chunk)
-    assert (caught.value.status, taken) == (400, [])
+        await anext(_chunks("application/json", [body]))
+    assert caught.value.status == 400
 
 
 async def test_another_content_type_is_refused() -> None:

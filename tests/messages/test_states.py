@@ -13,7 +13,9 @@ FINAL = (Status.FAILED, Status.RECEIVED)
 FROM_RECEIPTS = (Status.ACCEPTED, Status.SENT, *FINAL)
 
 
-def report(id: int, status: Status | None, *, correlation: int = 1, minutes: int | None = None, **more: object) -> Report:
+def report(
+    id: int, status: Status | None, *, correlation: int = 1, minutes: int | None = None, **more: object
+) -> Report:
     at = None if minutes is None else T0 + timedelta(minutes=minutes)
     return Report(
         id=id,
@@ -89,7 +91,10 @@ def test_delivered_before_failed_wins_too() -> None:
 
 
 def test_within_one_rank_the_latest_time_decides_then_the_higher_id() -> None:
-    early, late = report(9, Status.FAILED, minutes=1, qualification=1), report(3, Status.FAILED, minutes=2, qualification=2)
+    early, late = (
+        report(9, Status.FAILED, minutes=1, qualification=1),
+        report(3, Status.FAILED, minutes=2, qualification=2),
+    )
     assert fold(facts(early, late)).qualification == 2
     tie = report(4, Status.FAILED, minutes=2, qualification=3)
     assert fold(facts(late, tie)).receipt_id == 4
@@ -153,7 +158,13 @@ def test_a_time_too_far_ahead_or_before_the_submission_is_not_believed() -> None
 
 
 def test_the_first_time_of_each_status_is_kept() -> None:
-    state = fold(facts(report(1, Status.RECEIVED, minutes=9), report(2, Status.RECEIVED, minutes=7), report(3, Status.SENT, minutes=3)))
+    state = fold(
+        facts(
+            report(1, Status.RECEIVED, minutes=9),
+            report(2, Status.RECEIVED, minutes=7),
+            report(3, Status.SENT, minutes=3),
+        )
+    )
     assert state.reached[Status.RECEIVED] == T0 + timedelta(minutes=7)
     assert state.reached[Status.SENT] == T0 + timedelta(minutes=3)
     assert state.reached[Status.ACCEPTED] == T0

@@ -1,0 +1,340 @@
+"""Qualifications: what each provider's errors mean; changing one says first what it moves."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Self, TypeVar
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from app import audit, export
+from app.db import POOL_TIMEOUT_SECONDS, Connection
+from app.errors import NotFound
+from app.paging import Cursor, Limit, Page
+from app.qualifications import store
+from app.qualifications.reasons import Reason
+from app.qualifications.rules import FailureType, State, shown
+from app.security import Principal, Reader, Writer
+
+RowT = TypeVar("RowT")
+router = APIRouter(tags=["qualifications"])
+
+CHANGED = "QUA-CHANGED"
+REQUALIFIED = "DLV-REQUALIFIED"
+#: Older deliveries are not told in their journal; the platform's journal says how many those are.
+_TOLD = timedelta(days=90)
+_MOST_TOLD = 200
+_MOST_SHOWN = 100
+_CHUNK = 1_000
+_MAX_ID = 2**31 - 1
+
+_EXAMPLE: dict[str, Any] = {
+    "id": "7",
+    "error": "SR Acme UNDELIV 069",
+    "implementation": "Acme",
+    "status": "UNDELIV",
+    "code": "069",
+    "failure_type": "undefined",
+    "reason": "refused",
+    "text": "The provider reported an error that nobody has qualified yet.",
+    "state": "to_qualify",
+    "occurrences": 30,
+    "first_text": "Unknown subscriber",
+    "first_seen_at": "2026-11-23T08:00:05Z",
+    "last_seen_at": "2026-11-23T09:12:40Z",
+    "updated_at": "2026-11-23T08:00:05Z",
+}
+_MOVED: dict[str, Any] = {
+    "messages": 30,
+    "deliveries": 1,
+    "counters": 4,
+    "quarantines": 0,
+    "per_delivery": [{"delivery_id": "1", "code": "DM1", "label": "Autumn sale", "messages": 30, "counters": 4}],
+}
+
+
+class Qualification(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+
+    id: str
+    error: str = Field(description="The key as people read it.")
+    implementation: str
+    status: str
+    code: str
+    failure_type: FailureType
+    reason: str
+    text: str = Field(description="What it means and what to do.")
+    state: State = Field(description="`keep` confirmed · `ignore` never touches the address · `to_qualify` new.")
+    occurrences: int = Field(description="Messages that are failed for this, in all deliveries.")
+    first_text: str | None = Field(description="What the provider wrote the first time.")
+    first_seen_at: datetime | None
+    last_seen_at: datetime | None
+    updated_at: datetime
+
+
+class QualificationPage(Page[Qualification]):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_EXAMPLE], "next_cursor": None, "total": 1}]})
+
+
+def _plain(text: str | None) -> str | None:
+    if text is not None and "\0" in text:
+        raise ValueError("must not contain NUL characters")
+    return text
+
+
+Sentence = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500), AfterValidator(_plain)
+]
+
+
+class Proposal(BaseModel):
+    """What would change; what is not given stays."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"failure_type": "hard", "reason": "user_unknown", "state": "keep"}]},
+    )
+
+    failure_type: FailureType | None = None
+    reason: Reason | None = None
+    state: State | None = None
+
+    @model_validator(mode="after")
+    def _null_is_no_value(self) -> Self:
+        if gone := [name for name in self.model_fields_set if getattr(self, name) is None]:
+            raise ValueError(f"cannot be null: {', '.join(sorted(gone))}")
+        return self
+
+
+class Change(Proposal):
+    text: Sentence | None = Field(None, description="What it means and what to do.")
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"failure_type": "hard", "reason": "user_unknown", "state": "keep", "text": "No such number."}]
+        },
+    )
+
+
+class MovedDelivery(BaseModel):
+    delivery_id: str
+    code: str
+    label: str
+    messages: int
+    counters: int
+
+
+class Moved(BaseModel):
+    """How much a change moves. All zero when neither failure type nor reason change."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_MOVED]})
+
+    messages: int = Field(description="Failed messages that show another failure type or reason.")
+    deliveries: int
+    counters: int = Field(description="Figures by failure type and by reason that change, in all these deliveries.")
+    quarantines: int = Field(description="Addresses whose quarantine changes.")
+    per_delivery: list[MovedDelivery] = Field(description=f"The newest {_MOST_SHOWN}.")
+
+
+class Changed(BaseModel):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "qualification": _EXAMPLE
+                    | {"failure_type": "hard", "reason": "user_unknown", "state": "keep", "text": "No such number."},
+                    "moved": _MOVED,
+                }
+            ]
+        }
+    )
+
+    qualification: Qualification
+    moved: Moved
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def qualification_id(
+    id: Annotated[str, Path(description="The qualification's `id`.", examples=["7"], max_length=40)],
+) -> int:
+    """Ids are opaque to callers: one that cannot be ours is simply not found."""
+    if not (id.isascii() and id.isdigit() and int(id) <= _MAX_ID):
+        raise NotFound("There is no such qualification.")
+    return int(id)
+
+
+Id = Annotated[int, Depends(qualification_id)]
+
+
+def asked_filter(
+    implementation: Annotated[
+        str | None, Query(max_length=200, description="Exactly.", examples=["Acme"]), AfterValidator(_plain)
+    ] = None,
+    state: Annotated[State | None, Query(description="`to_qualify`: what waits for an operator.")] = None,
+    failure_type: Annotated[FailureType | None, Query()] = None,
+    reason: Annotated[Reason | None, Query()] = None,
+    q: Annotated[
+        str | None, Query(max_length=200, description="Part of the key or the texts."), AfterValidator(_plain)
+    ] = None,
+) -> store.Filter:
+    return store.Filter(implementation=implementation, state=state, failure_type=failure_type, reason=reason, q=q)
+
+
+Asked = Annotated[store.Filter, Depends(asked_filter)]
+
+
+@router.get(
+    "/v1/qualifications",
+    summary="List qualifications",
+    response_model=QualificationPage,
+    responses=export.STREAMS,
+)
+async def list_qualifications(
+    request: Request, principal: Reader, asked: Asked, limit: Limit = 100, cursor: Cursor = None
+) -> Any:
+    """One for each error of each gateway implementation, with how often it occurs."""
+    scope = f"qualifications {asked!r}"
+    signer = request.app.state.cursors
+    after = signer.open(scope, cursor)[0] if cursor is not None else 0
+    form = export.wanted(request)
+    if form != "json":
+        return export.stream(form, tuple(Qualification.model_fields), _all(request, principal, asked, after))
+    async with request.app.state.engine.connect() as connection:
+        rows = await store.page(connection, asked, after=after, limit=limit + 1)
+        total = await store.total(connection, asked)
+    more = signer.seal(scope, [rows[limit - 1]["id"]]) if len(rows) > limit else None
+    return QualificationPage(items=[_shown(row, principal) for row in rows[:limit]], next_cursor=more, total=total)
+
+
+async def _all(
+    request: Request, principal: Principal, asked: store.Filter, after: int
+) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+    """A chunk at a time; no connection is held while a slow client reads."""
+    while True:
+        async with request.app.state.engine.connect() as connection:
+            rows = await store.page(connection, asked, after=after, limit=_CHUNK)
+        if rows:
+            yield [_shown(row, principal).model_dump() for row in rows]
+            after = rows[-1]["id"]
+        if len(rows) < _CHUNK:
+            return
+
+
+@router.get("/v1/qualifications/{id}", summary="Read a qualification", response_model=Qualification)
+async def read(request: Request, id: Id, principal: Reader) -> Qualification:
+    """With how often it occurs."""
+    async with request.app.state.engine.connect() as connection:
+        row = await store.read(connection, id)
+    return _shown(_found(row), principal)
+
+
+def _shown(row: Mapping[str, Any], principal: Principal) -> Qualification:
+    names = ("implementation", "status", "code", "failure_type", "reason", "state")
+    times = ("first_seen_at", "last_seen_at", "updated_at")
+    return Qualification(
+        **{name: row[name] for name in (*names, *times)},
+        id=str(row["id"]),
+        error=shown(row["implementation"], row["status"], row["code"]),
+        text=row["sentence"],
+        occurrences=int(row["occurrences"]),
+        first_text=principal.text(row["first_text"]),
+    )
+
+
+def _found(row: RowT | None) -> RowT:
+    if row is None:
+        raise NotFound("There is no such qualification.")
+    return row
+
+
+# --- changing --------------------------------------------------------------------------------------------------------
+
+
+@router.post("/v1/qualifications/{id}/preview", summary="What requalifying would move", response_model=Moved)
+async def preview(request: Request, id: Id, body: Proposal, _: Reader) -> Moved:
+    """Changes nothing."""
+    async with _writing(request) as connection:
+        old = _found(await store.lock(connection, id))
+        return _moved(old, _values(body, old), await store.touched(connection, id))
+
+
+@router.patch("/v1/qualifications/{id}", summary="Requalify an error", response_model=Changed)
+async def change(request: Request, id: Id, body: Change, principal: Writer) -> Changed:
+    """Retroactive: all messages that failed with this error show the new failure type and reason at once, and so do
+    the figures of their deliveries. The journals of the deliveries touched say so (of the last 90 days, the newest
+    200; the platform's journal has the whole figure)."""
+    now = datetime.now(UTC)
+    async with _writing(request) as connection:
+        old = _found(await store.lock(connection, id))
+        values = _values(body, old)
+        touched = await store.touched(connection, id)
+        moved = _moved(old, values, touched)
+        if values:
+            await store.change(connection, id, values, now)
+            await _tell(connection, old, values, touched if moved.messages else [], moved, principal.name, now)
+    return Changed(qualification=await read(request, id, principal), moved=moved)
+
+
+def _values(body: Proposal, old: Mapping[str, Any]) -> dict[str, Any]:
+    """What of `body` differs from what stands, by column."""
+    given = body.model_dump(mode="json", exclude_unset=True)
+    if "text" in given:
+        given["sentence"] = given.pop("text")
+    return {name: value for name, value in given.items() if value != old[name]}
+
+
+def _moved(old: Mapping[str, Any], values: Mapping[str, Any], touched: Sequence[store.Touched]) -> Moved:
+    """Each message leaves one figure and joins another, by failure type and by reason alike."""
+    counters = 2 * len(values.keys() & {"failure_type", "reason"})
+    moving = touched if counters else []
+    return Moved(
+        messages=sum(each.messages for each in moving),
+        deliveries=len(moving),
+        counters=counters * len(moving),
+        quarantines=0,
+        per_delivery=[
+            MovedDelivery(
+                delivery_id=str(each.delivery_id),
+                code=f"DM{each.delivery_id}",
+                label=each.label,
+                messages=each.messages,
+                counters=counters,
+            )
+            for each in moving[:_MOST_SHOWN]
+        ],
+    )
+
+
+async def _tell(
+    connection: Connection,
+    old: Mapping[str, Any],
+    values: Mapping[str, Any],
+    touched: Sequence[store.Touched],
+    moved: Moved,
+    actor: str,
+    now: datetime,
+) -> None:
+    """Writes the change into the platform's journal and into those of the deliveries touched, in one order."""
+    key = shown(old["implementation"], old["status"], old["code"])
+    changes = {name: {"old": old[name], "new": value} for name, value in values.items()}
+    told = [each for each in touched if each.created_at >= now - _TOLD][:_MOST_TOLD]
+    figures = moved.model_dump(exclude={"per_delivery"}) | {"deliveries_told": len(told)}
+    data = {"qualification_id": str(old["id"]), "error": key, "changes": changes}
+    text = f"Requalified {key}: {moved.messages} messages of {moved.deliveries} deliveries moved."
+    await audit.append(connection, audit.PLATFORM, CHANGED, text, at=now, actor=actor, data=data | {"moved": figures})
+    for each in sorted(told, key=lambda each: each.delivery_id):
+        text = f"Requalified {key}: {each.messages} messages moved."
+        more = data | {"messages": each.messages}
+        await audit.append(connection, each.delivery_id, REQUALIFIED, text, at=now, actor=actor, data=more)
+
+
+@asynccontextmanager
+async def _writing(request: Request) -> AsyncIterator[Connection]:
+    """A transaction that commits at the end of the block; waits for a free connection only so long."""
+    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
+        yield connection

@@ -1,0 +1,113 @@
+"""Qualifications in the database, and how much a change of one would move.
+
+A message's failure type and reason are not stored with it: they are joined at reading time by its qualification. So
+requalifying is retroactive by construction, and what moves is what the counters keep under this qualification.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, RowMapping, Select, and_, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.db import Connection
+from app.tables import counters, qualifications
+
+_OCCURRENCES = and_(
+    counters.c.delivery_id == 0,
+    counters.c.metric == "qualification",
+    counters.c.gateway_id == 0,
+    counters.c.label == "",
+    counters.c.bucket == qualifications.c.id,
+)
+_SHOWN = select(qualifications, func.coalesce(counters.c.value, 0).label("occurrences")).outerjoin(
+    counters, _OCCURRENCES
+)
+_EDITABLE = frozenset({"failure_type", "reason", "state", "sentence"})
+
+#: Messages of each delivery that failed with qualification `$1`: one step into the primary key a delivery and gateway.
+TOUCHED = """
+SELECT d.id, d.label, d.created_at, sum(c.value)::bigint AS messages
+FROM deliveries d
+CROSS JOIN (SELECT 0 AS id UNION ALL SELECT id FROM gateways) g
+JOIN counters c ON c.delivery_id = d.id AND c.metric = 'status' AND c.gateway_id = g.id AND c.label = 'failed'
+    AND c.bucket = $1
+WHERE c.value > 0
+GROUP BY d.id ORDER BY d.id DESC
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """What a list of qualifications is narrowed to; all that is given must hold."""
+
+    implementation: str | None = None
+    state: str | None = None
+    failure_type: str | None = None
+    reason: str | None = None
+    q: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Touched:
+    """One delivery with messages that failed with a qualification."""
+
+    delivery_id: int
+    label: str
+    created_at: datetime
+    messages: int
+
+
+async def page(connection: AsyncConnection, asked: Filter, *, after: int, limit: int) -> Sequence[RowMapping]:
+    """By id, behind `after`."""
+    query: Select[Any] = _SHOWN.where(qualifications.c.id > after, *_conditions(asked))
+    return (await connection.execute(query.order_by(qualifications.c.id).limit(limit))).mappings().all()
+
+
+async def total(connection: AsyncConnection, asked: Filter) -> int:
+    """There are hundreds of them, not millions: they are counted."""
+    query = select(func.count()).select_from(qualifications).where(*_conditions(asked))
+    return int((await connection.execute(query)).scalar_one())
+
+
+async def read(connection: AsyncConnection, id: int) -> RowMapping | None:
+    return (await connection.execute(_SHOWN.where(qualifications.c.id == id))).mappings().one_or_none()
+
+
+def _conditions(asked: Filter) -> list[ColumnElement[bool]]:
+    table = qualifications.c
+    exact = {"implementation": table.implementation, "state": table.state, "reason": table.reason}
+    exact["failure_type"] = table.failure_type
+    found = [column == getattr(asked, name) for name, column in exact.items() if getattr(asked, name) is not None]
+    if asked.q:
+        texts = (table.implementation, table.status, table.code, table.sentence, table.first_text)
+        found.append(or_(*(column.icontains(asked.q, autoescape=True) for column in texts)))
+    return found
+
+
+# --- change ----------------------------------------------------------------------------------------------------------
+
+
+async def lock(connection: Connection, id: int) -> Mapping[str, Any] | None:
+    """The qualification, held until the commit; None when there is none."""
+    row = await connection.fetchrow("SELECT * FROM qualifications WHERE id = $1 FOR UPDATE", id)
+    return None if row is None else dict(row)
+
+
+async def change(connection: Connection, id: int, values: Mapping[str, Any], now: datetime) -> None:
+    """Writes `values`. The caller holds the row."""
+    assert values.keys() <= _EDITABLE
+    sets = "".join(f", {name} = ${number}" for number, name in enumerate(values, start=3))
+    await connection.execute(
+        f"UPDATE qualifications SET updated_at = $2{sets} WHERE id = $1", id, now, *values.values()
+    )
+
+
+async def touched(connection: Connection, id: int) -> list[Touched]:
+    """The deliveries with messages that failed with this qualification, newest first."""
+    return [
+        Touched(delivery_id=row["id"], label=row["label"], created_at=row["created_at"], messages=row["messages"])
+        for row in await connection.fetch(TOUCHED, id)
+    ]

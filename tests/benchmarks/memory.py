@@ -1,0 +1,55 @@
+"""The service's resident memory, sampled from before the first measurement to after the last."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import psutil
+
+from .report import Figure
+from .service import Service
+
+_EVERY_SECONDS = 0.1
+_TARGET_MB = 300
+
+
+class Watch:
+    """`during` names what is going on; the highest reading of each is kept."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._highest: dict[str, float] = {}
+        self.during = "at rest"
+
+    def figures(self) -> list[Figure]:
+        by_phase = ", ".join(f"{name} {megabytes:.0f}" for name, megabytes in self._highest.items())
+        return [
+            Figure(
+                name="memory of the service, highest", value=max(self._highest.values()), unit="MB", at_most=_TARGET_MB, note=by_phase
+            )
+        ]  # fmt: skip
+
+    def look(self) -> None:
+        total = 0
+        for process in self._service.processes():
+            with contextlib.suppress(psutil.Error):
+                total += process.memory_info().rss
+        self._highest[self.during] = max(self._highest.get(self.during, 0), total / 1e6)
+
+    async def run(self) -> None:
+        while True:
+            self.look()
+            await asyncio.sleep(_EVERY_SECONDS)
+
+
+@contextlib.asynccontextmanager
+async def watched(service: Service) -> AsyncIterator[Watch]:
+    watch = Watch(service)
+    watch.look()
+    task = asyncio.create_task(watch.run())
+    try:
+        yield watch
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
