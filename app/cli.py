@@ -137,9 +137,8 @@ def run() -> None:
 
 
 def _serve(settings: Settings, url: str) -> None:
-    """Migrates, binds, says where to go, serves until told to stop. A database that is away holds up none of it."""
+    """Binds, migrates, says where to go, serves until told to stop. A database that is away holds up none of it."""
     os.environ["ACUSE_DATABASE_URL"] = url  # for the server's processes
-    key = asyncio.run(_prepared(settings, url))
     config = uvicorn.Config(
         "app.main:from_environment",
         factory=True,
@@ -158,10 +157,12 @@ def _serve(settings: Settings, url: str) -> None:
     )
     server = uvicorn.Server(config)
     socket = config.bind_socket()
-    _greet(settings, socket.getsockname()[1], key)
     try:
+        key = asyncio.run(_prepared(settings, url))
+        socket.listen(config.backlog)  # who comes before the server is up waits, and is not refused
+        _greet(settings, socket.getsockname()[1], key)
         if settings.workers > 1:
-            Multiprocess(config, target=server.run, sockets=[socket]).run()
+            Multiprocess(config, sockets=[socket]).run()
         else:
             server.run(sockets=[socket])
     except KeyboardInterrupt:

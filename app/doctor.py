@@ -36,7 +36,10 @@ async def examined(settings: Settings, url: str) -> list[Check]:
     try:
         return [*await asyncio.wait_for(_database(url), _TIMEOUT_SECONDS), *disk]
     except Exception as error:
-        return [Check("database", "failed", f"It cannot be asked: {mask_phones(str(error)) or type(error).__name__}"), *disk]
+        return [
+            Check("database", "failed", f"It cannot be asked: {mask_phones(str(error)) or type(error).__name__}"),
+            *disk,
+        ]
 
 
 async def _database(url: str) -> list[Check]:
@@ -56,7 +59,9 @@ async def _database(url: str) -> list[Check]:
 async def _version(connection: Connection) -> Check:
     number = int(await connection.fetchval("SHOW server_version_num")) // 10_000
     if number < OLDEST_POSTGRES:
-        return Check("database", "failed", f"PostgreSQL {number} is too old; {OLDEST_POSTGRES} is the oldest that will do.")
+        return Check(
+            "database", "failed", f"PostgreSQL {number} is too old; {OLDEST_POSTGRES} is the oldest that will do."
+        )
     return Check("database", "ok", f"PostgreSQL {number} answers.")
 
 
@@ -115,7 +120,9 @@ def _spool(folder: Path) -> Check:
     except sqlite3.Error as error:
         return Check("spool", "warning", f"It cannot be read: {error}.")
     if waiting:
-        return Check("spool", "warning", f"{waiting} rows wait in {folder} until the database and the service are back.")
+        return Check(
+            "spool", "warning", f"{waiting} rows wait in {folder} until the database and the service are back."
+        )
     return Check("spool", "ok", "It is empty.")
 
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
+import orjson
 import structlog
 from structlog.typing import EventDict, Processor
 
@@ -72,7 +73,9 @@ def configure(*, json: bool, level: int = logging.INFO) -> None:
 def formatter(*, json: bool) -> logging.Formatter:
     """The last steps of every line. Tracebacks are plain text before they are masked, and never show locals."""
     shown: Sequence[Processor] = (
-        [structlog.processors.JSONRenderer()] if json else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        [structlog.processors.JSONRenderer(serializer=_json)]
+        if json
+        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
     )
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=_COMMON,
@@ -83,6 +86,10 @@ def formatter(*, json: bool) -> logging.Formatter:
             *shown,
         ],
     )
+
+
+def _json(event: Any, **options: Any) -> str:
+    return orjson.dumps(event, default=repr, option=orjson.OPT_NON_STR_KEYS).decode("utf-8", "replace")
 
 
 def _masked_event(logger: Any, name: str, event: EventDict) -> MutableMapping[str, Any]:

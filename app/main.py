@@ -117,8 +117,10 @@ async def _rekey(connection: Connection, before: Gateway, after: Gateway) -> Map
 async def _lifespan(app: FastAPI, *, migrating: bool) -> AsyncIterator[None]:
     """Starts with or without a database; what needs one is made up for when it is there."""
     state = app.state
-    installing = asyncio.create_task(_install_in_the_end(state, migrating=migrating))
-    await asyncio.wait({installing}, timeout=FIRST_WAIT_SECONDS)
+    tried = asyncio.Event()
+    installing = asyncio.create_task(_install_in_the_end(state, tried, migrating=migrating))
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(tried.wait(), FIRST_WAIT_SECONDS)
     await state.runtime.start()
     state.inbox, state.pool = state.runtime.inbox, state.runtime.pool
     await state.directory.start()
@@ -137,8 +139,9 @@ async def _lifespan(app: FastAPI, *, migrating: bool) -> AsyncIterator[None]:
         log.info("service.stopped")
 
 
-async def _install_in_the_end(state: Any, *, migrating: bool) -> None:
-    """Tries until it is done: the schema, this installation's secrets, the key that the settings name."""
+async def _install_in_the_end(state: Any, tried: asyncio.Event, *, migrating: bool) -> None:
+    """Tries until it is done: the schema, this installation's secrets, the key that the settings name. `tried` is set
+    after the first attempt, whatever came of it."""
     while True:
         try:
             if migrating:
@@ -150,6 +153,8 @@ async def _install_in_the_end(state: Any, *, migrating: bool) -> None:
                 log.warning("service.waits_for_database", error=type(error).__name__)
             else:
                 log.exception("service.not_installed")
+        finally:
+            tried.set()
         await asyncio.sleep(_RETRY_SECONDS)
 
 

@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app import embedded, migrate
+from app import embedded, logs, migrate
 from app.db import Pool, asyncpg_dsn, create_engine, create_pool
 from app.main import create_app
 from app.platform import changes
@@ -27,6 +27,12 @@ ADMIN_SECRET = "admin-key-of-the-tests"
 TEMPLATE = "acuse_template"
 Headers = dict[str, str]
 KeyMaker = Callable[..., Awaitable[Headers]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_logs() -> None:
+    """As the service has them: structlog's own defaults draw tracebacks with all locals, which takes seconds."""
+    logs.configure(json=True)
 
 
 @pytest.fixture(scope="session")

@@ -62,10 +62,10 @@ def lines(request: pytest.FixtureRequest) -> Iterator[io.StringIO]:
     assert isinstance(handler, logging.StreamHandler)
     handler.setStream(stream)
     yield stream
-    root.handlers[:], root.level = before
     for name, value in propagated.items():
         logging.getLogger(name).propagate = value
-    structlog.reset_defaults()
+    logs.configure(json=True)
+    root.handlers[:], root.level = before
 
 
 def test_events_of_ours_are_masked(lines: io.StringIO) -> None:

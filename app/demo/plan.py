@@ -65,7 +65,7 @@ WORDS: dict[Side, dict[Said, str]] = {
 
 #: As many as there are numbers for, nearly.
 MOST_MESSAGES = 70_000
-_KANNEL_SHARE = 0.3
+_KANNEL_SHARE = 0.25
 _EARLY_SHARE = 0.1
 _LONG_SHARE = 0.04
 _REPEATED_SHARE = 0.05

@@ -107,7 +107,9 @@ async def _wait_until_ready(service: Service, process: subprocess.Popen[bytes]) 
 
 async def _answers(url: str, path: str) -> bool:
     try:
-        async with httpx.AsyncClient(base_url=url, timeout=2, trust_env=False) as client:
+        async with httpx.AsyncClient(
+            base_url=url, timeout=2, trust_env=False, verify=url.startswith("https:")
+        ) as client:
             return (await client.get(path)).status_code == 200
     except httpx.HTTPError:
         return False

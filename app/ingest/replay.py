@@ -1,6 +1,6 @@
 """`acuse replay`: the proof on the operator's own data that projections are what the facts say."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 
 from app.db import Connection
@@ -8,7 +8,7 @@ from app.messages.store import Difference
 from app.messages.store import replay as replay_delivery
 
 
-async def replay(connection: Connection, delivery_id: int | None = None) -> AsyncIterator[Difference]:
+async def replay(connection: Connection, delivery_id: int | None = None) -> AsyncGenerator[Difference, None]:
     """Drops and rebuilds the projections of one delivery, or of all, each in a transaction of its own.
 
     What differs is repaired by it, and told."""

@@ -124,7 +124,7 @@ async def _all(
             return
 
 
-def _seen_by(principal: Principal, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _seen_by(principal: Principal, rows: Sequence[Any]) -> list[dict[str, Any]]:
     """Addresses that an entry names are masked for keys without `pii:read`."""
     if principal.may("pii:read"):
         return [dict(row) for row in rows]

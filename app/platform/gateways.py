@@ -79,7 +79,13 @@ _GATEWAY: dict[str, Any] = {
     "created_at": "2026-11-23T08:00:00Z",
     "updated_at": "2026-11-23T08:00:00Z",
 }
-_FIGURES: dict[str, Any] = {"receipts": 1204, "unmatched": 3, "rejected": 1, "unknown_statuses": {"PARKED": 2}, "hint": None}
+_FIGURES: dict[str, Any] = {
+    "receipts": 1204,
+    "unmatched": 3,
+    "rejected": 1,
+    "unknown_statuses": {"PARKED": 2},
+    "hint": None,
+}
 
 
 class AuthOut(BaseModel):

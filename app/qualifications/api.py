@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Self, TypeVar
 
@@ -38,7 +37,7 @@ _EXAMPLE: dict[str, Any] = {
     "code": "069",
     "failure_type": "undefined",
     "reason": "refused",
-    "text": "The provider reported an error that nobody has qualified yet.",
+    "sentence": "The provider reported an error that nobody has qualified yet.",
     "state": "to_qualify",
     "occurrences": 30,
     "first_text": "Unknown subscriber",
@@ -65,7 +64,7 @@ class Qualification(BaseModel):
     code: str
     failure_type: FailureType
     reason: str
-    text: str = Field(description="What it means and what to do.")
+    sentence: str = Field(description="What it means and what to do.")
     state: State = Field(description="`keep` confirmed · `ignore` never touches the address · `to_qualify` new.")
     occurrences: int = Field(description="Messages that are failed for this, in all deliveries.")
     first_text: str | None = Field(description="What the provider wrote the first time.")
@@ -109,12 +108,14 @@ class Proposal(BaseModel):
 
 
 class Change(Proposal):
-    text: Sentence | None = Field(None, description="What it means and what to do.")
+    sentence: Sentence | None = Field(None, description="What it means and what to do.")
 
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
-            "examples": [{"failure_type": "hard", "reason": "user_unknown", "state": "keep", "text": "No such number."}]
+            "examples": [
+                {"failure_type": "hard", "reason": "user_unknown", "state": "keep", "sentence": "No such number."}
+            ]
         },
     )
 
@@ -145,7 +146,12 @@ class Changed(BaseModel):
             "examples": [
                 {
                     "qualification": _EXAMPLE
-                    | {"failure_type": "hard", "reason": "user_unknown", "state": "keep", "text": "No such number."},
+                    | {
+                        "failure_type": "hard",
+                        "reason": "user_unknown",
+                        "state": "keep",
+                        "sentence": "No such number.",
+                    },
                     "moved": _MOVED,
                 }
             ]
@@ -240,7 +246,7 @@ def _shown(row: Mapping[str, Any], principal: Principal) -> Qualification:
         **{name: row[name] for name in (*names, *times)},
         id=str(row["id"]),
         error=shown(row["implementation"], row["status"], row["code"]),
-        text=row["sentence"],
+        sentence=row["sentence"],
         occurrences=int(row["occurrences"]),
         first_text=principal.text(row["first_text"]),
     )
@@ -283,8 +289,6 @@ async def change(request: Request, id: Id, body: Change, principal: Writer) -> C
 def _values(body: Proposal, old: Mapping[str, Any]) -> dict[str, Any]:
     """What of `body` differs from what stands, by column."""
     given = body.model_dump(mode="json", exclude_unset=True)
-    if "text" in given:
-        given["sentence"] = given.pop("text")
     return {name: value for name, value in given.items() if value != old[name]}
 
 

@@ -4,12 +4,12 @@ A message's failure type and reason are not stored with it: they are joined at r
 requalifying is retroactive by construction, and what moves is what the counters keep under this qualification.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.db import Connection
@@ -60,10 +60,11 @@ class Touched:
     messages: int
 
 
-async def page(connection: AsyncConnection, asked: Filter, *, after: int, limit: int) -> Sequence[RowMapping]:
+async def page(connection: AsyncConnection, asked: Filter, *, after: int, limit: int) -> list[dict[str, Any]]:
     """By id, behind `after`."""
     query: Select[Any] = _SHOWN.where(qualifications.c.id > after, *_conditions(asked))
-    return (await connection.execute(query.order_by(qualifications.c.id).limit(limit))).mappings().all()
+    rows = await connection.execute(query.order_by(qualifications.c.id).limit(limit))
+    return [dict(row) for row in rows.mappings()]
 
 
 async def total(connection: AsyncConnection, asked: Filter) -> int:
@@ -72,8 +73,9 @@ async def total(connection: AsyncConnection, asked: Filter) -> int:
     return int((await connection.execute(query)).scalar_one())
 
 
-async def read(connection: AsyncConnection, id: int) -> RowMapping | None:
-    return (await connection.execute(_SHOWN.where(qualifications.c.id == id))).mappings().one_or_none()
+async def read(connection: AsyncConnection, id: int) -> dict[str, Any] | None:
+    row = (await connection.execute(_SHOWN.where(qualifications.c.id == id))).mappings().one_or_none()
+    return None if row is None else dict(row)
 
 
 def _conditions(asked: Filter) -> list[ColumnElement[bool]]:

@@ -14,7 +14,12 @@ from .bench import FULL, QUICK, Bench
 from .report import Figure, Machine, as_json, machine, show
 from .service import ROOT, running
 
-MEASUREMENTS = {"callbacks": callbacks.measure, "visible": visible.measure, "bulk": bulk.measure, "reading": reading.measure}
+MEASUREMENTS = {
+    "callbacks": callbacks.measure,
+    "visible": visible.measure,
+    "bulk": bulk.measure,
+    "reading": reading.measure,
+}
 
 
 def main() -> None:
@@ -57,7 +62,12 @@ async def _measured(names: Sequence[str], *, quick: bool) -> tuple[Machine, list
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="name", help=f"{', '.join(MEASUREMENTS)} (default: all, in this order); memory is always watched")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="name",
+        help=f"{', '.join(MEASUREMENTS)} (default: all, in this order); memory is always watched",
+    )
     parser.add_argument("--json", action="store_true", help="JSON to standard output, and nothing else")
     parser.add_argument("--quick", action="store_true", help="short and small: to see that it works, not to judge")
     parser.add_argument("--output", type=Path, default=ROOT / "bench-results", help="folder for the JSON file")

@@ -55,7 +55,9 @@ def _rows(word: str, count: int) -> list[bytes]:
 
 async def _copy(bench: Bench, gateway: int, rows: list[bytes]) -> float:
     """Seconds for one COPY of what the service would make of `rows`, made before the clock starts."""
-    as_served = Gateway(id=gateway, key=_KEY, kind="generic", implementation="", options=Options(), auth=Auth(mode="none"))
+    as_served = Gateway(
+        id=gateway, key=_KEY, kind="generic", implementation="", options=Options(), auth=Auth(mode="none")
+    )
     now = datetime.now(UTC)
     records: list[InboxRow] = []
     for row in rows:

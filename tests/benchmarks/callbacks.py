@@ -85,7 +85,11 @@ async def _recorded(bench: Bench) -> tuple[list[Figure], dict[Format, Target]]:
     targets: dict[Format, Target] = {}
     _, token = await service.create_gateway("bench-generic", "generic")
     targets["generic"] = Target(
-        url=f"{service.url}/callbacks/bench-generic", format="generic", token=token, prefix=f"{_PREFIX}g", messages=count
+        url=f"{service.url}/callbacks/bench-generic",
+        format="generic",
+        token=token,
+        prefix=f"{_PREFIX}g",
+        messages=count,
     )
     delivery = await service.create_delivery("Callbacks by generic", "bench-generic")
     rows = [
@@ -106,7 +110,9 @@ async def _rounds(bench: Bench, targets: dict[Format, Target], bare: str, naive:
     generic, kannel = targets["generic"], targets["kannel"]
     turns: list[tuple[str, Target]] = []
     for target in (generic, kannel):
-        beside = Target(url=bare, format=target.format, token=target.token, prefix=target.prefix, messages=target.messages)
+        beside = Target(
+            url=bare, format=target.format, token=target.token, prefix=target.prefix, messages=target.messages
+        )
         turns += [(f"bare {target.format}", beside), (target.format, target)]
     turns.append(
         ("naive", Target(url=naive, format="generic", token="", prefix=generic.prefix, messages=generic.messages))
@@ -137,7 +143,9 @@ async def _yardsticks(bench: Bench) -> AsyncIterator[tuple[str, str]]:
         with tempfile.TemporaryDirectory(prefix="acuse-bench-") as folder, contextlib.ExitStack() as running:
             for name in ("bare", "naive"):
                 port, log = free_port(), Path(folder) / f"{name}.log"
-                started = running.enter_context(process(uvicorn(f"tests.benchmarks.{name}:app", port), log, environment))
+                started = running.enter_context(
+                    process(uvicorn(f"tests.benchmarks.{name}:app", port), log, environment)
+                )
                 urls.append(f"http://{HOST}:{port}/callbacks/bench")
                 ping = urls[-1] if name == "bare" else f"http://{HOST}:{port}/openapi.json"
                 await answering(ping, started, log)

@@ -37,7 +37,8 @@ async def record(
     """`messages` messages with one provider id each (`prefix` + 0000000 …), evenly over `gateways`, and what was `said`."""
     async with pool.acquire() as connection:
         await connection.execute(
-            "UPDATE deliveries SET status = 'in_progress', started_at = coalesce(started_at, now()) WHERE id = $1", delivery
+            "UPDATE deliveries SET status = 'in_progress', started_at = coalesce(started_at, now()) WHERE id = $1",
+            delivery,
         )
         await connection.execute(_MESSAGES, delivery, list(gateways), messages, _FIRST_ADDRESS)
         await connection.execute(_SUBMISSIONS, delivery, prefix, messages, _FIRST_ADDRESS)

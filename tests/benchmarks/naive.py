@@ -66,6 +66,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             ),
             {"prefix": os.environ["BENCH_NAIVE_PREFIX"], "messages": int(os.environ["BENCH_NAIVE_MESSAGES"])},
         )
+    async with engine.connect() as connection:
+        await (await connection.execution_options(isolation_level="AUTOCOMMIT")).execute(text("VACUUM ANALYZE messages"))
     yield
     await engine.dispose()
 
@@ -81,7 +83,11 @@ async def callback(gateway: str, body: Callback, database: Annotated[AsyncSessio
     now = datetime.now(UTC)
     database.add(
         Receipt(
-            message_id=message.id, status=body.status, error_code=body.error_code, occurred_at=body.occurred_at, received_at=now
+            message_id=message.id,
+            status=body.status,
+            error_code=body.error_code,
+            occurred_at=body.occurred_at,
+            received_at=now,
         )
     )
     message.status, message.updated_at = body.status, now

@@ -30,7 +30,9 @@ _SAID_LARGE = (
     Said(numbers=range(85, 93), of=100, status="failed", code="B1", failure_type="hard", reason="user_unknown"),
     Said(numbers=range(93, 95), of=100, status="failed", code="B2", failure_type="soft", reason="unreachable"),
     Said(numbers=range(95, 98), of=100, status="sent"),
-    Said(numbers=range(_RARE - 5, _RARE), of=_RARE, status="failed", code="B3", failure_type="ignored", reason="refused"),
+    Said(
+        numbers=range(_RARE - 5, _RARE), of=_RARE, status="failed", code="B3", failure_type="ignored", reason="refused"
+    ),
 )
 
 
@@ -56,12 +58,16 @@ async def measure(bench: Bench) -> list[Figure]:
     ]  # fmt: skip
     walk, cursors = await _walked(bench, large)
     figures.append(Figure(name="message list: walked in pages of 1000", value=bench.sizes.delivery / walk, unit="/s"))
-    questions = [Question(name="summary", large=f"/v1/deliveries/{large}/summary", small=f"/v1/deliveries/{small}/summary")]
+    questions = [
+        Question(name="summary", large=f"/v1/deliveries/{large}/summary", small=f"/v1/deliveries/{small}/summary")
+    ]
     for name, asked, asked_small in _pages(bench, cursors):
         base = "/v1/deliveries/{}/messages?limit={}{}"
         questions.append(
             Question(
-                name=f"message list, {name}", large=base.format(large, _PAGE, asked), small=base.format(small, _PAGE, asked_small)
+                name=f"message list, {name}",
+                large=base.format(large, _PAGE, asked),
+                small=base.format(small, _PAGE, asked_small),
             )
         )
     for question in questions:
@@ -95,7 +101,9 @@ async def _deliveries(bench: Bench) -> tuple[int, int]:
     small = await service.create_delivery("Ten", "bench-reading-0")
     await facts.record(service.pool, small, gateways[:1], prefix="ten-", messages=_SMALL, said=_SAID_SMALL)
     large = await service.create_delivery("A million", "bench-reading-0")
-    await facts.record(service.pool, large, gateways, prefix="million-", messages=bench.sizes.delivery, said=_SAID_LARGE)
+    await facts.record(
+        service.pool, large, gateways, prefix="million-", messages=bench.sizes.delivery, said=_SAID_LARGE
+    )
     # A neighbour as large would be no news to an index; what was just written is, to the visibility map.
     await service.pool.execute("VACUUM messages, message_state, counters")
     return small, large
@@ -133,7 +141,11 @@ async def _compared(bench: Bench, question: Question) -> Figure:
             if number >= 5:  # the first ones warm connections and caches
                 found.append(seconds * 1e3)
     large, small = (statistics.median(found) for found in times.values())
-    counts = f"; {rows[question.large]} rows, {rows[question.small]} rows" if rows[question.large] != rows[question.small] else ""
+    counts = (
+        f"; {rows[question.large]} rows, {rows[question.small]} rows"
+        if rows[question.large] != rows[question.small]
+        else ""
+    )
     return Figure(
         name=f"reading, {question.name}: of the same with 10 messages", value=large / small, unit="×", at_most=1.5,
         note=f"median {large:.1f} ms, {small:.1f} ms{counts}",

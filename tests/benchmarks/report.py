@@ -12,6 +12,7 @@ import orjson
 import psutil
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from app.db import Connection
 
@@ -41,7 +42,9 @@ class Figure:
 
     @property
     def target(self) -> str:
-        return "".join(f"{sign} {_number(limit)}" for sign, limit in (("≥", self.at_least), ("≤", self.at_most)) if limit)
+        return "".join(
+            f"{sign} {_number(limit)}" for sign, limit in (("≥", self.at_least), ("≤", self.at_most)) if limit
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +64,9 @@ class Machine:
     def warnings(self) -> list[str]:
         found = []
         if self.load_average > BUSY * self.cores:
-            found.append(f"The load average was {self.load_average:.1f} on {self.cores} cores at the start: others were at work.")
+            found.append(
+                f"The load average was {self.load_average:.1f} on {self.cores} cores at the start: others were at work."
+            )
         if self.data_on in ("tmpfs", "ramfs"):
             found.append("The data lies in memory, so a commit costs nothing here: set TMPDIR to a folder on a disk.")
         if any(value != "on" for value in self.settings.values()):
@@ -87,22 +92,21 @@ async def machine(connection: Connection, data_dir: Path, load_average: float) -
 def as_json(where: Machine, figures: Sequence[Figure], *, quick: bool) -> bytes:
     lines: list[dict[str, Any]] = [asdict(each) | {"verdict": each.verdict} for each in figures]
     return orjson.dumps(
-        {"machine": asdict(where) | {"warnings": where.warnings}, "quick": quick, "figures": lines}, option=orjson.OPT_INDENT_2
+        {"machine": asdict(where) | {"warnings": where.warnings}, "quick": quick, "figures": lines},
+        option=orjson.OPT_INDENT_2,
     )
 
 
 def show(where: Machine, figures: Sequence[Figure], *, quick: bool) -> None:
-    console = Console()
-    table = Table("", "value", "target", "", "", title="Acuse, measured", title_justify="left", pad_edge=False)
-    for column, options in zip(table.columns, ({"no_wrap": True}, {"justify": "right"}, {}, {}, {"style": "dim"}), strict=True):
-        column.no_wrap = options.get("no_wrap", False)  # type: ignore[assignment]
-        column.justify = options.get("justify", "left")  # type: ignore[assignment]
-        column.style = options.get("style", "")  # type: ignore[assignment]
+    console = Console(highlight=False)
+    table = Table("Acuse, measured", box=None, pad_edge=False)
+    for title in ("", "target", ""):
+        table.add_column(title, no_wrap=True, justify="right" if not table.columns[1:] else "left")
     colours = {"met": "green", "NOT met": "bold red", "skipped": "yellow", "": ""}
     for each in figures:
-        verdict = f"[{colours[each.verdict]}]{each.verdict}[/]" if each.verdict else ""
+        name = Text.assemble(each.name, (f"\n   {each.note}" if each.note else "", "dim"))
         value = "—" if each.value is None else f"{_number(each.value)} {each.unit}"
-        table.add_row(each.name, value, each.target, verdict, each.note)
+        table.add_row(name, value, each.target, Text(each.verdict, colours[each.verdict]))
     console.print(table)
     console.print(
         f"{where.cores} cores, {where.memory_gb} GB, load {where.load_average} at the start, Python {where.python}, "
@@ -114,11 +118,17 @@ def show(where: Machine, figures: Sequence[Figure], *, quick: bool) -> None:
         console.print("[bold yellow]Beware:[/] --quick: too short to judge by.")
     missed = [each.name for each in figures if each.verdict == "NOT met"]
     judged = sum(each.verdict in ("met", "NOT met") for each in figures)
-    verdict = f"[bold red]NOT met ({len(missed)} of {judged}):[/] {'; '.join(missed)}" if missed else f"[green]All {judged} targets met.[/]"
+    verdict = (
+        f"[bold red]NOT met ({len(missed)} of {judged}):[/] {'; '.join(missed)}"
+        if missed
+        else f"[green]All {judged} targets met.[/]"
+    )
     console.print(verdict)
 
 
 def _number(value: float) -> str:
+    if value == int(value) and value < 1000:
+        return str(int(value))
     if value >= 1000:
         return f"{value:,.0f}".replace(",", " ")
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -125,7 +125,9 @@ async def running() -> AsyncIterator[Service]:
 def process(command: Sequence[str], log: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     """`command` running; at the end it is asked to stop, and made to if it does not. So are its children, by their pids."""
     with log.open("wb") as output:
-        started = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        started = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
     try:
         yield started
     finally:
@@ -182,7 +184,9 @@ def _children(pid: int) -> list[psutil.Process]:
 
 def _checked(answer: httpx.Response) -> httpx.Response:
     if answer.status_code >= 300:
-        raise RuntimeError(f"{answer.request.method} {answer.request.url.path}: {answer.status_code} {answer.text[:500]}")
+        raise RuntimeError(
+            f"{answer.request.method} {answer.request.url.path}: {answer.status_code} {answer.text[:500]}"
+        )
     return answer
 
 

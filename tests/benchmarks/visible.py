@@ -45,7 +45,9 @@ async def measure(bench: Bench) -> list[Figure]:
     began = time.perf_counter()
     posted = await service.post_rows("/v1/receipts", rows)
     bulk = await _seen(bench, deliveries[1], began)
-    return figures + _judged("bulk", posted, bulk, f"{count / posted:,.0f} /s; applied {count / bulk:,.0f} /s", judged=False)
+    return figures + _judged(
+        "bulk", posted, bulk, f"{count / posted:,.0f} /s; applied {count / bulk:,.0f} /s", judged=False
+    )
 
 
 def _judged(name: str, posted: float, seen: float, note: str, *, judged: bool = True) -> list[Figure]:

@@ -66,7 +66,9 @@ async def test_the_embedded_database_outlives_a_sigkill_of_the_service() -> None
             await load.goes_on(300)
         await record_late(acuse, ledger)
         await books_balance(acuse, dsn, ledger)
-        assert embedded._postmaster(acuse.data_dir / "postgres") == postmaster, "the server was taken over, not restarted"
+        assert embedded._postmaster(acuse.data_dir / "postgres") == postmaster, (
+            "the server was taken over, not restarted"
+        )
         await asyncio.to_thread(acuse.stop)
         assert embedded.running_dsn(acuse.data_dir) is None, "who takes a server over stops it, too"
 

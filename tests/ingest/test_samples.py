@@ -13,7 +13,12 @@ from app.gateways.twilio import signature
 
 SAMPLES = Path(__file__).parents[1] / "gateways" / "samples"
 #: Samples speak of outcomes in their own words.
-OUTCOMES = {"delivered": {"received"}, "failed": {"failed"}, "intermediate": {"accepted", "sent"}, "unknown": {None}}
+OUTCOMES: Mapping[str, set[str | None]] = {
+    "delivered": {"received"},
+    "failed": {"failed"},
+    "intermediate": {"accepted", "sent"},
+    "unknown": {None},
+}
 
 
 def _files(kind: str) -> list[Any]:

@@ -67,7 +67,8 @@ async def test_a_folder_that_cannot_be_written_is_a_full_spool(tmp_path: Path) -
 
 
 async def test_what_a_dead_process_left_is_adopted_and_drained_once(tmp_path: Path, pool: Pool) -> None:
-    dead = SpoolFile.open(tmp_path / "spool" / "dead.sqlite3") if (tmp_path / "spool").mkdir() is None else None
+    (tmp_path / "spool").mkdir()
+    dead = SpoolFile.open(tmp_path / "spool" / "dead.sqlite3")
     assert dead is not None
     dead.append([pack(row(number)) for number in range(5)], 10_000_000)
     dead.close(remove=False)
