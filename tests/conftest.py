@@ -1,13 +1,18 @@
 """What all tests share: a throw-away PostgreSQL for each xdist worker, with the schema from the real migrations.
 
+ACUSE_TEST_POSTGRES_BIN names another PostgreSQL's programs than the wheel's (`make test15`). In CI a skipped test is a
+failed run: what a test needs is installed there, or the run must say so.
+
 `database_url` is a fresh database for each test module, cloned from a migrated template in some 50 ms; `engine` and
 `pool` are its two doors. `app` is the whole service on it, and `client` talks to that in this process. `admin` are the
 headers of a key that may do everything; `key(scopes…)` makes headers of one that may not.
 """
 
 import itertools
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import httpx
@@ -37,7 +42,8 @@ def _quick_logs() -> None:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[embedded.EmbeddedPostgres]:
-    with embedded.temporary({"fsync": "off"}) as server:
+    bin_dir = os.environ.get("ACUSE_TEST_POSTGRES_BIN")
+    with embedded.temporary({"fsync": "off"}, bin_dir=Path(bin_dir) if bin_dir else None) as server:
         yield server
 
 
@@ -125,3 +131,9 @@ async def _execute(postgres: embedded.EmbeddedPostgres, statement: str) -> None:
         await connection.execute(statement)
     finally:
         await connection.close()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") and reporter is not None and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

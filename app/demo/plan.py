@@ -65,7 +65,7 @@ WORDS: dict[Side, dict[Said, str]] = {
 
 #: As many as there are numbers for, nearly.
 MOST_MESSAGES = 70_000
-_KANNEL_SHARE = 0.25
+_KANNEL_SHARE = 0.2
 _EARLY_SHARE = 0.1
 _LONG_SHARE = 0.04
 _REPEATED_SHARE = 0.05
@@ -159,7 +159,7 @@ def _in_time(tale: Sequence[Report], seconds: float, chance: Random) -> list[Rep
     spread = 0.4 * seconds
     steps = sorted(min(chance.lognormvariate(-1.6, 0.8), 1.0) * spread for _ in tale)
     told = [
-        replace(report, happened=round(began + step, 3), at=began + step)
+        replace(report, happened=math.floor((began + step) * 1000) / 1000, at=began + step)
         for report, step in zip(tale, steps, strict=True)
     ]
     if len(told) > 1 and chance.random() < _REVERSED_SHARE:
@@ -267,8 +267,3 @@ def _summed(pairs: Iterable[tuple[str, int]]) -> dict[str, int]:
 
 def _without_zeros(figures: dict[str, int]) -> dict[str, int]:
     return {name: count for name, count in sorted(figures.items()) if count}
-
-
-def last_at(messages: Iterable[Message]) -> float:
-    """When the last report is sent, seconds since sending began."""
-    return max((report.at for message in messages for report in message.reports), default=math.nan)

@@ -1,5 +1,6 @@
 """Facts in by API: receipts in bulk, messages sent elsewhere, submissions; and the shelves of what waits or was refused."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -51,10 +52,14 @@ async def post_receipts(request: Request, principal: ReceiptWriter) -> Response:
     """202 once every accepted row is durable. Rows name their gateway; repeats change nothing."""
     state = request.app.state
     tally = Tally()
+    storing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    storing.set_result(None)
     async for chunk in chunks(request, max_row_bytes=state.settings.max_row_bytes):
         rows = _receipt_rows(chunk, state.directory.get, tally)
-        await state.inbox.put(rows)
+        await storing  # one chunk is made durable while the next is read: never more than two in memory
+        storing = asyncio.ensure_future(state.inbox.put(rows))
         tally.accepted += len(rows)
+    await storing
     return tally.response(202)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -17,7 +17,6 @@ from app.qualifications.reasons import Reason
 from app.qualifications.rules import FailureType, State, shown
 from app.security import Principal, Reader, Writer
 
-RowT = TypeVar("RowT")
 router = APIRouter(tags=["qualifications"])
 
 CHANGED = "QUA-CHANGED"
@@ -252,7 +251,7 @@ def _shown(row: Mapping[str, Any], principal: Principal) -> Qualification:
     )
 
 
-def _found(row: RowT | None) -> RowT:
+def _found(row: Mapping[str, Any] | None) -> Mapping[str, Any]:
     if row is None:
         raise NotFound("There is no such qualification.")
     return row

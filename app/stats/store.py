@@ -117,9 +117,9 @@ def _total(rows: Iterable[Any]) -> int:
     return int(sum(row.value for row in rows))
 
 
-def _money(value: Decimal) -> str:
+def _money(millionths: int) -> str:
     """As a string: a price is exact, and JSON's numbers are not."""
-    return f"{value.normalize():f}"
+    return f"{(Decimal(millionths) / 1_000_000).normalize():f}"
 
 
 # --- over time -------------------------------------------------------------------------------------------------------

@@ -1,0 +1,225 @@
+"""The command line as an operator uses it: real processes, a real embedded database."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from app import embedded
+
+CLI = [sys.executable, "-m", "app.cli"]
+ROOT = Path(__file__).parents[2]
+
+
+def environment(data_dir: Path, **more: str) -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("ACUSE_")}
+    return clean | {"ACUSE_DATA_DIR": str(data_dir), "ACUSE_PORT": "0", "COLUMNS": "200"} | more
+
+
+def acuse(data_dir: Path, *arguments: str, stdin: str = "", **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*CLI, *arguments], env=environment(data_dir, **more), cwd=ROOT, input=stdin, capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+
+
+@dataclass
+class Running:
+    """`acuse run`, up and answering."""
+
+    process: subprocess.Popen[str]
+    said: str
+    url: str
+
+    @property
+    def key(self) -> str | None:
+        found = re.search(r"shown once: (\S+)", self.said)
+        return found and found[1]
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+
+def start(data_dir: Path, **more: str) -> Running:
+    with (data_dir / "err").open("ab") as errors:
+        process = subprocess.Popen(
+            [*CLI, "run"], env=environment(data_dir, **more), cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True
+        )
+    assert process.stdout is not None
+    said = ""
+    while "Acuse is at" not in said:
+        line = process.stdout.readline()
+        assert line, (data_dir / "err").read_text()
+        said += line
+    url = re.findall(r"http://\S+", said)[0]
+    answer = httpx.get(f"{url}/readyz", timeout=30)  # the socket listens already: this waits until the service is up
+    assert answer.status_code == 200, (answer.text, (data_dir / "err").read_text())
+    os.set_blocking(process.stdout.fileno(), False)
+    return Running(process, said + (process.stdout.read() or ""), url)
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("run")
+
+
+@pytest.fixture(scope="module")
+def running(data_dir: Path) -> Iterator[Running]:
+    service = start(data_dir)
+    yield service
+    if service.process.poll() is None:
+        service.stop()
+    assert service.process.stdout is not None
+    service.process.stdout.close()
+
+
+def test_the_first_start_prints_commands_that_work_when_pasted(running: Running) -> None:
+    commands = [line for line in running.said.splitlines() if line.startswith("curl ")]
+    answers = [
+        subprocess.run(f"{line} -sf", shell=True, capture_output=True, text=True, check=True) for line in commands
+    ]
+    assert '"kind":"generic"' in answers[0].stdout
+    assert '"code":"DM1"' in answers[1].stdout
+
+
+def test_commands_beside_a_running_service_use_its_database(running: Running, data_dir: Path) -> None:
+    made = acuse(data_dir, "keys", "create", "crm", "--scope", "deliveries:read", "--scope", "pii:read")
+    assert made.returncode == 0, made.stderr
+    headers = {"Authorization": f"Bearer {made.stdout.strip()}"}
+    assert httpx.get(f"{running.url}/v1/gateways", headers=headers).status_code == 200
+    made = acuse(
+        data_dir, "gateways", "create", "acme", "--kind", "generic", "--auth", "token", "--option",
+        "receipt_id_format=decimal", stdin="secret-secret\n",
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    report = {"provider_message_id": "1", "status": "delivered"}
+    assert httpx.post(f"{running.url}/callbacks/acme?token=secret-secret", json=report).status_code == 200
+    assert "acme" in acuse(data_dir, "gateways", "list").stdout
+    assert "crm" in acuse(data_dir, "keys", "list").stdout
+    assert acuse(data_dir, "keys", "delete", "crm").returncode == 0
+    assert httpx.get(f"{running.url}/readyz").status_code == 200  # it was not stopped with the command
+
+
+def test_doctor_replay_and_migrate(running: Running, data_dir: Path) -> None:
+    doctor = acuse(data_dir, "doctor")
+    assert doctor.returncode == 0, doctor.stdout + doctor.stderr
+    assert "PostgreSQL 18 answers." in doctor.stdout
+    replay = acuse(data_dir, "replay")
+    assert (replay.returncode, "No difference" in replay.stdout) == (0, True), replay.stderr
+    assert "revision" in acuse(data_dir, "migrate").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("keys", "delete", "admin"), "last key with scope admin"),
+        (("keys", "delete", "nobody"), "no such key"),
+        (("keys", "create", "x", "--scope", "everything"), "/scopes"),
+        (("gateways", "create", "x", "--kind", "nonsense", "--auth", "none"), "/kind"),
+        (("gateways", "delete", "nobody"), "no such gateway"),
+    ],
+)
+def test_what_cannot_be_done_is_a_sentence(
+    running: Running, data_dir: Path, arguments: tuple[str, ...], says: str
+) -> None:
+    done = acuse(data_dir, *arguments)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_killed_embedded_database_comes_back(running: Running, data_dir: Path) -> None:
+    pid = int((data_dir / "postgres" / "postmaster.pid").read_text().split()[0])
+    psutil.Process(pid).kill()
+    report = {"provider_message_id": "2", "status": "delivered"}
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        assert (
+            httpx.post(f"{running.url}/callbacks/acme?token=secret-secret", json=report, timeout=10).status_code == 200
+        )
+        ready = httpx.get(f"{running.url}/readyz", timeout=10).json()
+        if ready["database"] and not ready["spooled"] and embedded.running_dsn(data_dir):
+            break
+        time.sleep(0.1)
+    assert ready["database"]
+
+
+def test_stopping_stops_the_database_and_a_restart_has_its_data(running: Running, data_dir: Path) -> None:
+    assert running.stop() == 0
+    assert embedded.running_dsn(data_dir) is None
+    again = start(data_dir, ACUSE_WORKERS="2")
+    try:
+        assert again.key is None
+        headers = {"Authorization": f"Bearer {running.key}"}
+        for _ in range(10):
+            answer = httpx.get(f"{again.url}/v1/gateways", headers=headers)
+            assert [each["key"] for each in answer.json()["items"]] == ["acme"]
+    finally:
+        again.stop()
+        assert again.process.stdout is not None
+        again.process.stdout.close()
+    assert embedded.running_dsn(data_dir) is None
+
+
+# --- without a service -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("ACUSE_PORT", "many", "ACUSE_PORT: "),
+        ("ACUSE_ADMIN_KEY", "too-short", "ACUSE_ADMIN_KEY: An admin key has at least 16"),
+        ("ACUSE_PUBLIC_URL", "ftp://x", "ACUSE_PUBLIC_URL: "),
+    ],
+)
+def test_wrong_settings_are_sentences_without_their_values(
+    tmp_path: Path, variable: str, value: str, says: str
+) -> None:
+    done = acuse(tmp_path, "run", **{variable: value})
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert value not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_database_that_cannot_be_reached(tmp_path: Path) -> None:
+    url = "postgresql://nobody@127.0.0.1:9/none"
+    listed = acuse(tmp_path, "keys", "list", ACUSE_DATABASE_URL=url)
+    assert listed.returncode == 1
+    assert "The database cannot be used" in listed.stderr
+    doctor = acuse(tmp_path, "doctor", ACUSE_DATABASE_URL=url)
+    assert doctor.returncode == 1
+    assert "It cannot be asked" in doctor.stdout
+
+
+def test_a_database_without_a_schema(tmp_path: Path, postgres: embedded.EmbeddedPostgres) -> None:
+    """The server's own database, which nobody migrated."""
+    listed = acuse(tmp_path, "keys", "list", ACUSE_DATABASE_URL=postgres.dsn)
+    assert listed.returncode == 1
+    assert "acuse migrate" in listed.stderr
+    doctor = acuse(tmp_path, "doctor", ACUSE_DATABASE_URL=postgres.dsn)
+    assert doctor.returncode == 1
+    assert "run `acuse migrate`" in doctor.stdout
+
+
+def test_the_admin_key_of_the_settings_is_made_and_none_printed(tmp_path: Path, database_url: str) -> None:
+    service = start(tmp_path, ACUSE_DATABASE_URL=database_url, ACUSE_ADMIN_KEY="a-key-from-the-settings")
+    try:
+        assert service.key is None
+        headers = {"Authorization": "Bearer a-key-from-the-settings"}
+        names = [each["name"] for each in httpx.get(f"{service.url}/v1/keys", headers=headers).json()["items"]]
+        assert names == ["env-admin"]
+    finally:
+        service.stop()
+        assert service.process.stdout is not None
+        service.process.stdout.close()

@@ -1,0 +1,130 @@
+"""The words for people are true of the code: nothing undocumented, nothing that leads nowhere."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+import pytest
+import typer
+
+from app import cli, metrics
+from app.gateways import GATEWAYS
+from app.main import create_app
+from app.security import SCOPES
+from app.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+API = (ROOT / "docs" / "api.md").read_text("utf-8")
+SETTINGS = (ROOT / "docs" / "settings.md").read_text("utf-8")
+PAGES = sorted([ROOT / "README.md", ROOT / "app" / "gateways" / "README.md", *(ROOT / "docs").rglob("*.md")])
+_AUDIT_CODE = re.compile(r'"((?:DLV|GTW|KEY|QUA|QRT|[A-Z]{3})-[A-Z]+(?:-[A-Z]+)*)"')
+
+
+# --- nothing undocumented --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+def test_every_setting_is_documented_with_its_default(name: str) -> None:
+    (row,) = re.findall(rf"^\| `ACUSE_{name.upper()}` \| (.+?) \| (.+?) \| (.+) \|$", SETTINGS, re.MULTILINE)
+    assert row[1] == _written(Settings.model_fields[name].default)
+    assert len(row[2]) > 20
+
+
+def _written(default: Any) -> str:
+    if default is None or default == ():
+        return "none"
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
+
+
+def test_no_setting_is_documented_that_does_not_exist() -> None:
+    for page in PAGES:
+        for name in re.findall(r"\bACUSE_([A-Z_]+)", page.read_text("utf-8")):
+            assert name.lower() in Settings.model_fields, f"{page.name}: ACUSE_{name}"
+
+
+def test_every_command_is_documented() -> None:
+    commands = set(_commands(typer.main.get_command(cli.app), "acuse"))
+    assert commands == set(re.findall(r"`(acuse [a-z ]+)`", README)) | set()
+
+
+def _commands(command: Any, name: str) -> list[str]:
+    children = getattr(command, "commands", None)
+    if not children:
+        return [name]
+    return [path for child, each in children.items() for path in _commands(each, f"{name} {child}")]
+
+
+def test_every_kind_of_gateway_is_documented() -> None:
+    kinds = set(
+        re.findall(r"^\| `([a-z]+)` \|", API.split("## Gateways and their kinds")[1].split("\n## ")[0], re.MULTILINE)
+    )
+    assert kinds == {kind for kind in GATEWAYS if GATEWAYS[kind].options.__module__.startswith("app.")}
+    assert all(f"`{kind}`" in README for kind in kinds)
+
+
+def test_every_audit_code_is_documented() -> None:
+    used = {code for file in (ROOT / "app").rglob("*.py") for code in _AUDIT_CODE.findall(file.read_text("utf-8"))}
+    assert used == set(re.findall(r"`([A-Z]{3}-[A-Z-]+)`", API.split("## Journals")[1]))
+
+
+def test_every_scope_is_documented() -> None:
+    assert all(f"`{scope}`" in API for scope in SCOPES)
+
+
+def test_metrics_that_the_readme_names_exist() -> None:
+    exposed = {metric.name for metric in metrics.registry.collect()}
+    assert {name.removesuffix("_total") for name in re.findall(r"`(acuse_[a-z_]+)`", README)} <= exposed
+
+
+# --- nothing that leads nowhere --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_to_files_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text("utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_files_named_in_backticks_exist() -> None:
+    for page in PAGES:
+        for path in re.findall(r"`((?:app|tests|docs|migrations)/[\w/.]+)`", page.read_text("utf-8")):
+            if "KIND" not in path:
+                assert (ROOT / path).exists(), f"{page.name}: {path}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_json_examples_are_json(page: Path) -> None:
+    for block in re.findall(r"```json\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
+        orjson.loads(block)
+
+
+def _curls() -> list[list[str]]:
+    blocks = "".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL)).replace("\\\n", " ")
+    return [shlex.split(line) for line in blocks.splitlines() if line.startswith("curl ")]
+
+
+@pytest.mark.parametrize("words", _curls(), ids=lambda words: next(each for each in words if each.startswith("$ACUSE")))
+def test_curl_lines_call_what_exists_with_json_that_is_json(words: list[str]) -> None:
+    url = next(word for word in words if word.startswith("$ACUSE")).removeprefix("$ACUSE").replace("$ID", "1")
+    data = words[words.index("-d") + 1] if "-d" in words else None
+    if data is not None:
+        orjson.loads(data)
+    app = create_app(Settings(database_url="postgresql://nobody@127.0.0.1:9/nothing"))
+    paths = app.openapi()["paths"]
+    operations = [methods for path, methods in paths.items() if re.fullmatch(re.sub(r"{\w+}", "[^/]+", path), url)]
+    assert any(("get" if data is None else "post") in methods for methods in operations), url
+
+
+def test_the_first_five_minutes_are_true() -> None:
+    """Kept in step with `test_the_readme_works_when_pasted`, which runs these lines."""
+    assert [words[-1] for words in _curls() if "-d" in words][:4]
+
+
+def test_no_click_group_is_without_help() -> None:
+    command = typer.main.get_command(cli.app)
+    assert isinstance(command, click.Group) or command.help
