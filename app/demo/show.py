@@ -16,7 +16,7 @@ from app.demo.senders import NAMES
 if TYPE_CHECKING:
     from app.demo.run import Result
 
-_SHOWN_LIVE = ("accepted", "sent", "failed", "received")
+_SHOWN_LIVE = ("received", "failed")
 
 
 class Screen:
@@ -35,7 +35,7 @@ class Screen:
     def bar(self, text: str, total: int) -> Iterator[Callable[[int], None]]:
         """A bar for the block; call what it gives with how many more are done."""
         columns = (
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+            TextColumn("{task.description}"), BarColumn(bar_width=16), MofNCompleteColumn(), TimeElapsedColumn(),
             TextColumn("{task.fields[live]}"),
         )  # fmt: skip
         with Progress(*columns, console=self._console) as progress:
@@ -55,7 +55,7 @@ class Screen:
 
     def results(self, result: Result) -> None:
         self._console.print(_statuses(result), _failures(result))
-        self._console.print(*_sentences(result), sep="\n")
+        self._console.print(*_sentences(result), sep="\n", soft_wrap=True)
         # Lines to copy: no markup, no colour, and never broken by us.
         self._console.print("\n".join(_next(result)), markup=False, highlight=False, soft_wrap=True)
 

@@ -106,8 +106,11 @@ def fingerprint(
     The raw body is left out on purpose: some providers count their attempts in it."""
     details = receipt.details
     local = details and (details.get("occurred_at_local") or details.get("done_date_raw"))
-    said = (receipt.outcome, status_text, error_code, error_text, occurred_at, local, receipt.failure_key, receipt.part)
-    return int.from_bytes(blake2b("\0".join(map(str, said)).encode(), digest_size=8).digest(), "big", signed=True)
+    said = (
+        f"{receipt.outcome}\0{status_text}\0{error_code}\0{error_text}\0{occurred_at}\0{local}"
+        f"\0{receipt.failure_key}\0{receipt.part}"
+    )
+    return int.from_bytes(blake2b(said.encode(), digest_size=8).digest(), "big", signed=True)
 
 
 def clean(text: str | None, longest: int) -> str | None:

@@ -1,15 +1,16 @@
 """Reads the delivery log: pages that cost the same wherever they stand, and totals that are sums of counters.
 
 The counters of metric `status` know which *cells* (status, gateway, qualification) of a delivery have messages, and how
-many. A filter picks cells: their sum is the total, and each cell is one range of an index, ordered by message id. A
-page takes at most `limit` ids from each range and keeps the lowest, so it never reads what it does not show.
+many. A filter picks cells: their sum is the total, and the cells of one status or one error are one range of an index,
+ordered by message id. A page takes at most `limit` ids from each range and keeps the lowest.
 
 Everything runs on one connection in one REPEATABLE READ transaction of the caller, so that total and rows agree.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import RowMapping, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -18,8 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 NO_GATEWAY = "-"
 #: What a failed message without a qualification counts as (none should exist).
 UNQUALIFIED = ("undefined", "not_defined")
-
-
+#: Which gateways' messages a range is narrowed to.
+Gateways = Literal["any", "one", "none"]
 #: Receipts of one message that are shown; more than this is a gateway gone wild with repeats.
 MOST_RECEIPTS = 2_000
 
@@ -101,7 +102,7 @@ async def find(
     elif len(fitting) == len(all_cells) and asked.contradictory is None:
         ids = await _ids(connection, EVERYTHING, place)
     else:
-        ids = await _by_ranges(connection, fitting, asked, place)
+        ids = await _by_ranges(connection, all_cells, fitting, asked, place)
     return Found(ids=ids, total=total)
 
 
@@ -145,22 +146,43 @@ async def _contradictory_total(
 
 
 async def _by_ranges(
-    connection: AsyncConnection, fitting: Sequence[Cell], asked: Filter, place: Mapping[str, Any]
+    connection: AsyncConnection,
+    all_cells: Sequence[Cell],
+    fitting: Sequence[Cell],
+    asked: Filter,
+    place: Mapping[str, Any],
 ) -> list[int]:
-    """The lowest ids of all ranges together; cells that share an index range are read as one."""
-    by_error = bool(asked.failure_types or asked.reasons)
-    qualified = [cell for cell in fitting if by_error and cell.qualification_id]
-    others = [cell for cell in fitting if not (by_error and cell.qualification_id)]
+    """The lowest ids of all ranges together."""
     found: list[int] = []
-    for column, group in (("qualification_id", qualified), ("status", others)):
-        for with_gateway in (True, False):
-            keys = {(getattr(c, column), c.gateway_id) for c in group if bool(c.gateway_id) is with_gateway}
-            if keys:
-                query = RANGES[column, with_gateway, by_error and column == "status", asked.contradictory is False]
-                columns = zip(*sorted(keys), strict=True)
-                values = dict(zip(("keys", "gateways"), map(list, columns), strict=True))
-                found += await _ids(connection, query, {**place, **values})
+    for (column, gateways, unqualified), keys in _ranges_of(all_cells, fitting, asked).items():
+        query = RANGES[column, gateways, unqualified, asked.contradictory is False]
+        values = {"keys": [key for key, _ in keys], "gateways": [gateway for _, gateway in keys]}
+        found += await _ids(connection, query, {**place, **values})
     return sorted(found)[: place["limit"]]
+
+
+def _ranges_of(
+    all_cells: Sequence[Cell], fitting: Sequence[Cell], asked: Filter
+) -> Mapping[tuple[str, Gateways, bool], list[tuple[Any, int]]]:
+    """The index ranges that together hold the fitting cells: by error when asked for errors, else by status. A range
+    is narrowed to a gateway only where messages of others lie in it."""
+    by_error = bool(asked.failure_types or asked.reasons)
+
+    def range_of(cell: Cell) -> tuple[str, Any, bool]:
+        if by_error and cell.qualification_id:
+            return "qualification_id", cell.qualification_id, False
+        return "status", cell.status, by_error
+
+    wanted = {cell.gateway_id for cell in fitting}
+    mixed = {range_of(cell) for cell in all_cells if cell.gateway_id not in wanted}
+    found: dict[tuple[str, Gateways, bool], set[tuple[Any, int]]] = defaultdict(set)
+    for cell in fitting:
+        column, key, unqualified = range_of(cell)
+        if range_of(cell) not in mixed:
+            found[column, "any", unqualified].add((key, 0))
+        else:
+            found[column, "one" if cell.gateway_id else "none", unqualified].add((key, cell.gateway_id))
+    return {kind: sorted(keys) for kind, keys in found.items()}
 
 
 async def _ids(connection: AsyncConnection, query: TextClause, values: Mapping[str, Any]) -> list[int]:
@@ -224,9 +246,15 @@ ORDER BY m.id
 """)
 
 
-def _ranges(column: str, with_gateway: bool, unqualified: bool, consistent: bool) -> TextClause:
+_GATEWAY: Mapping[Gateways, str] = {
+    "any": "",
+    "one": " AND s.gateway_id = r.gateway",
+    "none": " AND s.gateway_id IS NULL",
+}
+
+
+def _ranges(column: str, gateways: Gateways, unqualified: bool, consistent: bool) -> TextClause:
     kind = "message_status" if column == "status" else "int"
-    gateway = "= r.gateway" if with_gateway else "IS NULL"
     more = (" AND s.qualification_id IS NULL" if unqualified else "") + (
         " AND NOT s.contradictory" if consistent else ""
     )
@@ -235,7 +263,7 @@ SELECT p.message_id
 FROM unnest(CAST(:keys AS {kind}[]), CAST(:gateways AS int[])) AS r (key, gateway)
 CROSS JOIN LATERAL (
     SELECT s.message_id FROM message_state s
-    WHERE s.delivery_id = :delivery AND s.{column} = r.key AND s.gateway_id {gateway} AND s.message_id > :after
+    WHERE s.delivery_id = :delivery AND s.{column} = r.key{_GATEWAY[gateways]} AND s.message_id > :after
         AND NOT s.proof{more}
     ORDER BY s.message_id LIMIT :limit
 ) p
@@ -243,11 +271,11 @@ ORDER BY p.message_id LIMIT :limit
 """)
 
 
-#: By index column, whether the gateway is known, only without qualification, only without contradiction.
-RANGES: Mapping[tuple[str, bool, bool, bool], TextClause] = {
-    (column, with_gateway, unqualified, consistent): _ranges(column, with_gateway, unqualified, consistent)
+#: By index column, gateways, only without qualification, only without contradiction.
+RANGES: Mapping[tuple[str, Gateways, bool, bool], TextClause] = {
+    (column, gateways, unqualified, consistent): _ranges(column, gateways, unqualified, consistent)
     for column in ("status", "qualification_id")
-    for with_gateway in (True, False)
+    for gateways in _GATEWAY
     for unqualified in (True, False)
     for consistent in (True, False)
 }

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -37,6 +38,9 @@ def main() -> None:
 
 
 async def _measured(names: Sequence[str], *, quick: bool) -> tuple[Machine, list[Figure]]:
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)  # so that all is stopped and removed
     load_average = os.getloadavg()[0]
     figures: list[Figure] = []
     async with running() as service, contextlib.AsyncExitStack() as stack:
