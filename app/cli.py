@@ -154,6 +154,7 @@ def _serve(settings: Settings, url: str) -> None:
         server_header=False,
         timeout_keep_alive=75,  # longer than providers' connection pools keep an idle connection
         timeout_graceful_shutdown=10,
+        timeout_worker_healthcheck=60,  # on a busy machine a process needs more than the usual 5 s to start
     )
     server = uvicorn.Server(config)
     socket = config.bind_socket()

@@ -1,7 +1,7 @@
 """Facts in by API: receipts in bulk, messages sent elsewhere, submissions; and the shelves of what waits or was refused."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -397,7 +397,7 @@ async def get_rejected(
             "gateway": row["gateway"],
             "received_at": row["received_at"],
             "reason": row["reason"],
-            "request": {name: principal.text(value) for name, value in row["request"].items()},
+            "request": _seen_by(principal, row["request"]),
             "raw": principal.text(row["raw"].decode("utf-8", "backslashreplace")),
             "retried_at": row["retried_at"],
         }
@@ -406,6 +406,13 @@ async def get_rejected(
     last = rows[limit - 1] if len(rows) > limit else None
     more = state.cursors.seal(scope, [last["received_at"].isoformat(), last["id"]]) if last else None
     return _json({"items": items, "next_cursor": more, "total": total})
+
+
+def _seen_by(principal: Principal, request: Mapping[str, Any]) -> dict[str, Any]:
+    """What came with a rejected body; a receipt that was read and set aside is summed up by its ids."""
+    row = request.get("row")
+    shown = {name: row.get(name) for name in ("provider_message_id", "reference", "status_text")} if row else request
+    return {name: principal.text(value) if isinstance(value, str) else value for name, value in shown.items()}
 
 
 class Retry(BaseModel):
@@ -444,6 +451,9 @@ async def _read_again(connection: Connection, gateway: Gateway | None, row: Any)
     if gateway is None:
         return False
     request = row["request"]
+    if "row" in request:
+        await connection.execute(QUERIES["put_back"], row["id"])
+        return True
     callback = Callback(
         method=request.get("method") or "POST", url="", query=request.get("query") or "", body=row["raw"],
         headers={"content-type": request.get("content_type") or ""}, reference=request.get("reference"),

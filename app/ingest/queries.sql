@@ -132,10 +132,20 @@ ORDER BY 2, 3, 4
 ON CONFLICT (delivery_id, metric, gateway_id, label, bucket) DO UPDATE SET value = t.value + excluded.value
 
 -- name: set_aside
--- A receipt that cannot be applied leaves the inbox for the shelf of rejected ones, raw and with the reason.
+-- A receipt that cannot be applied leaves the inbox for the shelf of rejected ones, raw, as it was read, with the reason.
 WITH culprit AS (DELETE FROM inbox WHERE id = $1 RETURNING *)
 INSERT INTO rejected (id, gateway_id, received_at, reason, request, raw)
-SELECT $2, gateway_id, received_at, $3, '{"from": "inbox"}'::jsonb, raw FROM culprit
+SELECT $2, gateway_id, received_at, $3, jsonb_build_object('row', to_jsonb(culprit) - 'id' - 'raw'), raw FROM culprit
+
+-- name: put_back
+-- The receipt `$1` that was set aside goes to the inbox again, as it was read then.
+WITH rows AS (DELETE FROM rejected WHERE id = $1 RETURNING request, raw)
+INSERT INTO inbox (gateway_id, received_at, provider_message_id, raw_message_id, reference, status, status_text, error_code,
+    error_text, failure_key, occurred_at, part, parts, price, currency, network, fingerprint, verified, raw, details)
+SELECT r.gateway_id, r.received_at, r.provider_message_id, r.raw_message_id, r.reference, r.status, r.status_text, r.error_code,
+    r.error_text, r.failure_key, r.occurred_at, r.part, r.parts, r.price, r.currency, r.network, r.fingerprint, r.verified,
+    rows.raw, r.details
+FROM rows CROSS JOIN LATERAL jsonb_populate_record(NULL::inbox, rows.request -> 'row') r
 
 -- name: expire
 -- Up to `$2` messages whose deadline passed before `$1` while nothing final was known. Clocks share the work.

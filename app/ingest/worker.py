@@ -21,6 +21,9 @@ _LONGEST_REST_SECONDS = 0.25
 #: Longest sleep with nothing to do: receipts that other processes took in are seen after it.
 _IDLE_SECONDS = 0.5
 _AWAY_SECONDS = 0.5
+#: How often a receipt that is alone in its batch must fail before it is to blame; a larger batch that fails whole is
+#: tried a thousand times as often, for some hours.
+_TRIES_ALONE = 3
 
 
 class Worker:
@@ -28,6 +31,7 @@ class Worker:
         self._pool = pool
         self._arrived = arrived
         self._batch = batch
+        self._alone = 0  # how often in a row nothing of a batch could be applied
 
     async def run(self) -> None:
         """Until cancelled. Survives everything else: what it cannot apply it sets aside or tries again."""
@@ -70,26 +74,36 @@ class Worker:
             return await pipeline.apply(connection, limit=self._batch, only=only)
 
     async def _take_apart(self, error: Exception) -> int:
+        """Applies what can be applied of a batch that failed, and sets the rest aside.
+
+        When nothing at all can be applied the receipts are hardly to blame (a schema from another version, a missing
+        right): then they stay where they are, and the worker goes on trying."""
         log.error("worker.batch_failed", error=type(error).__name__)
         async with self._pool.acquire() as connection:
             ids = [row["id"] for row in await connection.fetch(pipeline.QUERIES["oldest_ids"], self._batch)]
-        await self._bisect(ids, error)
+        culprits = await self._culprits(ids, error)
+        if len(culprits) == len(ids) and self._alone < _TRIES_ALONE * (1 if len(ids) == 1 else 1_000):
+            self._alone += 1
+            raise error
+        self._alone = 0
+        for receipt_id, cause in culprits:
+            await self._set_aside(receipt_id, cause)
         return len(ids)
 
-    async def _bisect(self, ids: list[int], error: Exception) -> None:
-        if len(ids) == 1:
-            return await self._set_aside(ids[0], error)
+    async def _culprits(self, ids: list[int], error: Exception) -> list[tuple[int, Exception]]:
+        """Applies all of `ids` but those that fail by themselves, which it returns with their errors."""
+        if len(ids) <= 1:
+            return [(id, error) for id in ids]
+        found: list[tuple[int, Exception]] = []
         middle = len(ids) // 2
         for half in (ids[:middle], ids[middle:]):
-            if not half:
-                continue
             try:
                 await self._retry(half)
             except Exception as cause:
                 if is_away(cause):
                     raise
-                await self._bisect(half, cause)
-        return None
+                found += await self._culprits(half, cause)
+        return found
 
     async def _retry(self, ids: list[int]) -> None:
         for _ in range(5):

@@ -9,8 +9,8 @@ MAX_POINTS = 2_000
 _AIM = 240
 _AUTOMATIC = (1, 5, 15, 30, 60, 180, 360, 720, 1_440, 10_080)
 _MAX_MINUTES = 366 * 1_440
-_SHORT = re.compile(r"(\d{1,6})([mhd])")
-_ISO = re.compile(r"P(?:(\d{1,3})D)?(?:T(?:(\d{1,4})H)?(?:(\d{1,6})M)?)?")
+_SHORT = re.compile(r"(\d{1,6})([mhd])", re.ASCII)
+_ISO = re.compile(r"P(?:(\d{1,3})D)?(?:T(?:(\d{1,4})H)?(?:(\d{1,6})M)?)?", re.ASCII)
 _UNIT_MINUTES = {"m": 1, "h": 60, "d": 1_440}
 
 

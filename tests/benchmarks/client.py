@@ -8,6 +8,7 @@ import re
 import sys
 import time
 from collections import deque
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import orjson
@@ -62,8 +63,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its bases
         self._send()
 
     def data_received(self, data: bytes) -> None:
@@ -95,6 +95,7 @@ class Connection(asyncio.Protocol):
 async def main(url: str, token: str, prefix: str, messages: int, connections: int) -> None:
     job = Job(url, token, prefix, messages)
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: job.failed(_error(context)))
     began = time.perf_counter()
     for _ in range(connections):
         await loop.create_connection(lambda: Connection(job), job.host, job.port)
@@ -107,6 +108,11 @@ async def main(url: str, token: str, prefix: str, messages: int, connections: in
         "seconds": seconds, "refused": job.refused, "p50_ms": times[len(times) // 2] * 1e3, "p99_ms": times[len(times) * 99 // 100] * 1e3,
     }  # fmt: skip
     sys.stdout.write(orjson.dumps(found).decode() + "\n")
+
+
+def _error(context: dict[str, Any]) -> Exception:
+    error = context.get("exception")
+    return error if isinstance(error, Exception) else RuntimeError(context["message"])
 
 
 if __name__ == "__main__":

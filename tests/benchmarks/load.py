@@ -78,10 +78,10 @@ async def _json_line(*command: str, limit: float) -> dict[str, Any]:
     )
     try:
         output, _ = await asyncio.wait_for(started.communicate(), limit)
-    except TimeoutError:
-        started.kill()
-        await started.wait()
-        raise
+    finally:
+        if started.returncode is None:
+            started.kill()
+            await started.wait()
     lines = re.findall(rb"^\{.*\}$", output, re.MULTILINE)
     if started.returncode or not lines:
         raise RuntimeError(f"{command[0]} ended with {started.returncode}: {output.decode('utf-8', 'replace')[-2000:]}")

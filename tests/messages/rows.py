@@ -93,8 +93,10 @@ async def add_messages(connection: Connection, delivery_id: int, rows: Sequence[
     """Their ids, in the order of `rows`. The delivery's counters are made to fit."""
     keys = await connection.fetch("SELECT key, id FROM gateways")
     gateways = {row["key"]: row["id"] for row in keys} | {None: None}
-    first = await connection.fetchval("SELECT coalesce(max(id), 0) + 1 FROM messages")
-    ids = list(range(first, first + len(rows)))
+    reserved = await connection.fetch(
+        "SELECT nextval(pg_get_serial_sequence('messages', 'id')) AS id FROM generate_series(1, $1::int)", len(rows)
+    )
+    ids = sorted(row["id"] for row in reserved)
     await connection.copy_records_to_table(
         "messages",
         records=[
@@ -109,10 +111,10 @@ async def add_messages(connection: Connection, delivery_id: int, rows: Sequence[
         columns=_COLUMNS,
     )
     await connection.execute(
-        "WITH sides AS (SELECT s.*, 1 AS sign FROM message_state s WHERE s.message_id >= $1 AND NOT s.proof) "
+        "WITH sides AS (SELECT s.*, 1 AS sign FROM message_state s WHERE s.message_id = ANY($1::bigint[]) AND NOT s.proof) "
         f"INSERT INTO counters AS t SELECT * FROM {QUERIES['counted']} c "
         "ON CONFLICT (delivery_id, metric, gateway_id, label, bucket) DO UPDATE SET value = t.value + excluded.value",
-        first,
+        ids,
     )
     return ids
 
