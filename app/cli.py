@@ -6,7 +6,6 @@ running, else it starts that and stops it afterwards.
 
 import asyncio
 import contextlib
-import importlib
 import os
 import signal
 import sys
@@ -26,6 +25,7 @@ from uvicorn.supervisors import Multiprocess
 
 from app import embedded, logs, migrate
 from app.db import Connection, create_pool, is_away
+from app.demo import main as demo
 from app.doctor import Check, examined
 from app.errors import Problem
 from app.gateways import GATEWAYS
@@ -47,6 +47,11 @@ WATCH_SECONDS = 1.0
 
 out = Console(soft_wrap=True, highlight=False, markup=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+
+
+def show(table: Table) -> None:
+    """As wide as the terminal; into a pipe or file, wide enough that sentences stay whole."""
+    Console(width=None if out.is_terminal else 200).print(table)
 
 
 def main() -> None:
@@ -251,10 +256,7 @@ def worker() -> None:
         asyncio.run(run_worker(settings, url))
 
 
-@app.command()
-def demo() -> None:
-    """Run a delivery on simulated gateways."""
-    importlib.import_module("app.demo").main()
+app.command(name="demo")(demo)
 
 
 # --- replay, doctor --------------------------------------------------------------------------------------------------
@@ -300,7 +302,7 @@ def doctor() -> None:
     table = Table("", "check", "finding")
     for check in checks:
         table.add_row(_MARKS[check.state], check.name, check.finding)
-    out.print(table)
+    show(table)
     if any(check.state == "failed" for check in checks):
         raise SystemExit(1)
 
@@ -323,7 +325,7 @@ def list_keys() -> None:
     table = Table("name", "scopes", "created")
     for row in rows:
         table.add_row(row["name"], " ".join(row["scopes"]), f"{row['created_at']:%Y-%m-%d %H:%M} UTC")
-    out.print(table)
+    show(table)
 
 
 @keys.command(name="create")
@@ -352,7 +354,7 @@ def list_kinds() -> None:
     table = Table("kind", "label", "auth modes", "options")
     for kind, adapter in sorted(GATEWAYS.items()):
         table.add_row(kind, adapter.label, " ".join(adapter.auth_modes), " ".join(adapter.options.model_fields))
-    out.print(table)
+    show(table)
 
 
 @gateways.command(name="list")
@@ -362,7 +364,7 @@ def list_gateways() -> None:
     table = Table("key", "kind", "label", "auth", "callback path")
     for row in rows:
         table.add_row(row.key, row.kind, row.label, row.auth["mode"], f"/callbacks/{row.key}")
-    out.print(table)
+    show(table)
 
 
 @gateways.command(name="create")

@@ -28,6 +28,8 @@ else:
 
 #: A database that takes longer than this to answer a connection attempt counts as away.
 CONNECT_TIMEOUT_SECONDS = 2.0
+#: A read of the API that takes longer is given up: the server hangs, or the answer would come too late anyway.
+COMMAND_TIMEOUT_SECONDS = 30.0
 #: Longest wait of an API request for a free connection; then it answers 503.
 POOL_TIMEOUT_SECONDS = 3.0
 
@@ -76,7 +78,11 @@ def create_engine(url: str, *, pool_size: int) -> AsyncEngine:
         pool_timeout=POOL_TIMEOUT_SECONDS,
         pool_pre_ping=True,
         hide_parameters=True,
-        connect_args={"timeout": CONNECT_TIMEOUT_SECONDS, "server_settings": {"application_name": "acuse-api"}},
+        connect_args={
+            "timeout": CONNECT_TIMEOUT_SECONDS,
+            "command_timeout": COMMAND_TIMEOUT_SECONDS,
+            "server_settings": {"application_name": "acuse-api"},
+        },
         json_serializer=lambda value: orjson.dumps(value).decode(),
         json_deserializer=orjson.loads,
     )

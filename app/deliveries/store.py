@@ -75,8 +75,9 @@ async def cancel_pending(connection: Connection, id: int, now: datetime, after: 
     """Marks the next chunk of messages that are still `pending` as cancelled, by id; the caller folds them."""
     rows = await connection.fetch(
         "WITH waiting AS MATERIALIZED ("
-        "  SELECT message_id FROM message_state WHERE delivery_id = $1 AND status = 'pending' AND message_id > $3"
-        "  ORDER BY message_id LIMIT $4 FOR UPDATE) "
+        "  SELECT message_id FROM message_state"
+        "  WHERE delivery_id = $1 AND (status, message_id) > ('pending', $3) AND status <= 'pending'"
+        "  ORDER BY status, message_id LIMIT $4 FOR UPDATE) "
         "UPDATE messages m SET cancelled_at = $2 FROM waiting w WHERE m.id = w.message_id RETURNING m.id",
         id,
         now,

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from app import audit, metrics
-from app.db import Connection
+from app.db import POOL_TIMEOUT_SECONDS, Connection
 from app.errors import Conflict, Invalid, NotFound
 from app.gateways import GATEWAYS, generic
 from app.gateways.receipt import MAX_ID_LENGTH, Callback, Gateway, Receipt
@@ -305,7 +305,10 @@ async def _record_chunk(
 ) -> Outcome:
     for _ in range(_TRIES):
         try:
-            async with request.app.state.pool.acquire() as connection, connection.transaction():
+            async with (
+                request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection,
+                connection.transaction(),
+            ):
                 return await record(connection, rows, now)
         except KeyTaken:
             continue
@@ -313,7 +316,7 @@ async def _record_chunk(
 
 
 async def _note(request: Request, delivery_id: int, principal: Principal, code: str, text: str, tally: Tally) -> None:
-    async with request.app.state.pool.acquire() as connection, connection.transaction():
+    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
         await audit.append(
             connection, delivery_id, code, text, at=datetime.now(UTC), actor=principal.name,
             level="warning" if tally.rejected else "info", data={"accepted": tally.accepted, "rejected": tally.rejected},
@@ -334,7 +337,7 @@ async def get_unmatched(
     wanted = await _wanted(request, gateway)
     scope = f"unmatched:{gateway}"
     after = state.cursors.open(scope, cursor)[0] if cursor else 0
-    async with state.pool.acquire() as connection:
+    async with state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
         rows = await connection.fetch(QUERIES["unmatched"], wanted, after, limit + 1)
         total = await connection.fetchval(QUERIES["count_unmatched"], wanted)
     items = [
@@ -363,7 +366,7 @@ async def retry_unmatched(request: Request, principal: ReceiptWriter, gateway: G
     if gateway is not None:
         await _wanted(request, gateway)
     figures = {"renamed": 0, "matched": 0, "conflicts": 0}
-    async with request.app.state.pool.acquire() as connection:
+    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
         ids = [
             row["gateway_id"]
             for row in await connection.fetch(
@@ -388,7 +391,7 @@ async def get_rejected(
     scope = f"rejected:{gateway}"
     position = state.cursors.open(scope, cursor) if cursor else [None, None]
     before = datetime.fromisoformat(position[0]) if position[0] else None
-    async with state.pool.acquire() as connection:
+    async with state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
         rows = await connection.fetch(QUERIES["rejected_page"], wanted, before, position[1], limit + 1)
         total = await connection.fetchval(QUERIES["count_rejected"], wanted)
     items = [
@@ -432,7 +435,7 @@ async def retry_rejected(request: Request, principal: ReceiptWriter, which: Retr
         raise Invalid.field("/ids", "Name ids, or a gateway.")
     wanted = await _wanted(request, which.gateway)
     read = kept = 0
-    async with request.app.state.pool.acquire() as connection, connection.transaction():
+    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
         rows = await connection.fetch(
             "SELECT * FROM rejected WHERE ($1::text[] IS NULL OR id = ANY($1)) AND ($2::int IS NULL OR gateway_id = $2) "
             "ORDER BY received_at, id LIMIT 1000 FOR UPDATE SKIP LOCKED",

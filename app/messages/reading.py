@@ -254,6 +254,8 @@ _GATEWAY: Mapping[Gateways, str] = {
 
 
 def _ranges(column: str, gateways: Gateways, unqualified: bool, consistent: bool) -> TextClause:
+    """The order by key and id, though the key is one, and the row comparison leave the planner only the indexes that
+    begin with them. Else it takes the primary key where it thinks that rows are many, and reads all for a few."""
     kind = "message_status" if column == "status" else "int"
     more = (" AND s.qualification_id IS NULL" if unqualified else "") + (
         " AND NOT s.contradictory" if consistent else ""
@@ -263,9 +265,9 @@ SELECT p.message_id
 FROM unnest(CAST(:keys AS {kind}[]), CAST(:gateways AS int[])) AS r (key, gateway)
 CROSS JOIN LATERAL (
     SELECT s.message_id FROM message_state s
-    WHERE s.delivery_id = :delivery AND s.{column} = r.key{_GATEWAY[gateways]} AND s.message_id > :after
-        AND NOT s.proof{more}
-    ORDER BY s.message_id LIMIT :limit
+    WHERE s.delivery_id = :delivery{_GATEWAY[gateways]}
+        AND (s.{column}, s.message_id) > (r.key, :after) AND s.{column} <= r.key AND NOT s.proof{more}
+    ORDER BY s.{column}, s.message_id LIMIT :limit
 ) p
 ORDER BY p.message_id LIMIT :limit
 """)
@@ -282,9 +284,9 @@ RANGES: Mapping[tuple[str, Gateways, bool, bool], TextClause] = {
 
 _CONTRADICTORY = text("""
 SELECT s.message_id FROM message_state s
-WHERE s.delivery_id = :delivery AND s.status = 'received' AND s.contradictory AND s.message_id > :after AND NOT s.proof
-    AND coalesce(s.gateway_id, 0) = ANY(CAST(:gateways AS int[]))
-ORDER BY s.message_id LIMIT :limit
+WHERE s.delivery_id = :delivery AND (s.status, s.message_id) > ('received', :after) AND s.status <= 'received'
+    AND s.contradictory AND NOT s.proof AND coalesce(s.gateway_id, 0) = ANY(CAST(:gateways AS int[]))
+ORDER BY s.status, s.message_id LIMIT :limit
 """)
 
 _CONTRADICTORY_COUNTER = text("""

@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks [names] [--json] [--quick] [--output FOLDER]`. Missed targets are told, not punished: exit code 0."""
+"""`python -m tests.benchmarks [names] [--json] [--quick] [--output FOLDER]`. A missed target is told, and no error."""
 
 import argparse
 import asyncio

@@ -9,9 +9,11 @@ import statistics
 import tempfile
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
+import psutil
 
 from app.db import sqlalchemy_url
 
@@ -32,7 +34,7 @@ async def measure(bench: Bench) -> list[Figure]:
         rounds = await _rounds(bench, targets, bare, naive)
     await bench.service.drained()
     for format, target in targets.items():
-        figures += _judged(format, rounds) + [await _kept(bench, format, target, rounds[format])]
+        figures += [*_judged(format, rounds), await _kept(bench, format, target, rounds[format])]
     return figures
 
 
@@ -64,6 +66,10 @@ def _judged(format: Format, rounds: dict[str, list[Round]]) -> list[Figure]:
         Figure(
             name=f"{name}: p99", value=statistics.median(each.p99_ms for each in ours), unit="ms", at_most=50,
             note=f"p50 {p50:.1f} ms; p99 of {others} ms; by round {spread([each.p99_ms for each in ours])}",
+        ),
+        Figure(
+            name=f"{name}: processor time of the service", value=statistics.median(each.cpu_us for each in ours), unit="µs",
+            note=f"a request, worker included; bare {statistics.median(each.cpu_us for each in bare):.0f} µs",
         ),
         Figure(name=f"{name}: refused", value=refused, unit="", at_most=0),
     ]  # fmt: skip
@@ -106,31 +112,35 @@ async def _recorded(bench: Bench) -> tuple[list[Figure], dict[Format, Target]]:
     return [Figure(name="messages recorded by the API", value=count / seconds, unit="/s")], targets
 
 
-async def _rounds(bench: Bench, targets: dict[Format, Target], bare: str, naive: str) -> dict[str, list[Round]]:
-    generic, kannel = targets["generic"], targets["kannel"]
-    turns: list[tuple[str, Target]] = []
-    for target in (generic, kannel):
-        beside = Target(
-            url=bare, format=target.format, token=target.token, prefix=target.prefix, messages=target.messages
-        )
-        turns += [(f"bare {target.format}", beside), (target.format, target)]
-    turns.append(
-        ("naive", Target(url=naive, format="generic", token="", prefix=generic.prefix, messages=generic.messages))
-    )
-    for _, target in turns:  # nobody's first connection counts
-        await wrk(target, seconds=1)
+async def _rounds(
+    bench: Bench, targets: dict[Format, Target], bare: "_Server", naive: "_Server"
+) -> dict[str, list[Round]]:
+    ours = bench.service.processes()
+    turns: list[tuple[str, Target, list[psutil.Process]]] = []
+    for target in targets.values():
+        turns.append((f"bare {target.format}", replace(target, url=bare.url), [bare.process]))
+        turns.append((target.format, target, ours))
+    turns.append(("naive", replace(targets["generic"], url=naive.url), [naive.process]))
+    for _, target, server in turns:  # nobody's first connection counts
+        await wrk(target, server, seconds=1)
     found: dict[str, list[Round]] = defaultdict(list)
     for _ in range(bench.sizes.rounds):
-        for name, target in turns:
+        for name, target, server in turns:
             await bench.service.drained()
             first = sum(each.answered for each in found[name])
-            found[name].append(await wrk(target, seconds=bench.sizes.seconds, first=first))
+            found[name].append(await wrk(target, server, seconds=bench.sizes.seconds, first=first))
     return found
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Server:
+    url: str
+    process: psutil.Process
+
+
 @contextlib.asynccontextmanager
-async def _yardsticks(bench: Bench) -> AsyncIterator[tuple[str, str]]:
-    """URLs of the bare and the naive route; the latter has a database of its own on the service's server."""
+async def _yardsticks(bench: Bench) -> AsyncIterator[tuple[_Server, _Server]]:
+    """The bare and the naive route; the latter has a database of its own on the service's server."""
     service = bench.service
     database = "bench_naive"
     await service.pool.execute(f"CREATE DATABASE {database}")
@@ -138,7 +148,7 @@ async def _yardsticks(bench: Bench) -> AsyncIterator[tuple[str, str]]:
         **os.environ, "BENCH_NAIVE_URL": sqlalchemy_url(service.dsn.replace("/acuse?", f"/{database}?")),
         "BENCH_NAIVE_PREFIX": f"{_PREFIX}g", "BENCH_NAIVE_MESSAGES": str(bench.sizes.recorded),
     }  # fmt: skip
-    urls = []
+    servers = []
     try:
         with tempfile.TemporaryDirectory(prefix="acuse-bench-") as folder, contextlib.ExitStack() as running:
             for name in ("bare", "naive"):
@@ -146,9 +156,9 @@ async def _yardsticks(bench: Bench) -> AsyncIterator[tuple[str, str]]:
                 started = running.enter_context(
                     process(uvicorn(f"tests.benchmarks.{name}:app", port), log, environment)
                 )
-                urls.append(f"http://{HOST}:{port}/callbacks/bench")
-                ping = urls[-1] if name == "bare" else f"http://{HOST}:{port}/openapi.json"
-                await answering(ping, started, log)
-            yield urls[0], urls[1]
+                url = f"http://{HOST}:{port}/callbacks/bench"
+                await answering(url if name == "bare" else f"http://{HOST}:{port}/openapi.json", started, log)
+                servers.append(_Server(url=url, process=psutil.Process(started.pid)))
+            yield servers[0], servers[1]
     finally:
         await service.pool.execute(f"DROP DATABASE {database} WITH (FORCE)")

@@ -70,7 +70,8 @@ async def fold(connection: Connection, delivery: int) -> None:
 async def _qualification(connection: Connection, gateway: int, said: Said) -> int:
     found: int = await connection.fetchval(
         """
-        INSERT INTO qualifications (implementation, status, code, failure_type, reason, sentence, state, first_seen_at, last_seen_at, updated_at)
+        INSERT INTO qualifications
+            (implementation, status, code, failure_type, reason, sentence, state, first_seen_at, last_seen_at, updated_at)
         SELECT implementation, $2, $3, $4::failure_type, $5, 'Made up for a benchmark.', 'keep', now(), now(), now()
         FROM gateways WHERE id = $1
         ON CONFLICT (implementation, status, code) DO UPDATE SET last_seen_at = now() RETURNING id""",
@@ -87,7 +88,8 @@ FROM generate_series(0, $3::int - 1) AS n"""
 _SUBMISSIONS = """
 INSERT INTO submissions (message_id, gateway_id, submitted_at, recorded_at, provider_message_ids)
 SELECT id, gateway_id, now() - interval '1 hour' * (1 - n / $3::float8), now(), ARRAY[$2 || lpad(n::text, 7, '0')]
-FROM (SELECT id, gateway_id, substr(address, 2)::bigint - $4::bigint AS n FROM messages WHERE delivery_id = $1) AS m ORDER BY id"""
+FROM (SELECT id, gateway_id, substr(address, 2)::bigint - $4::bigint AS n FROM messages WHERE delivery_id = $1) AS m
+ORDER BY id"""
 
 _CORRELATIONS = """
 INSERT INTO correlations (gateway_id, kind, value, raw, message_id, origin, part, bearing, created_at, seen_at)

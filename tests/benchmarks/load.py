@@ -4,11 +4,13 @@ import asyncio
 import re
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import orjson
+import psutil
 
 from .service import ROOT
 
@@ -39,28 +41,35 @@ class Round:
     seconds: float
     p50_ms: float
     p99_ms: float
+    cpu_seconds: float  # processor time of the server's processes meanwhile
 
     @property
     def rate(self) -> float:
         return self.answered / self.seconds
+
+    @property
+    def cpu_us(self) -> float:
+        """Processor time a request, in millionths of a second: moves less than the rate when others are at work."""
+        return self.cpu_seconds / max(1, self.answered) * 1e6
 
 
 def has_wrk() -> bool:
     return shutil.which("wrk") is not None
 
 
-async def wrk(target: Target, *, seconds: float, first: int = 0) -> Round:
+async def wrk(target: Target, server: Sequence[psutil.Process], *, seconds: float, first: int = 0) -> Round:
     """One thread (the cores are for the service and its database), 64 connections. The n-th request is about message
     (`first` + n) modulo `messages`, and says what follows what the previous pass over all messages said."""
+    cpu_before = _cpu_seconds(server)
     found = await _json_line(
-        "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s", "--timeout", "10s", "-s", str(_SCRIPT), target.url, "--",
-        target.format, target.token, target.prefix, str(target.messages), str(first), limit=seconds + 60,
+        "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s", "--timeout", "10s", "-s", str(_SCRIPT), target.url,
+        "--", target.format, target.token, target.prefix, str(target.messages), str(first), limit=seconds + 60,
     )  # fmt: skip
     errors = sum(found[name] for name in ("connect", "read", "write", "timeout"))
     refused = found["status"] + errors
     return Round(
         answered=found["requests"] - found["status"], refused=refused, seconds=found["duration_us"] / 1e6,
-        p50_ms=found["p50_us"] / 1e3, p99_ms=found["p99_us"] / 1e3,
+        p50_ms=found["p50_us"] / 1e3, p99_ms=found["p99_us"] / 1e3, cpu_seconds=_cpu_seconds(server) - cpu_before,
     )  # fmt: skip
 
 
@@ -69,6 +78,11 @@ async def post_all(target: Target, *, limit_seconds: float = 600) -> dict[str, A
     refused is sent again. Returns `{"seconds", "refused", "p50_ms", "p99_ms"}`."""
     job = [target.url, target.token, target.prefix, str(target.messages), str(CONNECTIONS)]
     return await _json_line(sys.executable, "-m", "tests.benchmarks.client", *job, limit=limit_seconds)
+
+
+def _cpu_seconds(processes: Sequence[psutil.Process]) -> float:
+    times = [each.cpu_times() for each in processes]
+    return float(sum(each.user + each.system for each in times))
 
 
 async def _json_line(*command: str, limit: float) -> dict[str, Any]:

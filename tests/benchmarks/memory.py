@@ -27,11 +27,9 @@ class Watch:
 
     def figures(self) -> list[Figure]:
         by_phase = ", ".join(f"{name} {megabytes:.0f}" for name, megabytes in self._highest.items())
-        return [
-            Figure(
-                name="memory of the service, highest", value=max(self._highest.values(), default=0), unit="MB", at_most=_TARGET_MB, note=by_phase
-            )
-        ]  # fmt: skip
+        highest = max(self._highest.values(), default=0)
+        name = "memory of the service, highest"
+        return [Figure(name=name, value=highest, unit="MB", at_most=_TARGET_MB, note=by_phase)]
 
     def look(self) -> None:
         total = 0

@@ -67,7 +67,9 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             {"prefix": os.environ["BENCH_NAIVE_PREFIX"], "messages": int(os.environ["BENCH_NAIVE_MESSAGES"])},
         )
     async with engine.connect() as connection:
-        await (await connection.execution_options(isolation_level="AUTOCOMMIT")).execute(text("VACUUM ANALYZE messages"))
+        await (await connection.execution_options(isolation_level="AUTOCOMMIT")).execute(
+            text("VACUUM ANALYZE messages")
+        )
     yield
     await engine.dispose()
 

@@ -46,7 +46,6 @@ class Question:
 
 
 async def measure(bench: Bench) -> list[Figure]:
-    service = bench.service
     began = time.perf_counter()
     small, large = await _deliveries(bench)
     built = time.perf_counter() - began

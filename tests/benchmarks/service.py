@@ -102,8 +102,7 @@ class Service:
 @contextlib.asynccontextmanager
 async def running() -> AsyncIterator[Service]:
     """A service in a new folder, gone with all its data at the end."""
-    folder = Path(tempfile.mkdtemp(prefix="acuse-bench-"))
-    folder.chmod(0o711)  # as root, PostgreSQL runs as another user and must get through
+    folder = _new_folder()
     port, key = free_port(), secrets.token_urlsafe(32)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ACUSE_")} | {
         "ACUSE_DATA_DIR": str(folder / "data"), "ACUSE_HOST": HOST, "ACUSE_PORT": str(port), "ACUSE_ADMIN_KEY": key,
@@ -153,8 +152,7 @@ async def answering(url: str, started: subprocess.Popen[bytes], log: Path) -> No
                 if (await client.get(url)).status_code == 200:
                     return
             await asyncio.sleep(0.1)
-    words = "\n".join(log.read_text("utf-8", "replace").splitlines()[-15:])
-    raise RuntimeError(f"{url} does not answer. The process said:\n{words}")
+    raise RuntimeError(f"{url} does not answer. The process said:\n{_last_words(log)}")
 
 
 def uvicorn(module: str, port: int) -> list[str]:
@@ -171,6 +169,16 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+def _new_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="acuse-bench-"))
+    folder.chmod(0o711)  # as root, PostgreSQL runs as another user and must get through
+    return folder
+
+
+def _last_words(log: Path) -> str:
+    return "\n".join(log.read_text("utf-8", "replace").splitlines()[-15:])
+
+
 def _command() -> list[str]:
     script = Path(sys.executable).with_name("acuse")
     return [str(script), "run"] if script.exists() else [sys.executable, "-m", "app.cli", "run"]
@@ -178,7 +186,8 @@ def _command() -> list[str]:
 
 def _children(pid: int) -> list[psutil.Process]:
     with contextlib.suppress(psutil.NoSuchProcess):
-        return psutil.Process(pid).children(recursive=True)
+        found: list[psutil.Process] = psutil.Process(pid).children(recursive=True)
+        return found
     return []
 
 

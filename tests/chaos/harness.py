@@ -214,11 +214,11 @@ class Service:
 
     async def ready(self) -> None:
         """Returns when `/readyz` says so."""
-        await until(lambda: self._says("/readyz"), f"/readyz of the service; its log ends:\n{self.log[-3000:]}")
+        await until(lambda: self._says("/readyz"), "/readyz of the service")
 
-    async def alive(self) -> None:
+    async def alive(self, *, seconds: float = PATIENCE_SECONDS) -> None:
         """Returns when `/healthz` says so, database or not."""
-        await until(lambda: self._says("/healthz"), f"/healthz of the service; its log ends:\n{self.log[-3000:]}")
+        await until(lambda: self._says("/healthz"), "/healthz of the service", seconds=seconds)
 
     async def _says(self, path: str) -> bool:
         assert self._process is not None

@@ -25,7 +25,7 @@ KILLS = 20
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 async def test_no_acknowledged_receipt_is_lost_by_sigkill(workers: str) -> None:
-    kills = KILLS if workers == "1" else KILLS // 4
+    kills = KILLS if workers == "1" else KILLS // 5
     seed = random.randrange(2**32)
     say(f"seed {seed}")
     moments = random.Random(seed)

@@ -100,7 +100,11 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def running(data_dir: Path) -> Iterator[Running]:
+    """With one gateway, made by the command line beside it."""
     service = start(data_dir)
+    arguments = ("--kind", "generic", "--auth", "token", "--option", "receipt_id_format=decimal")
+    made = acuse(data_dir, "gateways", "create", "acme", *arguments, stdin="secret-secret\n")
+    assert made.returncode == 0, made.stderr
     yield service
     if service.process.poll() is None:
         service.stop()
@@ -120,11 +124,6 @@ def test_commands_beside_a_running_service_use_its_database(running: Running, da
     assert made.returncode == 0, made.stderr
     headers = {"Authorization": f"Bearer {made.stdout.strip()}"}
     assert httpx.get(f"{running.url}/v1/gateways", headers=headers).status_code == 200
-    made = acuse(
-        data_dir, "gateways", "create", "acme", "--kind", "generic", "--auth", "token", "--option",
-        "receipt_id_format=decimal", stdin="secret-secret\n",
-    )  # fmt: skip
-    assert made.returncode == 0, made.stderr
     report = {"provider_message_id": "1", "status": "delivered"}
     assert httpx.post(f"{running.url}/callbacks/acme?token=secret-secret", json=report).status_code == 200
     assert "acme" in acuse(data_dir, "gateways", "list").stdout
@@ -162,6 +161,8 @@ def test_what_cannot_be_done_is_a_sentence(
 
 
 def test_a_killed_embedded_database_comes_back(running: Running, data_dir: Path) -> None:
+    report = {"provider_message_id": "1", "status": "delivered"}
+    assert httpx.post(f"{running.url}/callbacks/acme?token=secret-secret", json=report).status_code == 200
     pid = int((data_dir / "postgres" / "postmaster.pid").read_text().split()[0])
     psutil.Process(pid).kill()
     report = {"provider_message_id": "2", "status": "delivered"}
