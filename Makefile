@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 STAMP := .venv/.installed
 JOBS ?= auto
 
-.PHONY: help install run demo test check bench lock format
+.PHONY: help install run demo test test15 check bench lock format
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ demo: $(STAMP) ## The same with a delivery and simulated gateways
 
 test: $(STAMP) ## All tests, in parallel (JOBS=auto)
 	$(BIN)/python -m pytest -n $(JOBS)
+
+test15: $(STAMP) ## The folds, roads and figures on Debian's PostgreSQL 15
+	ACUSE_TEST_POSTGRES_BIN=/usr/lib/postgresql/15/bin $(BIN)/python -m pytest -n $(JOBS) tests/ingest tests/messages tests/stats
 
 check: $(STAMP) ## Format, lint, types, import rules, migrations
 	$(BIN)/ruff format --check .

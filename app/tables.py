@@ -307,6 +307,13 @@ message_state = Table(
     Column("price", Numeric(18, 6)),
     Column("currency", Text),
     Index("ix_message_state_delivery_id_status_message_id", "delivery_id", "status", "message_id"),
+    Index("ix_message_state_gateway", "delivery_id", "gateway_id", "status", "message_id"),
+)
+Index(
+    "ix_message_state_contradictory",
+    message_state.c.delivery_id,
+    message_state.c.message_id,
+    postgresql_where=message_state.c.contradictory,
 )
 Index(
     "ix_message_state_qualification",

@@ -29,7 +29,7 @@
     UNION ALL
     SELECT delivery_id, 'parts_received', 0, '', 0, sum(sign * parts_received) FROM sides GROUP BY 1
     UNION ALL
-    SELECT delivery_id, 'contradictory', 0, '', 0, sum(sign * contradictory::int) FROM sides GROUP BY 1
+    SELECT delivery_id, 'contradictory', coalesce(gateway_id, 0), '', 0, sum(sign * contradictory::int) FROM sides GROUP BY 1, 3
     UNION ALL
     SELECT delivery_id, 'unknown_receipts', 0, '', 0, sum(sign * unknown_receipts) FROM sides GROUP BY 1
     UNION ALL

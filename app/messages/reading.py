@@ -128,21 +128,13 @@ async def _total(connection: AsyncConnection, delivery_id: int, fitting: Sequenc
     if asked.contradictory is None or not total:
         return total
     received = [cell for cell in fitting if cell.status == "received"]
-    both = await _contradictory_total(connection, delivery_id, received, by_gateway=asked.gateway is not None)
+    both = await _contradictory_total(connection, delivery_id, received)
     return both if asked.contradictory else total - both
 
 
-async def _contradictory_total(
-    connection: AsyncConnection, delivery_id: int, received: Sequence[Cell], *, by_gateway: bool
-) -> int:
-    """From the counter; only by gateway, which that counter does not tell apart, are the rows counted."""
-    if not received:
-        return 0
-    total = int((await connection.execute(_CONTRADICTORY_COUNTER, {"delivery": delivery_id})).scalar_one())
-    if not total or not by_gateway:
-        return total
+async def _contradictory_total(connection: AsyncConnection, delivery_id: int, received: Sequence[Cell]) -> int:
     values = {"delivery": delivery_id} | _gateways(received)
-    return int((await connection.execute(_CONTRADICTORY_COUNT, values)).scalar_one())
+    return int((await connection.execute(_CONTRADICTORY_COUNTER, values)).scalar_one())
 
 
 async def _by_ranges(
@@ -284,19 +276,14 @@ RANGES: Mapping[tuple[str, Gateways, bool, bool], TextClause] = {
 
 _CONTRADICTORY = text("""
 SELECT s.message_id FROM message_state s
-WHERE s.delivery_id = :delivery AND (s.status, s.message_id) > ('received', :after) AND s.status <= 'received'
+WHERE s.delivery_id = :delivery AND (s.delivery_id, s.message_id) > (:delivery, :after)
     AND s.contradictory AND NOT s.proof AND coalesce(s.gateway_id, 0) = ANY(CAST(:gateways AS int[]))
-ORDER BY s.status, s.message_id LIMIT :limit
+ORDER BY s.delivery_id, s.message_id LIMIT :limit
 """)
 
 _CONTRADICTORY_COUNTER = text("""
-SELECT coalesce(sum(value), 0) FROM counters WHERE delivery_id = :delivery AND metric = 'contradictory'
-""")
-
-_CONTRADICTORY_COUNT = text("""
-SELECT count(*) FROM message_state s
-WHERE s.delivery_id = :delivery AND s.status = 'received' AND s.contradictory AND NOT s.proof
-    AND coalesce(s.gateway_id, 0) = ANY(CAST(:gateways AS int[]))
+SELECT coalesce(sum(value), 0) FROM counters
+WHERE delivery_id = :delivery AND metric = 'contradictory' AND gateway_id = ANY(CAST(:gateways AS int[]))
 """)
 
 DETAILS = text("""

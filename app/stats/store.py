@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import and_, func, select
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.stats.indicators import beside, main_indicators, percentile, share
@@ -15,8 +16,8 @@ from app.tables import MESSAGE_STATUSES, counters, deliveries, gateways, qualifi
 
 #: Stands for "no gateway" in figures by gateway; no gateway can have this key.
 NO_GATEWAY = "-"
-#: All that a summary needs; `history`, which grows with time, is not among them.
-_METRICS = ("status", "latency", "parts", "parts_received", "contradictory", "unknown_receipts", "cost")
+#: What a summary needs row by row. Not `history`, which grows with time, nor `latency`, whose many classes are read as one row.
+_METRICS = ("status", "parts", "parts_received", "contradictory", "unknown_receipts", "cost")
 _FAILURE_TYPES = ("hard", "soft", "ignored", "undefined")
 SERIES = ("received", "failed", "sent", "accepted")
 
@@ -37,7 +38,16 @@ async def main_figures(connection: AsyncConnection, delivery_ids: Sequence[int])
 async def summary(connection: AsyncConnection, delivery_id: int) -> dict[str, Any] | None:
     """All indicators of one delivery, or None when there is no such delivery."""
     rows = (await connection.execute(_SUMMARY.where(deliveries.c.id == delivery_id))).all()
-    return _summarised(rows) if rows else None
+    if not rows:
+        return None
+    classes, counts = (await connection.execute(_LATENCY.where(counters.c.delivery_id == delivery_id))).one()
+    return _summarised(rows, list(zip(classes or (), counts or (), strict=True)))
+
+
+_LATENCY = select(
+    func.array_agg(aggregate_order_by(counters.c.bucket, counters.c.bucket)),
+    func.array_agg(aggregate_order_by(counters.c.value, counters.c.bucket)),
+).where(counters.c.metric == "latency", counters.c.value > 0)
 
 
 _SUMMARY = (
@@ -59,7 +69,7 @@ _SUMMARY = (
 )
 
 
-def _summarised(rows: Sequence[Any]) -> dict[str, Any]:
+def _summarised(rows: Sequence[Any], latency: Sequence[tuple[int, int]]) -> dict[str, Any]:
     metrics: dict[str | None, list[Any]] = defaultdict(list)
     for row in rows:
         metrics[row.metric].append(row)
@@ -89,7 +99,7 @@ def _summarised(rows: Sequence[Any]) -> dict[str, Any]:
             "processed": share(main["processed"], main["to_send"]),
             "success_of_processed": share(main["success"], main["processed"]),
         },
-        "latency": _latency([(row.bucket, int(row.value)) for row in metrics["latency"]]),
+        "latency": _latency(latency),
     }
 
 

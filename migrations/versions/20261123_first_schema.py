@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision: str = "e324348bd7b7"
+revision: str = "7e056868d7f1"
 down_revision: str | None = None
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
@@ -199,6 +199,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("message_id", name=op.f("pk_message_state")),
     )
     op.create_index(
+        "ix_message_state_contradictory",
+        "message_state",
+        ["delivery_id", "message_id"],
+        unique=False,
+        postgresql_where="contradictory",
+    )
+    op.create_index(
         "ix_message_state_deadline",
         "message_state",
         ["deadline"],
@@ -210,6 +217,9 @@ def upgrade() -> None:
         "message_state",
         ["delivery_id", "status", "message_id"],
         unique=False,
+    )
+    op.create_index(
+        "ix_message_state_gateway", "message_state", ["delivery_id", "gateway_id", "status", "message_id"], unique=False
     )
     op.create_index(
         "ix_message_state_qualification",
@@ -389,12 +399,14 @@ def downgrade() -> None:
         table_name="message_state",
         postgresql_where=sa.text("qualification_id IS NOT NULL"),
     )
+    op.drop_index("ix_message_state_gateway", table_name="message_state")
     op.drop_index("ix_message_state_delivery_id_status_message_id", table_name="message_state")
     op.drop_index(
         "ix_message_state_deadline",
         table_name="message_state",
         postgresql_where=sa.text("status IN ('submitted', 'accepted', 'sent')"),
     )
+    op.drop_index("ix_message_state_contradictory", table_name="message_state", postgresql_where="contradictory")
     op.drop_table("message_state")
     op.drop_table("inbox")
     op.drop_table("idempotency")

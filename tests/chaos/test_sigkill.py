@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from .harness import (
     say,
     service,
     set_up,
+    until,
 )
 
 KILLS = 20
@@ -97,7 +99,11 @@ async def test_a_poison_receipt_is_set_aside_and_its_neighbours_are_applied() ->
             del ledger.told[poison.mark]
             await record_late(acuse, ledger)
 
-            shelf = await acuse.get(f"/v1/receipts/rejected?gateway={GATEWAY}")
+            async def shelved() -> Any:
+                found = await acuse.get(f"/v1/receipts/rejected?gateway={GATEWAY}")
+                return found if found["total"] else None
+
+            shelf = await until(shelved, "the poison receipt is set aside")
             assert shelf["total"] == 1
             (item,) = shelf["items"]
             assert "poison-me" in item["raw"]
