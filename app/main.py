@@ -25,6 +25,7 @@ from app.ingest.callbacks import PREFIX, callbacks
 from app.ingest.keys import id_hint, rekey
 from app.ingest.rows import inbox_row
 from app.ingest.runtime import Runtime
+from app.ingest.shelves import router as shelves
 from app.logs import log
 from app.messages.api import router as messages
 from app.messages.store import recompute, refold
@@ -69,7 +70,7 @@ def create_app(settings: Settings, *, migrating: bool = False) -> FastAPI:
         swagger_ui_oauth2_redirect_url=None,
     )
     _set_state(app, settings, settings.database_url)
-    for router in (health.router, ingest, deliveries, stats, messages, qualifications):
+    for router in (health.router, ingest, shelves, deliveries, stats, messages, qualifications):
         app.include_router(router)
     for module in (gateways, keys, audit_api):
         app.include_router(module.router)

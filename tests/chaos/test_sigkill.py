@@ -12,6 +12,7 @@ from .harness import (
     GATEWAY,
     Line,
     Load,
+    Told,
     books_balance,
     fetch,
     postgres,
@@ -79,7 +80,7 @@ async def test_a_poison_receipt_is_set_aside_and_its_neighbours_are_applied() ->
     with postgres() as database:
         async with service(database.url) as acuse:
             ledger = await set_up(acuse, messages=500)
-            poison = ledger.add(ledger.known[0], "delivered")
+            poison = Told("m0", ledger.known[0], "delivered")
             await fetch(
                 database.dsn,
                 "CREATE FUNCTION poisoned() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
@@ -96,7 +97,6 @@ async def test_a_poison_receipt_is_set_aside_and_its_neighbours_are_applied() ->
                 assert 200 <= status < 300
                 await load.goes_on(200)
             await line.close()
-            del ledger.told[poison.mark]
             await record_late(acuse, ledger)
 
             async def shelved() -> Any:

@@ -1,0 +1,184 @@
+"""What waits and what was refused: receipts without a message yet, callbacks that could not be read; and trying again."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from app import metrics
+from app.db import POOL_TIMEOUT_SECONDS, Connection
+from app.errors import Invalid, NotFound
+from app.gateways import GATEWAYS
+from app.gateways.receipt import Callback, Gateway, Receipt
+from app.ingest.docs import REJECTED, RETRIED, UNMATCHED
+from app.ingest.keys import rekey
+from app.ingest.pipeline import QUERIES
+from app.ingest.rows import inbox_row
+from app.paging import Cursor, Limit
+from app.security import Principal, Reader, ReceiptWriter
+
+router = APIRouter(prefix="/v1")
+
+GatewayFilter = Annotated[str | None, Query(alias="gateway", max_length=63, description="Key of a gateway.")]
+
+
+@router.get("/receipts/unmatched", tags=["receipts"], summary="Receipts that wait for their message", **UNMATCHED)
+async def get_unmatched(
+    request: Request, principal: Reader, gateway: GatewayFilter = None, limit: Limit = 100, cursor: Cursor = None
+) -> Response:
+    """One item for each id or reference that receipts name and no submission has told yet; they wait without a deadline."""
+    state = request.app.state
+    wanted = await _wanted(request, gateway)
+    scope = f"unmatched:{gateway}"
+    after = state.cursors.open(scope, cursor)[0] if cursor else 0
+    async with state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+        rows = await connection.fetch(QUERIES["unmatched"], wanted, after, limit + 1)
+        total = await connection.fetchval(QUERIES["count_unmatched"], wanted)
+    items = [
+        {
+            "id": str(row["id"]),
+            "gateway": row["gateway"],
+            "provider_message_id": row["raw"] if row["kind"] == "id" else None,
+            "reference": row["raw"] if row["kind"] == "reference" else row["reference"],
+            "receipts": row["receipts"],
+            "status": row["status_text"],
+            "since": row["created_at"],
+            "last_receipt_at": row["seen_at"],
+            "cause": f"No submission to {row['gateway']} has told this {'id' if row['kind'] == 'id' else 'reference'} yet.",
+            "sample": principal.text(row["sample"].decode("utf-8", "backslashreplace")),
+        }
+        for row in rows[:limit]
+    ]
+    more = state.cursors.seal(scope, [rows[limit - 1]["id"]]) if len(rows) > limit else None
+    return _json({"items": items, "next_cursor": more, "total": total})
+
+
+@router.post("/receipts/unmatched/retry", tags=["receipts"], summary="Match waiting receipts again", **RETRIED)
+async def retry_unmatched(request: Request, principal: ReceiptWriter, gateway: GatewayFilter = None) -> Response:
+    """Reads all waiting ids again under the gateway's present options (all gateways without `gateway`)."""
+    directory = request.app.state.directory
+    if gateway is not None:
+        await _wanted(request, gateway)
+    figures = {"renamed": 0, "matched": 0, "conflicts": 0}
+    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+        ids = [
+            row["gateway_id"]
+            for row in await connection.fetch(
+                "SELECT DISTINCT gateway_id FROM correlations WHERE message_id IS NULL AND bearing"
+            )
+        ]
+        for each in filter(None, map(directory.by_id, ids)):
+            if gateway in (None, each.key):
+                async with connection.transaction():
+                    for name, value in (await rekey(connection, each)).items():
+                        figures[name] += value
+    return _json(figures)
+
+
+@router.get("/receipts/rejected", tags=["receipts"], summary="Callbacks that could not be read", **REJECTED)
+async def get_rejected(
+    request: Request, principal: Reader, gateway: GatewayFilter = None, limit: Limit = 100, cursor: Cursor = None
+) -> Response:
+    """Newest first; each with its raw body and the reason."""
+    state = request.app.state
+    wanted = await _wanted(request, gateway)
+    scope = f"rejected:{gateway}"
+    position = state.cursors.open(scope, cursor) if cursor else [None, None]
+    before = datetime.fromisoformat(position[0]) if position[0] else None
+    async with state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+        rows = await connection.fetch(QUERIES["rejected_page"], wanted, before, position[1], limit + 1)
+        total = await connection.fetchval(QUERIES["count_rejected"], wanted)
+    items = [
+        {
+            "id": row["id"],
+            "gateway": row["gateway"],
+            "received_at": row["received_at"],
+            "reason": row["reason"],
+            "request": _seen_by(principal, row["request"]),
+            "raw": principal.text(row["raw"].decode("utf-8", "backslashreplace")),
+            "retried_at": row["retried_at"],
+        }
+        for row in rows[:limit]
+    ]
+    last = rows[limit - 1] if len(rows) > limit else None
+    more = state.cursors.seal(scope, [last["received_at"].isoformat(), last["id"]]) if last else None
+    return _json({"items": items, "next_cursor": more, "total": total})
+
+
+def _seen_by(principal: Principal, request: Mapping[str, Any]) -> dict[str, Any]:
+    """What came with a rejected body; a receipt that was read and set aside is summed up by its ids."""
+    row = request.get("row")
+    shown = {name: row.get(name) for name in ("provider_message_id", "reference", "status_text")} if row else request
+    return {name: principal.text(value) if isinstance(value, str) else value for name, value in shown.items()}
+
+
+class Retry(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"gateway": "acme"}, {"ids": ["rj_0f…"]}]}
+    )
+
+    ids: list[Annotated[str, Field(max_length=64)]] | None = Field(None, max_length=1000)
+    gateway: str | None = Field(None, max_length=63)
+
+
+@router.post("/receipts/rejected/retry", tags=["receipts"], summary="Read rejected callbacks again", **RETRIED)
+async def retry_rejected(request: Request, principal: ReceiptWriter, which: Retry) -> Response:
+    """Reads them with the adapter and options of now. What can be read goes to the inbox; the rest stays, with the
+    reason of now. The oldest 1 000 at a time."""
+    if which.ids is None and which.gateway is None:
+        raise Invalid.field("/ids", "Name ids, or a gateway.")
+    wanted = await _wanted(request, which.gateway)
+    read = kept = 0
+    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
+        rows = await connection.fetch(
+            "SELECT * FROM rejected WHERE ($1::text[] IS NULL OR id = ANY($1)) AND ($2::int IS NULL OR gateway_id = $2) "
+            "ORDER BY received_at, id LIMIT 1000 FOR UPDATE SKIP LOCKED",
+            which.ids,
+            wanted,
+        )
+        for row in rows:
+            done = await _read_again(connection, request.app.state.directory.by_id(row["gateway_id"]), row)
+            read, kept = read + done, kept + (not done)
+    request.app.state.inbox.arrived.set()
+    return _json({"read": read, "still_rejected": kept})
+
+
+async def _read_again(connection: Connection, gateway: Gateway | None, row: Any) -> bool:
+    now = datetime.now(UTC)
+    if gateway is None:
+        return False
+    request = row["request"]
+    if "row" in request:
+        await connection.execute(QUERIES["put_back"], row["id"])
+        return True
+    callback = Callback(
+        method=request.get("method") or "POST", url="", query=request.get("query") or "", body=row["raw"],
+        headers={"content-type": request.get("content_type") or ""}, reference=request.get("reference"),
+    )  # fmt: skip
+    items = GATEWAYS[gateway.kind].parse(callback, gateway)
+    receipts = [inbox_row(gateway, item, row["received_at"]) for item in items if isinstance(item, Receipt)]
+    if not receipts or len(receipts) < len(items):
+        await connection.execute("UPDATE rejected SET retried_at = $2 WHERE id = $1", row["id"], now)
+        return False
+    await connection.copy_records_to_table("inbox", records=receipts, columns=receipts[0]._fields)
+    await connection.execute("DELETE FROM rejected WHERE id = $1", row["id"])
+    metrics.receipts_total.labels(gateway.key, "retried").inc(len(receipts))
+    return True
+
+
+async def _wanted(request: Request, key: str | None) -> int | None:
+    """The id of the gateway to filter by. Raises `NotFound` for a key that names none."""
+    if key is None:
+        return None
+    gateway: Gateway | None = await request.app.state.directory.find(key)
+    if gateway is None:
+        raise NotFound("There is no such gateway.")
+    return gateway.id
+
+
+def _json(body: dict[str, Any]) -> Response:
+    return Response(orjson.dumps(body, option=orjson.OPT_UTC_Z), media_type="application/json")
