@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from app.db import sqlalchemy_url
+from app.db import CONNECT_TIMEOUT_SECONDS, sqlalchemy_url
 
 SCRIPTS = Path(__file__).parents[1] / "migrations"
 #: A migration that waits for a lock makes everything behind it wait, too: better to give up, and try again.
@@ -66,7 +66,9 @@ def _upgrade(connection: Connection) -> None:
 
 @contextlib.asynccontextmanager
 async def _connection(url: str) -> AsyncIterator[AsyncConnection]:
-    engine = create_async_engine(sqlalchemy_url(url), poolclass=NullPool, hide_parameters=True)
+    engine = create_async_engine(
+        sqlalchemy_url(url), poolclass=NullPool, hide_parameters=True, connect_args={"timeout": CONNECT_TIMEOUT_SECONDS}
+    )
     try:
         async with engine.connect() as connection:
             yield connection

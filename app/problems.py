@@ -4,8 +4,9 @@
 database is away, and turns whatever nobody foresaw into a 500 with an id that stands in the log, too.
 """
 
+import asyncio
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -120,6 +121,10 @@ def _is_stream(app: FastAPI) -> Callable[[str], bool]:
     return lambda path: any(pattern.match(path) for pattern in patterns)
 
 
+#: How long a request may try on while the database is known to be out of reach.
+GRACE_SECONDS = 2.0
+
+
 class Guard:
     """The outermost layer: plain ASGI. Callbacks do not pass it; their own endpoint does the like."""
 
@@ -140,7 +145,7 @@ class Guard:
             await send(message)
 
         try:
-            await self._app(scope, self._bounded(scope, receive), noting)
+            await self._unless_hung(scope, self._app(scope, self._bounded(scope, receive), noting), lambda: started)
         except ClientDisconnect:
             return  # nobody is there to be told
         except Exception as error:
@@ -148,6 +153,27 @@ class Guard:
             if started:  # half an answer must not look like a whole one: the server breaks the connection off
                 raise
             await answer(scope, receive, send)
+
+    async def _unless_hung(self, scope: Scope, work: Awaitable[None], has_started: Callable[[], bool]) -> None:
+        """Waits for `work`, but no longer than the database can be reached: a server that hangs, and does not refuse,
+        would keep a request for ever. An answer that has begun goes on. Raises `TimeoutError` in its place."""
+        if not scope["path"].startswith("/v1/") or self._streams(scope["path"]):
+            await work
+            return
+        unreachable: asyncio.Event = scope["app"].state.inbox.unreachable
+        request, watch = asyncio.ensure_future(work), asyncio.ensure_future(unreachable.wait())
+        try:
+            await asyncio.wait({request, watch}, return_when=asyncio.FIRST_COMPLETED)
+            if not request.done():
+                await asyncio.wait({request}, timeout=GRACE_SECONDS)  # it may be back, and only not known to be yet
+            if not request.done() and not has_started():
+                request.add_done_callback(lambda late: late.cancelled() or late.exception())
+                request.cancel()
+                raise TimeoutError
+            await request
+        finally:
+            watch.cancel()
+            request.cancel()
 
     def _bounded(self, scope: Scope, receive: Receive) -> Receive:
         """`receive`, counting where that is needed: bodies of ordinary requests that do not say how long they are,

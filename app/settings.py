@@ -41,7 +41,7 @@ class Settings(BaseSettings):
         1.5, gt=0, description="A commit slower than this counts as a database away. Telnyx gives up after 2 s."
     )
     spool_max_bytes: int = Field(
-        2_000_000_000, ge=1_000_000, description="Beyond it callbacks get 503 with Retry-After."
+        2_000_000_000, ge=1_000_000, description="Of one process's spool; beyond it callbacks get 503 with Retry-After."
     )
     apply_batch: int = Field(2_000, ge=1, le=20_000, description="Most receipts applied in one transaction.")
     clock_seconds: float = Field(

@@ -27,6 +27,7 @@ from app.gateways.receipt import MAX_ID_LENGTH, Gateway, Receipt
 from app.ingest.bulk import BadRow, Line, Tally, chunks
 from app.ingest.docs import MESSAGES, RECEIPTS, SUBMISSIONS
 from app.ingest.inbox import Row
+from app.ingest.pipeline import TRANSIENT
 from app.ingest.recording import KeyTaken, Outcome, Sent, Submission, record_messages, record_submissions
 from app.ingest.rows import inbox_row
 from app.messages.addresses import normalise
@@ -180,8 +181,10 @@ async def post_messages(delivery_id: str, request: Request, principal: Writer) -
         )  # fmt: skip
 
     async def record(connection: Connection, rows: Sequence[Sent], now: datetime) -> Outcome:
-        await _begin(connection, delivery["id"], principal, now)
-        return await record_messages(connection, delivery["id"], rows, now)
+        outcome = await record_messages(connection, delivery["id"], rows, now)
+        if outcome.accepted:
+            await _begin(connection, delivery["id"], principal, now)
+        return outcome
 
     tally = await _record_all(request, read, record)
     await _note(request, delivery["id"], principal, "DLV-MESSAGES", "Messages sent elsewhere were recorded.", tally)
@@ -253,7 +256,11 @@ async def _delivery(request: Request, delivery_id: str) -> Any:
 
 
 async def _begin(connection: Connection, delivery_id: int, principal: Principal, now: datetime) -> None:
-    """The first message recorded locks the delivery; a later one opens it again if it was finished."""
+    """The first message recorded locks the delivery; a later one opens it again if it was finished.
+
+    Comes last in its transaction: workers, too, take keys and counters first and the delivery after them."""
+    if await connection.fetchval("SELECT status FROM deliveries WHERE id = $1", delivery_id) == "in_progress":
+        return
     before = await connection.fetchval("SELECT status::text FROM deliveries WHERE id = $1 FOR UPDATE", delivery_id)
     if before == "in_progress":
         return
@@ -308,7 +315,7 @@ async def _record_chunk(
                 connection.transaction(),
             ):
                 return await record(connection, rows, now)
-        except KeyTaken:
+        except (KeyTaken, *TRANSIENT):
             continue
     raise Conflict("Other uploads carry the same provider message ids at the same time; send this again.")
 

@@ -24,6 +24,7 @@ Row = InboxRow | RejectedRow
 _WRITERS = 2
 _PROBE_SECONDS = 0.25
 _ADOPT_SECONDS = 5.0
+_LOOK_SECONDS = 1.0
 
 
 class Inbox:
@@ -41,6 +42,8 @@ class Inbox:
         self.arrived = asyncio.Event()
         #: The database could not be reached at the last try; what comes goes to the spool.
         self.away = False
+        #: Set while the database refuses or does not answer at all; one commit that was slow does not set it.
+        self.unreachable = asyncio.Event()
 
     async def start(self) -> None:
         self._tasks = [asyncio.create_task(self._write()) for _ in range(_WRITERS)]
@@ -157,10 +160,7 @@ class Inbox:
                 await self._make_durable([row])
             return
         (row,) = rows
-        if isinstance(row, RejectedRow):
-            raise error
-        reason = f"The database refused this receipt: {type(error).__name__}."
-        await self._make_durable([RejectedRow(new_id(), row.gateway_id, row.received_at, reason, {}, row.raw)])
+        await self._make_durable([refused(row, error)])
 
     # --- the database away, and back ---------------------------------------------------------------------------------
 
@@ -168,15 +168,17 @@ class Inbox:
         if not self.away:
             log.error("database.away", error=type(error).__name__)
         self.away = True
+        if not isinstance(error, TimeoutError):
+            self.unreachable.set()
 
     async def _drain_for_ever(self) -> None:
         """Watches for the database's return, then brings it what the spools hold, this process's and dead ones'."""
-        adopt_at = 0.0
+        adopt_at = look_at = 0.0
         while True:
             try:
-                if self.away and await self._reachable():
-                    self.away = False
-                    log.info("database.back", spooled=self._spool.rows)
+                if self.away or time.monotonic() >= look_at:
+                    await self._look()
+                    look_at = time.monotonic() + _LOOK_SECONDS
                 if not self.away:
                     if time.monotonic() >= adopt_at:
                         await self._spool.adopt()
@@ -188,6 +190,15 @@ class Inbox:
                 else:
                     log.exception("spool.drain_failed")
             await asyncio.sleep(_PROBE_SECONDS)
+
+    async def _look(self) -> None:
+        """Asks the database whether it is there, also when no receipts come: requests of the API depend on it."""
+        if not await self._reachable():
+            self._now_away(ConnectionError())
+        elif self.away:
+            self.away = False
+            self.unreachable.clear()
+            log.info("database.back", spooled=self._spool.rows)
 
     async def _reachable(self) -> bool:
         try:
@@ -216,7 +227,7 @@ class Inbox:
             )
             found = await self._spool.read(file, last, self._settings.inbox_batch)
             if found:
-                await copy(connection, [unpack(row) for _, row in found])
+                await bring(connection, [unpack(row) for _, row in found])
                 last = found[-1][0]
                 await connection.execute("UPDATE spool_progress SET last_id = $2 WHERE spool_id = $1", file.id, last)
         await self._spool.forget(file, last)
@@ -229,6 +240,30 @@ class Inbox:
 def new_id() -> str:
     """An id for a rejected body, known before it is stored, so that the sender can be told it."""
     return "rj_" + uuid.uuid4().hex
+
+
+def refused(row: Row, error: Exception) -> RejectedRow:
+    """A receipt that the database does not take, for the shelf: raw, with the reason. Raises `error` for what is one."""
+    if isinstance(row, RejectedRow):
+        raise error
+    reason = f"The database refused this receipt: {type(error).__name__}."
+    return RejectedRow(new_id(), row.gateway_id, row.received_at, reason, {}, row.raw)
+
+
+async def bring(connection: Connection, rows: Sequence[Row]) -> None:
+    """Appends `rows` within the caller's transaction; those that the database refuses go to the shelf, alone."""
+    try:
+        async with connection.transaction():
+            await copy(connection, rows)
+    except Exception as error:
+        if is_away(error):
+            raise
+        if len(rows) == 1:
+            await copy(connection, [refused(rows[0], error)])
+            return
+        middle = len(rows) // 2
+        await bring(connection, rows[:middle])
+        await bring(connection, rows[middle:])
 
 
 async def copy(connection: Connection, rows: Sequence[Row]) -> None:

@@ -76,11 +76,7 @@ async def note_first_receipts(connection: Connection, changes: Sequence[Changed]
     ids = sorted(change.delivery_id for change in changes if change.by_receipt)
     if not ids:
         return
-    for row in await connection.fetch(
-        "UPDATE deliveries SET first_receipt_at = $2 WHERE id = ANY($1::bigint[]) AND first_receipt_at IS NULL RETURNING id",
-        ids,
-        now,
-    ):
+    for row in await connection.fetch(QUERIES["first_receipts"], ids, now):
         await audit.append(
             connection, row["id"], "DLV-FIRST-RECEIPT", "The first receipt came in.", at=now, actor="system"
         )

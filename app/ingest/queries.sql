@@ -120,6 +120,12 @@ recorded AS (
 )
 SELECT count(*) AS recorded, array_agg(DISTINCT message_id) FILTER (WHERE message_id IS NOT NULL) AS messages FROM found
 
+-- name: first_receipts
+-- Which of the deliveries `$1` have their first receipt now (`$2`). One that somebody is changing is left to a later batch.
+UPDATE deliveries SET first_receipt_at = $2 WHERE id = ANY (ARRAY(
+    SELECT id FROM deliveries WHERE id = ANY($1::bigint[]) AND first_receipt_at IS NULL ORDER BY id FOR UPDATE SKIP LOCKED))
+RETURNING id
+
 -- name: book_platform
 -- The platform's own counters: receipts taken and words not known, by gateway.
 INSERT INTO counters AS t (delivery_id, metric, gateway_id, label, bucket, value)

@@ -106,8 +106,9 @@ def fingerprint(
     The raw body is left out on purpose: some providers count their attempts in it."""
     details = receipt.details
     local = details and (details.get("occurred_at_local") or details.get("done_date_raw"))
+    at = occurred_at and occurred_at.timestamp()
     said = (
-        f"{receipt.outcome}\0{status_text}\0{error_code}\0{error_text}\0{occurred_at}\0{local}"
+        f"{receipt.outcome}\0{status_text}\0{error_code}\0{error_text}\0{at}\0{local}"
         f"\0{receipt.failure_key}\0{receipt.part}"
     )
     return int.from_bytes(blake2b(said.encode(), digest_size=8).digest(), "big", signed=True)

@@ -43,7 +43,9 @@ class Figure:
     @property
     def target(self) -> str:
         return "".join(
-            f"{sign} {_number(limit)}" for sign, limit in (("≥", self.at_least), ("≤", self.at_most)) if limit is not None
+            f"{sign} {_number(limit)}"
+            for sign, limit in (("≥", self.at_least), ("≤", self.at_most))
+            if limit is not None
         )
 
 

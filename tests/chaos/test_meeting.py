@@ -25,7 +25,9 @@ async def test_uploads_and_first_receipts_of_the_same_messages_do_not_fall_over_
             (row,) = await fetch(
                 database.dsn, "SELECT deadlocks AS n FROM pg_stat_database WHERE datname = current_database()"
             )
-            assert row["n"] == 0, "each deadlock holds up an upload and the receipts for a second, and one of them loses"
+            assert row["n"] == 0, (
+                "each deadlock holds up an upload and the receipts for a second, and one of them loses"
+            )
             say(f"{ledger.sendings.total()} receipts met {ROUNDS} uploads")
 
 
