@@ -122,7 +122,7 @@ def _is_stream(app: FastAPI) -> Callable[[str], bool]:
 
 
 #: How long a request may try on while the database is known to be out of reach.
-GRACE_SECONDS = 2.0
+GRACE_SECONDS = 1.0
 
 
 class Guard:

@@ -25,6 +25,8 @@ _WRITERS = 2
 _PROBE_SECONDS = 0.25
 _ADOPT_SECONDS = 5.0
 _LOOK_SECONDS = 1.0
+#: A database that does not answer the simplest question for this long hangs.
+_PATIENCE_SECONDS = 1.0
 
 
 class Inbox:
@@ -202,9 +204,9 @@ class Inbox:
 
     async def _reachable(self) -> bool:
         try:
-            async with self._pool.acquire(timeout=2) as connection:
+            async with self._pool.acquire(timeout=_PATIENCE_SECONDS) as connection:
                 # A server that is in recovery or read-only takes connections, and no receipts.
-                return not await connection.fetchval("SELECT pg_is_in_recovery()", timeout=2)
+                return not await connection.fetchval("SELECT pg_is_in_recovery()", timeout=_PATIENCE_SECONDS)
         except Exception as error:
             if is_away(error):
                 return False
