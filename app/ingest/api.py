@@ -28,6 +28,7 @@ from app.ingest.bulk import BadRow, Line, Tally, chunks
 from app.ingest.docs import MESSAGES, RECEIPTS, SUBMISSIONS
 from app.ingest.inbox import Row
 from app.ingest.pipeline import TRANSIENT
+from app.ingest.plain import plain_row
 from app.ingest.recording import KeyTaken, Outcome, Sent, Submission, record_messages, record_submissions
 from app.ingest.rows import inbox_row
 from app.messages.addresses import normalise
@@ -67,6 +68,13 @@ def _receipt_rows(
     now = datetime.now(UTC)
     rows: list[Row] = []
     for line in chunk:
+        if (
+            type(line) is Line
+            and type(line.value) is bytes
+            and (row := plain_row(line.value, gateway_of, now)) is not None
+        ):
+            rows.append(row)
+            continue
         read = line.detail if isinstance(line, BadRow) else _read_receipt(line)
         if isinstance(read, str):
             tally.reject(line.number, read)

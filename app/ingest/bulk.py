@@ -8,7 +8,7 @@ import csv
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import ijson
 import orjson
@@ -25,8 +25,7 @@ _MEMORY_BYTES = 1_000_000
 CONTENT_TYPES = ("application/x-ndjson", "text/csv", "application/json")
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One row: bytes of JSON (NDJSON), or an object already read: of a JSON array, or of CSV with all values text."""
 
     number: int
@@ -34,8 +33,7 @@ class Line:
     csv: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class BadRow:
+class BadRow(NamedTuple):
     number: int
     detail: str
 

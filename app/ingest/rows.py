@@ -21,7 +21,8 @@ _CODE_LENGTH = 64
 _TEXT_LENGTH = 500
 _SMALLINT = 32_767
 _MOST_MONEY = Decimal(10) ** 12
-_YEARS = range(1990, 2200)
+#: A time outside of these is nobody's event.
+YEARS = range(1990, 2200)
 
 
 class InboxRow(NamedTuple):
@@ -106,12 +107,25 @@ def fingerprint(
     The raw body is left out on purpose: some providers count their attempts in it."""
     details = receipt.details
     local = details and (details.get("occurred_at_local") or details.get("done_date_raw"))
-    at = occurred_at and occurred_at.timestamp()
-    said = (
-        f"{receipt.outcome}\0{status_text}\0{error_code}\0{error_text}\0{at}\0{local}"
-        f"\0{receipt.failure_key}\0{receipt.part}"
+    text = said(
+        receipt.outcome, status_text, error_code, error_text, occurred_at, local, receipt.failure_key, receipt.part
     )
-    return int.from_bytes(blake2b(said.encode(), digest_size=8).digest(), "big", signed=True)
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
+
+
+def said(
+    outcome: Outcome,
+    status_text: str,
+    error_code: str | None,
+    error_text: str | None,
+    occurred_at: datetime | None,
+    local: object,
+    failure_key: str | None,
+    part: int | None,
+) -> str:
+    """What a fingerprint is made of. Once there are receipts it must not change: repeats are recognised by it."""
+    at = occurred_at and occurred_at.timestamp()
+    return f"{outcome.value}\0{status_text}\0{error_code}\0{error_text}\0{at}\0{local}\0{failure_key}\0{part}"
 
 
 def clean(text: str | None, longest: int) -> str | None:
@@ -134,7 +148,7 @@ def _money(price: Decimal | None) -> Decimal | None:
 
 
 def _sane(at: datetime | None) -> datetime | None:
-    return at if at is not None and at.year in _YEARS else None
+    return at if at is not None and at.year in YEARS else None
 
 
 # --- as the spool keeps them ---------------------------------------------------------------------------------------

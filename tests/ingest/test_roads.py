@@ -9,6 +9,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.gateways import GATEWAYS
+
 _serial = itertools.count(1)
 TOKEN = "token-of-the-gateway"
 
@@ -313,3 +315,17 @@ async def test_a_full_queue_tells_gateways_to_come_back(client: httpx.AsyncClien
     finally:
         app.state.inbox._queued -= 1_000_000
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+
+
+@pytest.mark.parametrize("kind", sorted(GATEWAYS))
+async def test_every_kind_refuses_other_methods_and_bodies_that_are_too_large(
+    client: httpx.AsyncClient, kind: str
+) -> None:
+    account = await Account.make(client, kind)
+    url, headers = f"/callbacks/{account.key}", {"X-Acuse-Token": TOKEN}
+    for method in {"GET", "POST", "PUT", "DELETE", "PATCH"} - GATEWAYS[kind].methods:
+        answer = await client.request(method, url, headers=headers)
+        assert (answer.status_code, answer.headers["allow"]) == (405, ", ".join(sorted(GATEWAYS[kind].methods)))
+    for method in GATEWAYS[kind].methods:
+        answer = await client.request(method, url, headers=headers, content=b"x" * 1_000_001)
+        assert answer.status_code == 413
