@@ -272,12 +272,21 @@ async def copy(connection: Connection, rows: Sequence[Row]) -> None:
     """Appends `rows`; commits by itself when the caller has no transaction open."""
     receipts = [row for row in rows if type(row) is InboxRow]
     if len(receipts) == len(rows):
-        await connection.copy_records_to_table("inbox", records=receipts, columns=InboxRow._fields)
+        await _copy_receipts(connection, receipts)
         return
     async with connection.transaction():
-        await connection.copy_records_to_table("inbox", records=receipts, columns=InboxRow._fields)
+        if receipts:
+            await _copy_receipts(connection, receipts)
         rejected = [row for row in rows if type(row) is RejectedRow]
         await connection.copy_records_to_table("rejected", records=rejected, columns=RejectedRow._fields)
+
+
+async def _copy_receipts(connection: Connection, rows: Sequence[InboxRow]) -> None:
+    """Without the columns that no row fills, usually more than half of them: that takes half the time."""
+    columns = dict(zip(InboxRow._fields, zip(*rows, strict=True), strict=True))
+    filled = {name: values for name, values in columns.items() if values.count(None) < len(rows)}
+    records = zip(*filled.values(), strict=True)
+    await connection.copy_records_to_table("inbox", records=records, columns=list(filled))
 
 
 def _told(error: Exception) -> Exception:
