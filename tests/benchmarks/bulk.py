@@ -25,8 +25,6 @@ async def measure(bench: Bench) -> list[Figure]:
     delivery = await service.create_delivery("Bulk", _KEY)
     await facts.record(service.pool, delivery, [gateway], prefix="rows-", messages=count)
     await service.pool.execute("CREATE TABLE bench_inbox (LIKE inbox INCLUDING ALL)")
-    # The limit that docs/benchmarks.md compares with is a table with two indexes: what a table to look receipts up in needs.
-    await service.pool.execute("CREATE INDEX ON bench_inbox (gateway_id, provider_message_id)")
     copied, posted, applied = [], [], []
     for number in range(bench.sizes.rounds):
         rows = _rows(_WORDS[min(number, len(_WORDS) - 1)], count)
