@@ -49,12 +49,13 @@ async def rekey(connection: Connection, gateway: Gateway) -> dict[str, int]:
 
 
 async def _rekey_submissions(connection: Connection, gateway: Gateway, figures: Counter[str]) -> None:
-    changed = [
-        (row["id"], value)
-        async for row in _ids(connection, gateway, of_receipts=False)
-        if (value := canonical(row["raw"], gateway.options.submission_id_format)) != row["value"]
-    ]
-    old = {row["id"]: row["value"] async for row in _ids(connection, gateway, of_receipts=False)} if changed else {}
+    changed: list[tuple[int, str]] = []
+    old: dict[int, str] = {}
+    async for row in _ids(connection, gateway, of_receipts=False):
+        value = canonical(row["raw"], gateway.options.submission_id_format)
+        if value != row["value"]:
+            changed.append((row["id"], value))
+            old[row["id"]] = row["value"]
     await _rename(connection, [(id, f"{_ASIDE}{id}") for id, _ in changed])
     renamed = await _rename(connection, changed)
     await _rename(connection, [(id, old[id]) for id, _ in changed if id not in renamed])
