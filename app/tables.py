@@ -1,7 +1,8 @@
 """The whole schema on one page.
 
-Facts (appended, never changed): deliveries' rows in `messages`, `submissions`, `correlations` (which key belongs to
-which message), `receipts`. Projections (could be dropped and rebuilt from the facts): `message_state`, `counters`.
+Facts (appended, never changed): `targets`, `messages`, `exclusions`, `submissions`, `correlations` (which key belongs
+to which message), `receipts`, `inbound`, `decisions`, `breakers`, `meanings`. Projections (could be dropped and rebuilt
+from the facts): `message_state`, `counters`, `quarantine`, `held`.
 `inbox` and `rejected` are where receipts stand before they are facts, or when they cannot become one.
 All times are `timestamptz`. The SQL that moves data between these tables stands in the `queries.sql` of each folder.
 """
@@ -60,6 +61,23 @@ qualification_state = Enum("keep", "ignore", "to_qualify", name="qualification_s
 correlation_kind = Enum("id", "reference", name="correlation_kind", metadata=metadata)
 #: Who told us which message a key belongs to: `submission` outranks `receipt` (learned from a receipt's reference).
 correlation_origin = Enum("submission", "receipt", name="correlation_origin", metadata=metadata)
+#: What receipts, replies and operators teach about an address; no row means valid.
+quarantine_status = Enum(
+    "with_errors",  # soft errors counted, still sent to
+    "quarantined",  # not sent to: a hard error, or five soft ones
+    "denylisted",  # not sent to: the person said STOP, the provider or an operator said so
+    name="quarantine_status",
+    metadata=metadata,
+)
+#: What was decided about an address: facts beside the receipts.
+decision_kind = Enum(
+    "denylist",  # an opt-out: reply, import, operator
+    "allow",  # an opt-in, or an operator who lifts an opt-out
+    "quarantine",  # an import of numbers that are no more, or an operator
+    "release",  # lifts a quarantine and forgets all errors before it
+    name="decision_kind",
+    metadata=metadata,
+)
 
 
 def _when(name: str, *, required: bool = False) -> Column[object]:
@@ -78,6 +96,7 @@ gateways = Table(
     Column("implementation", Text, nullable=False),
     Column("options", JSONB, nullable=False),
     Column("auth", JSONB, nullable=False),
+    Column("reply_rules", JSONB),  # tried top to bottom; none: those that are shipped
     _when("created_at", required=True),
     _when("updated_at", required=True),
     _when("deleted_at"),
@@ -127,6 +146,10 @@ deliveries = Table(
     Column("validity_seconds", Integer, nullable=False),
     Column("tracking", Boolean, nullable=False),
     Column("metadata", JSONB, nullable=False),
+    Column(
+        "rules", JSONB, nullable=False, server_default=text("'{}'")
+    ),  # what preparation excludes, besides what it must
+    Column("targets", Integer, nullable=False, server_default=text("0")),  # rows of the audience
     Column("status", delivery_status, nullable=False),
     _when("created_at", required=True),
     _when("updated_at", required=True),
@@ -136,21 +159,68 @@ deliveries = Table(
     Index("ix_deliveries_status_id", "status", "id"),
 )
 
+targets = Table(
+    "targets",
+    metadata,
+    Column("delivery_id", BigInteger, nullable=False),
+    Column("position", Integer, nullable=False),  # from 1, without gaps
+    Column("given", Text, nullable=False),  # the address as it was uploaded; preparation reads it
+    Column("recipient_id", Text),
+    Column("params", JSONB),
+    Column("control", Boolean, nullable=False),  # listed as control group
+    PrimaryKeyConstraint("delivery_id", "position"),
+    comment="A delivery's audience, as uploaded",
+)
+
+preparations = Table(
+    "preparations",
+    metadata,
+    Column("delivery_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("actor", Text, nullable=False),
+    _when("started_at", required=True),
+    _when("finished_at"),
+    Column("step", Text, nullable=False),  # of a preparation under way: which step it takes up again after a crash
+    Column("total", Integer, nullable=False),
+    Column("done", Integer, nullable=False),  # targets up to this position have their outcome
+    Column("first_message_id", BigInteger),  # of the block reserved: the message of target n has this id + n - 1
+    Column("findings", JSONB, nullable=False),  # of the content; an error stops the start
+    Column("figures", JSONB, nullable=False),  # counts and durations of the steps
+    comment="A delivery's latest preparation: how far it is, what it found",
+)
+
 messages = Table(
     "messages",
     metadata,
-    Column("id", BigInteger, Identity(cache=100), primary_key=True),
+    Column("id", BigInteger, Identity(), primary_key=True),  # in blocks: see `reserve_message_ids`
     Column("delivery_id", BigInteger, ForeignKey("deliveries.id"), nullable=False),
     Column("address", Text, nullable=False),  # E.164
     Column("recipient_id", Text),
     Column("reference", Text),
     Column("gateway_id", Integer, ForeignKey("gateways.id")),
     Column("proof", Boolean, nullable=False, server_default=text("false")),
+    Column("position", Integer),  # the target it was made from
+    Column("params", JSONB),  # of a proof, which has no target
     _when("created_at", required=True),
     _when("cancelled_at"),
     _when("expired_at"),  # what the clock said: the validity period was over without a final receipt
     Index("ix_messages_delivery_id_id", "delivery_id", "id"),
     Index("ix_messages_address_delivery_id", "address", "delivery_id"),
+)
+
+exclusions = Table(
+    "exclusions",
+    metadata,
+    Column("delivery_id", BigInteger, nullable=False),
+    Column("position", Integer, nullable=False),  # the target's
+    Column("address", Text, nullable=False),  # E.164; as given where it is no possible number
+    Column("recipient_id", Text),
+    Column("reason", Text, nullable=False),
+    Column("detail", JSONB),  # what the sentence needs: the double's first, the country, the count…
+    _when("excluded_at", required=True),
+    PrimaryKeyConstraint("delivery_id", "position"),
+    Index("ix_exclusions_reason", "delivery_id", "reason", "position"),
+    Index("ix_exclusions_address", "address", "delivery_id"),
+    comment="Targets that are not sent to, and why",
 )
 
 submissions = Table(
@@ -225,6 +295,94 @@ receipts = Table(
     Column("qualification_id", Integer),
     *_receipt_columns(),
     Index("ix_receipts_correlation_id", "correlation_id"),
+)
+
+inbound = Table(
+    "inbound",
+    metadata,
+    Column("id", BigInteger, Identity(cache=1), primary_key=True),
+    Column("gateway_id", Integer, nullable=False),
+    _when("received_at", required=True),
+    Column("address", Text, nullable=False),  # who wrote: E.164; as the gateway wrote it where it is no possible number
+    Column("recipient", Text),  # our number or short code
+    Column("text", Text, nullable=False),
+    Column("provider_message_id", Text),
+    Column("verified", Boolean, nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+    _when("applied_at"),  # none: the reply rules have not been asked yet
+    Column("keyword", Text),  # of the rule that matched
+    Column("action", Text),  # denylist, allow, none; no value: no rule matched
+    Column("repeat_of", BigInteger),
+    Index("ix_inbound_received_at_id", "received_at", "id"),
+    Index("ix_inbound_address", "address", "id"),
+    Index("ix_inbound_provider_message_id", "gateway_id", "provider_message_id"),
+    comment="Messages from phones to us",
+)
+Index("ix_inbound_waiting", inbound.c.id, postgresql_where=inbound.c.applied_at.is_(None))
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("id", BigInteger, Identity(cache=100), primary_key=True),
+    Column("address", Text, nullable=False),
+    Column("sender", Text, nullable=False, server_default=text("''")),  # '': whoever sends
+    Column("kind", decision_kind, nullable=False),
+    _when("at", required=True),  # from when on it holds
+    _when("recorded_at", required=True),
+    Column("reason", Text, nullable=False),  # a code of qualifications.reasons
+    Column("origin", Text, nullable=False),  # reply, operator, import, erasure
+    Column("actor", Text, nullable=False),
+    Column("note", Text),  # the reason as the operator or the import gave it
+    Column("inbound_id", BigInteger),
+    Index("ix_decisions_address", "address", "at"),
+    comment="What people, imports and operators decided about addresses",
+)
+
+breakers = Table(
+    "breakers",
+    metadata,
+    Column("id", Integer, Identity(), primary_key=True),
+    Column("gateway_id", Integer, nullable=False),
+    Column("qualification_id", Integer, nullable=False),
+    _when("opened_at", required=True),  # failures received from here on are held
+    _when("closed_at"),  # and those received from here on are not
+    Column("decision", Text),  # apply, discard
+    Column("decided_by", Text),
+    Column("note", Text),
+    Column("failures", Integer, nullable=False),  # what tripped it: in the window, with this error
+    Column("finals", Integer, nullable=False),  # in the window, of this gateway
+    Column("usual_share", Numeric(6, 4)),
+    comment="Errors of one gateway whose counting was paused, and what an operator decided",
+)
+Index(
+    "uq_breakers_open",
+    breakers.c.gateway_id,
+    breakers.c.qualification_id,
+    unique=True,
+    postgresql_where=breakers.c.closed_at.is_(None),
+)
+
+meanings = Table(
+    "meanings",
+    metadata,
+    Column("id", Integer, Identity(), primary_key=True),
+    Column("qualification_id", Integer, nullable=False),
+    _when("changed_at", required=True),
+    _when("since"),  # failures from here on are counted by it; none: all before any change
+    Column("failure_type", failure_type, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("state", qualification_state, nullable=False),
+    Index("ix_meanings_qualification_id", "qualification_id", "id"),
+    comment="How each error was qualified over time, for the health of addresses",
+)
+
+erased = Table(
+    "erased",
+    metadata,
+    Column("pseudonym", Text, primary_key=True),  # the keyed hash that stands for the number everywhere
+    _when("erased_at", required=True),
+    Column("certificate", JSONB, nullable=False),
+    comment="Numbers that were erased; what is known of them still protects them",
 )
 
 # --- before they are facts -----------------------------------------------------------------------------------------
@@ -326,6 +484,48 @@ Index(
     "ix_message_state_deadline",
     message_state.c.deadline,
     postgresql_where=message_state.c.status.in_(("submitted", "accepted", "sent")),
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("address", Text, nullable=False),  # E.164, or the pseudonym of an erased number
+    Column("sender", Text, nullable=False),  # '': whoever sends
+    Column("status", quarantine_status, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("origin", Text, nullable=False),  # receipts, reply, import, operator
+    Column("errors", SmallInteger, nullable=False),  # soft errors counted
+    _when("since", required=True),
+    _when("last_error_at"),
+    _when("clears_at"),  # of `with_errors`: when it is cleared by time
+    Column("delivery_id", BigInteger),  # whose receipts put it there
+    Column("message_id", BigInteger),
+    Column("gateway_id", Integer),
+    Column("qualification_id", Integer),
+    Column("decision_id", BigInteger),
+    _when("updated_at", required=True),
+    PrimaryKeyConstraint("address", "sender"),
+    Index("ix_quarantine_status", "status", "address", "sender"),
+    comment="The health of addresses; no row means valid",
+)
+Index(
+    "ix_quarantine_delivery",
+    quarantine.c.delivery_id,
+    quarantine.c.address,
+    quarantine.c.sender,
+    postgresql_where=quarantine.c.delivery_id.is_not(None),
+)
+Index("ix_quarantine_clears_at", quarantine.c.clears_at, postgresql_where=quarantine.c.clears_at.is_not(None))
+
+held = Table(
+    "held",
+    metadata,
+    Column("breaker_id", Integer, nullable=False),
+    Column("message_id", BigInteger, nullable=False),
+    Column("address", Text, nullable=False),
+    PrimaryKeyConstraint("breaker_id", "message_id"),
+    Index("ix_held_address", "address"),
+    comment="Failures that a breaker holds: they touch no address until an operator decides",
 )
 
 counters = Table(

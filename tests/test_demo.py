@@ -12,7 +12,7 @@ from app.demo import service
 from app.demo.plan import FAILURES, Books, Message, Report, plan
 from app.demo.run import Result, demonstrate, main
 from app.demo.show import Screen
-from app.messages.addresses import normalise
+from app.numbers import normalise
 from app.settings import Settings
 
 

@@ -31,7 +31,7 @@ from app.ingest.pipeline import TRANSIENT
 from app.ingest.plain import plain_row
 from app.ingest.recording import KeyTaken, Outcome, Sent, Submission, record_messages, record_submissions
 from app.ingest.rows import inbox_row
-from app.messages.addresses import normalise
+from app.numbers import normalise
 from app.security import Principal, ReceiptWriter, Writer
 
 router = APIRouter(prefix="/v1")

@@ -205,8 +205,8 @@ JOIN correlations c ON c.gateway_id = k.gateway_id AND c.kind = k.kind AND c.val
 JOIN messages m ON m.id = c.message_id
 
 -- name: reserve_message_ids
--- `$1` new message ids.
-SELECT nextval(pg_get_serial_sequence('messages', 'id')) AS id FROM generate_series(1, $1)
+-- The first of `$1` new message ids, which follow one another.
+SELECT reserve_message_ids($1)
 
 -- name: claim_keys
 -- Gives keys to messages: arrays of gateway, kind, value, raw, part, message. A key learned from a receipt is overruled,

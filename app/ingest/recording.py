@@ -71,7 +71,8 @@ async def record_messages(connection: Connection, delivery_id: int, rows: Sequen
     fresh = [row async for row in _new_rows(connection, delivery_id, rows, outcome)]
     if not fresh:
         return outcome
-    ids = [row["id"] for row in await connection.fetch(QUERIES["reserve_message_ids"], len(fresh))]
+    first_id = await connection.fetchval(QUERIES["reserve_message_ids"], len(fresh))
+    ids = range(first_id, first_id + len(fresh))
     await connection.copy_records_to_table(
         "messages",
         records=[

@@ -44,6 +44,8 @@ class GatewayRow:
     created_at: datetime
     updated_at: datetime
     deleted_at: datetime | None
+    #: None: those that are shipped.
+    reply_rules: Sequence[Mapping[str, Any]] | None = None
 
 
 async def all_gateways(connection: Connection) -> Sequence[GatewayRow]:

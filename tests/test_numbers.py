@@ -5,8 +5,8 @@ import timeit
 
 import pytest
 
-from app.messages import addresses
-from app.messages.addresses import normalise
+from app import numbers
+from app.numbers import normalise
 
 
 @pytest.mark.parametrize(
@@ -52,12 +52,12 @@ def test_a_number_with_an_extension_takes_no_text() -> None:
 def test_the_cheap_path_says_what_the_full_parser_says() -> None:
     chance = random.Random(7)
     written = ["+" + "".join(chance.choices("0123456789", k=chance.randint(4, 17))) for _ in range(20_000)]
-    cheap = [raw for raw in written if addresses._is_plain(raw)]
+    cheap = [raw for raw in written if numbers._is_plain(raw)]
     assert len(cheap) > 1_000
-    assert [raw for raw in cheap if addresses._parsed(raw, None) != raw] == []
+    assert [raw for raw in cheap if numbers._parsed(raw, None) != raw] == []
 
 
 def test_the_cheap_path_is_cheap() -> None:
     best = min(timeit.repeat(lambda: normalise("+34600123123"), number=10_000, repeat=5)) / 10_000
-    full = min(timeit.repeat(lambda: addresses._parsed("+34600123123", None), number=200, repeat=5)) / 200
+    full = min(timeit.repeat(lambda: numbers._parsed("+34600123123", None), number=200, repeat=5)) / 200
     assert best < full / 4
