@@ -218,6 +218,14 @@ SELECT c.delivery_id, count(*) AS changed, count(*) FILTER (WHERE c.receipt_id I
     (SELECT count(*) FROM booked) AS counters
 FROM changed c GROUP BY c.delivery_id
 
+-- name: counted_beside
+-- What stands beside the messages of delivery `$1` in its counters: exclusions, and addresses that its receipts put away.
+SELECT delivery_id, 'excluded' AS metric, 0 AS gateway_id, reason AS label, 0::bigint AS bucket, count(*) AS value
+FROM exclusions WHERE delivery_id = $1 GROUP BY 1, 4
+UNION ALL
+SELECT delivery_id, 'new_quarantines', 0, status::text, 0, count(*)
+FROM quarantine WHERE delivery_id = $1 AND status IN ('quarantined', 'denylisted') GROUP BY 1, 4
+
 -- name: mend_counters
 -- Sets the counters of delivery `$1` to what its states give, and returns the sum of all differences found.
 -- The caller holds the delivery's row and has refolded its messages.
@@ -226,6 +234,8 @@ WITH sides AS NOT MATERIALIZED (
 ),
 right_ones AS MATERIALIZED (
     SELECT * FROM {counted} c WHERE c.delivery_id = $1
+    UNION ALL
+    SELECT * FROM ({counted_beside}) b
 ),
 compared AS MATERIALIZED (
     SELECT delivery_id, metric, gateway_id, label, bucket, coalesce(r.value, 0) AS value,
@@ -253,7 +263,11 @@ CREATE TEMPORARY TABLE former_counters ON COMMIT DROP AS SELECT * FROM counters 
 WITH gone AS (DELETE FROM message_state WHERE delivery_id = $1 RETURNING *) INSERT INTO former_state SELECT * FROM gone
 
 -- name: take_counters
-WITH gone AS (DELETE FROM counters WHERE delivery_id = $1 RETURNING *) INSERT INTO former_counters SELECT * FROM gone
+-- Those of the messages; what stands beside them does not come from the fold.
+WITH gone AS (
+    DELETE FROM counters WHERE delivery_id = $1 AND metric NOT IN ('excluded', 'new_quarantines') RETURNING *
+)
+INSERT INTO former_counters SELECT * FROM gone
 
 -- name: take_from_qualifications
 -- The platform counts messages by error, too: what the states set apart had added there goes.
@@ -273,6 +287,7 @@ ORDER BY 1
 -- Counters of delivery `$1` that are not what they were.
 SELECT metric, gateway_id, label, bucket, coalesce(f.value, 0) AS before, coalesce(t.value, 0) AS after
 FROM former_counters f
-FULL JOIN (SELECT * FROM counters WHERE delivery_id = $1) t USING (delivery_id, metric, gateway_id, label, bucket)
+FULL JOIN (SELECT * FROM counters WHERE delivery_id = $1 AND metric NOT IN ('excluded', 'new_quarantines')) t
+    USING (delivery_id, metric, gateway_id, label, bucket)
 WHERE coalesce(f.value, 0) <> coalesce(t.value, 0)
 ORDER BY 1, 2, 3, 4

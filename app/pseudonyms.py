@@ -1,0 +1,39 @@
+"""What stands for a phone number once it was erased: a keyed hash, the same everywhere, that nobody can turn back.
+
+The key is this installation's own; without it the few billion numbers that exist cannot be tried one by one. Where a
+number is named in a journal it is named by its mask and its pseudonym from the start, so that erasing it alters no
+entry. Health, opt-outs and exclusions of an erased number are kept under the pseudonym and still hold for the number.
+"""
+
+import hashlib
+import secrets
+from dataclasses import dataclass, field
+
+from app.db import Connection
+
+PREFIX = "erased:"
+_KEY = "address_key"
+
+
+@dataclass(frozen=True, slots=True)
+class Pseudonyms:
+    key: bytes = field(repr=False)
+
+    def of(self, address: str) -> str:
+        """The pseudonym of a number in E.164; a pseudonym is its own."""
+        if address.startswith(PREFIX):
+            return address
+        return PREFIX + hashlib.blake2b(address.encode(), key=self.key, digest_size=16).hexdigest()
+
+
+async def load(connection: Connection) -> Pseudonyms:
+    """With this installation's key, which is made when it is first asked for."""
+    await connection.execute(
+        "INSERT INTO platform (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING", _KEY, secrets.token_hex(32)
+    )
+    return Pseudonyms(bytes.fromhex(await connection.fetchval("SELECT value FROM platform WHERE key = $1", _KEY)))
+
+
+async def any_erased(connection: Connection) -> bool:
+    """While no number was ever erased nobody needs to look for pseudonyms."""
+    return await connection.fetchval("SELECT EXISTS (SELECT FROM erased)") is True
