@@ -287,6 +287,8 @@ async def _replayed(url: str, delivery: int | None) -> bool:
             out.print(f"Delivery {difference.delivery_id}, {difference.messages} messages:")
             for row in (*difference.states, *difference.counters):
                 out.print("  " + " ".join(f"{name}={value}" for name, value in row.items()))
+            if difference.quarantine:
+                out.print(f"  rows of the quarantine: {difference.quarantine}")
     return empty
 
 

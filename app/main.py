@@ -11,31 +11,35 @@ import contextlib
 import gc
 import secrets
 from collections.abc import AsyncIterator, Mapping
+from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
-from app import logs, migrate, openapi, problems
+from app import logs, migrate, openapi, problems, pseudonyms
 from app.db import Connection, create_engine, create_pool, is_away
 from app.deliveries.api import router as deliveries
 from app.gateways.receipt import Gateway
 from app.ingest.api import router as ingest
 from app.ingest.callbacks import PREFIX, callbacks
 from app.ingest.keys import id_hint, rekey
+from app.ingest.pipeline import fold
+from app.ingest.replay import recompute
 from app.ingest.rows import inbox_row
 from app.ingest.runtime import Runtime
 from app.ingest.shelves import router as shelves
 from app.logs import log
 from app.messages.api import router as messages
-from app.messages.store import recompute, refold
 from app.paging import CursorSigner
 from app.platform import audit_api, gateways, health, installation, keys, store
 from app.platform.directory import GatewayDirectory
 from app.platform.trial import Reading
 from app.qualifications.api import router as qualifications
 from app.qualifications.rules import meaning
+from app.quarantine.rules import Thresholds
+from app.quarantine.store import write_thresholds
 from app.security import KeyRing
 from app.settings import Settings
 from app.stats.api import router as stats
@@ -105,7 +109,17 @@ def _set_state(app: FastAPI, settings: Settings, database_url: str) -> None:
     state.cursors = CursorSigner(secrets.token_bytes(32))  # until the installation's own key has been read
     state.rekey, state.id_hint = _rekey, id_hint
     state.reading = Reading(row=inbox_row, meaning=meaning)
-    state.main_figures, state.refold, state.recompute = main_figures, refold, recompute
+    state.main_figures, state.refold, state.recompute = main_figures, fold, recompute
+
+
+def thresholds(settings: Settings) -> Thresholds:
+    """How the health of addresses is judged, as the settings say."""
+    return Thresholds(
+        soft_errors=settings.quarantine_soft_errors,
+        interval=timedelta(hours=settings.quarantine_interval_hours),
+        forgotten_after=timedelta(days=settings.quarantine_forget_days),
+        mailbox_forgotten_after=timedelta(days=settings.quarantine_forget_mailbox_days),
+    )
 
 
 async def _rekey(connection: Connection, before: Gateway, after: Gateway) -> Mapping[str, int]:
@@ -175,6 +189,8 @@ async def _install(state: Any) -> None:
     try:
         async with pool.acquire() as connection, connection.transaction():
             state.cursors = CursorSigner(await installation.cursor_key(connection))
+            state.pseudonyms = await pseudonyms.load(connection)
+            await write_thresholds(connection, thresholds(state.settings))
             if state.settings.admin_key is not None:
                 await installation.set_env_admin(connection, state.settings.admin_key.get_secret_value())
     finally:

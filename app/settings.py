@@ -50,6 +50,12 @@ class Settings(BaseSettings):
     default_validity_seconds: int = Field(
         302_400, ge=60, description="84 h: the longest time gateways usually keep trying."
     )
+    quarantine_soft_errors: int = Field(5, ge=1, le=1_000, description="So many soft errors quarantine an address.")
+    quarantine_interval_hours: float = Field(
+        24.0, ge=0, description="A soft error counts when the last one counted is at least this old."
+    )
+    quarantine_forget_days: float = Field(10.0, gt=0, description="Errors are forgotten when the last one is older.")
+    quarantine_forget_mailbox_days: float = Field(30.0, gt=0, description="The same after a full mailbox.")
     api_connections: int = Field(8, ge=1, description="Database connections of the API, a process.")
     log_json: bool = Field(False, description="Logs as JSON lines instead of text for people.")
 

@@ -517,6 +517,13 @@ Index(
 )
 Index("ix_quarantine_clears_at", quarantine.c.clears_at, postgresql_where=quarantine.c.clears_at.is_not(None))
 
+to_examine = Table(
+    "to_examine",
+    metadata,
+    Column("address", Text, primary_key=True),
+    comment="Addresses whose health must be computed anew, because something about many of them was decided",
+)
+
 held = Table(
     "held",
     metadata,

@@ -1,4 +1,5 @@
-"""What happens because time passes: messages without a receipt, deliveries that are over, figures for operators."""
+"""What happens because time passes: messages without a receipt, deliveries that are over, errors of addresses that are
+forgotten, figures for operators."""
 
 import asyncio
 import time
@@ -7,8 +8,10 @@ from datetime import UTC, datetime
 
 from app import audit, metrics
 from app.db import Connection, Pool, is_away, load_queries
+from app.ingest.pipeline import fold
 from app.logs import log
-from app.messages.store import refold
+from app.quarantine.breaker import forget_minutes
+from app.quarantine.store import examine_some, forget_errors
 
 QUERIES = load_queries(__file__)
 Step = Callable[[Connection, datetime], Awaitable[int]]
@@ -38,9 +41,13 @@ class Clock:
         while await self._in_transaction(expire, now):
             pass
         await self._in_transaction(finish, now)
+        for step in (forget_errors, examine_some):
+            while await self._in_transaction(step, now):
+                pass
         if time.monotonic() >= self._survey_at:
             self._survey_at = time.monotonic() + _SURVEY_SECONDS
             await self._in_transaction(survey, now)
+            await self._in_transaction(forget_minutes, now)
 
     async def _in_transaction(self, step: Step, now: datetime) -> int:
         async with self._pool.acquire() as connection, connection.transaction():
@@ -50,7 +57,7 @@ class Clock:
 async def expire(connection: Connection, now: datetime) -> int:
     """Messages whose validity period is over without a final receipt: the clock says so, as a fact. How many it took."""
     ids = [row["id"] for row in await connection.fetch(QUERIES["expire"], now, _CHUNK)]
-    await refold(connection, ids, now)
+    await fold(connection, ids, now)
     return len(ids)
 
 

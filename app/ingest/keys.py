@@ -12,8 +12,7 @@ from typing import Any, get_args
 from app.db import Connection
 from app.gateways.ids import canonical
 from app.gateways.receipt import Gateway, IdFormat
-from app.ingest.pipeline import QUERIES
-from app.messages.store import refold
+from app.ingest.pipeline import QUERIES, fold
 
 _CHUNK = 5_000
 _SAMPLE = 200
@@ -44,7 +43,7 @@ async def rekey(connection: Connection, gateway: Gateway) -> dict[str, int]:
         ):
             touched.add(row["message_id"])
     for start in range(0, len(touched), _CHUNK):
-        await refold(connection, sorted(touched)[start : start + _CHUNK], datetime.now(UTC))
+        await fold(connection, sorted(touched)[start : start + _CHUNK], datetime.now(UTC))
     return {"renamed": figures["renamed"], "matched": len(touched), "conflicts": figures["conflicts"]}
 
 

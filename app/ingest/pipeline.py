@@ -5,6 +5,7 @@ fold (`messages.store.refold`), which sees facts and not events, so order and re
 comes first, receipt or submission, they meet on the unique key of `correlations`, and the later one folds.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -15,6 +16,7 @@ from app.db import Connection, load_queries
 from app.gateways import GATEWAYS
 from app.messages.store import Changed, refold
 from app.qualifications.rules import meaning
+from app.quarantine import breaker
 
 QUERIES = load_queries(__file__)
 CLAIM = QUERIES["claim"]
@@ -27,7 +29,7 @@ async def apply(connection: Connection, *, limit: int = 2_000, only: Sequence[in
     if taken:
         await meet(connection)
         await qualify(connection, now)
-        changes = await refold(connection, await record(connection, taken), now)
+        changes = await fold(connection, await record(connection, taken), now)
         await book(connection)
         await note_first_receipts(connection, changes, now)
     return taken
@@ -67,13 +69,36 @@ async def record(connection: Connection, taken: int) -> list[int]:
     return row["messages"] or []
 
 
+async def fold(connection: Connection, message_ids: Sequence[int], now: datetime) -> list[Changed]:
+    """Folds these messages, and lets what changed teach what it does about their addresses."""
+    changes = await refold(connection, message_ids, now)
+    await learn(connection, changes, now)
+    return changes
+
+
+async def learn(connection: Connection, changes: Sequence[Changed], now: datetime) -> None:
+    """The changes, not the receipts, touch the health of addresses; failures of an outage are held."""
+    finals: Counter[int] = Counter()
+    for change in changes:
+        if change.gateway_id is not None and change.finals:
+            finals[change.gateway_id] += change.finals
+    heard = breaker.Changes(
+        finals=finals,
+        failures=[id for change in changes for id in change.failures],
+        new_failures={id for change in changes for id in change.new_failures},
+        successes=[id for change in changes for id in change.successes],
+    )
+    if heard.finals or heard.failures or heard.successes:
+        await breaker.learn(connection, heard, now)
+
+
 async def book(connection: Connection) -> None:
     await connection.execute(QUERIES["book_platform"])
 
 
 async def note_first_receipts(connection: Connection, changes: Sequence[Changed], now: datetime) -> None:
     """Writes a delivery's first receipt into its journal."""
-    ids = sorted(change.delivery_id for change in changes if change.by_receipt)
+    ids = sorted({change.delivery_id for change in changes if change.by_receipt})
     if not ids:
         return
     for row in await connection.fetch(QUERIES["first_receipts"], ids, now):

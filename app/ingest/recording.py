@@ -15,8 +15,7 @@ from app.db import Connection
 from app.gateways import GATEWAYS
 from app.gateways.ids import canonical
 from app.gateways.receipt import Gateway
-from app.ingest.pipeline import QUERIES
-from app.messages.store import refold
+from app.ingest.pipeline import QUERIES, fold
 from app.qualifications.rules import failure_key, meaning
 
 Key = tuple[int, str, str]  # gateway id, kind, canonical value
@@ -92,7 +91,7 @@ async def record_messages(connection: Connection, delivery_id: int, rows: Sequen
     others = await _give_keys(
         connection, [keyed for id, row in zip(ids, fresh, strict=True) for keyed in _keys(id, row)], now
     )
-    await refold(connection, [*ids, *others], now)
+    await fold(connection, [*ids, *others], now)
     outcome.accepted += len(fresh)
     return outcome
 
@@ -122,7 +121,7 @@ async def record_submissions(
     )  # fmt: skip
     keyed = [keyed for id, gateway, row in fresh for keyed in _id_keys(id, gateway, row.provider_message_ids)]
     others = await _give_keys(connection, keyed, now)
-    await refold(connection, sorted({*(id for id, _, _ in fresh), *others}), now)
+    await fold(connection, sorted({*(id for id, _, _ in fresh), *others}), now)
     outcome.accepted += len(fresh)
     return outcome
 

@@ -1,11 +1,22 @@
-"""`acuse replay`: the proof on the operator's own data that projections are what the facts say."""
+"""The proof on the operator's own data that projections are what the facts say: `recompute` and `acuse replay`."""
 
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from app.db import Connection
+from app.messages import store as messages
 from app.messages.store import Difference
-from app.messages.store import replay as replay_delivery
+from app.quarantine.store import reexamine_delivery
+
+
+async def recompute(connection: Connection, delivery_id: int, now: datetime) -> dict[str, Any]:
+    """Rebuilds a delivery's states and counters, and the health of the addresses that it failed to reach, from facts:
+    `{"drift", "counters", "states_changed", "quarantine_changed"}`. Repairs what it finds; the caller commits."""
+    found = await messages.recompute(connection, delivery_id, now)
+    wrong = await reexamine_delivery(connection, delivery_id, now)
+    return found | {"drift": found["drift"] + wrong, "quarantine_changed": wrong}
 
 
 async def replay(connection: Connection, delivery_id: int | None = None) -> AsyncGenerator[Difference, None]:
@@ -15,7 +26,9 @@ async def replay(connection: Connection, delivery_id: int | None = None) -> Asyn
     ids = [delivery_id] if delivery_id is not None else await _all(connection)
     for each in ids:
         async with connection.transaction():
-            yield await replay_delivery(connection, each, datetime.now(UTC))
+            now = datetime.now(UTC)
+            difference = await messages.replay(connection, each, now)
+            yield replace(difference, quarantine=await reexamine_delivery(connection, each, now))
 
 
 async def _all(connection: Connection) -> list[int]:

@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app import export
 from app.errors import Invalid, NotFound
 from app.messages import reading
-from app.numbers import normalise
 from app.messages.timeline import Known, by_part, timeline
+from app.numbers import normalise
 from app.paging import Cursor, Limit, Page
 from app.security import Principal, Reader, mask_numbers
 

@@ -214,9 +214,14 @@ booked AS (
     ON CONFLICT (delivery_id, metric, gateway_id, label, bucket) DO UPDATE SET value = t.value + excluded.value
     RETURNING 1
 )
-SELECT c.delivery_id, count(*) AS changed, count(*) FILTER (WHERE c.receipt_id IS NOT NULL) AS by_receipt,
+SELECT c.delivery_id, c.gateway_id, count(*) AS changed, count(*) FILTER (WHERE c.receipt_id IS NOT NULL) AS by_receipt,
+    count(*) FILTER (WHERE c.status IN ('failed', 'received') AND coalesce(b.status NOT IN ('failed', 'received'), true)) AS finals,
+    array_agg(c.message_id) FILTER (WHERE c.status = 'failed' OR b.status = 'failed') AS failures,
+    array_agg(c.message_id) FILTER (WHERE c.status = 'failed'
+        AND (b.status, b.qualification_id) IS DISTINCT FROM (c.status, c.qualification_id)) AS new_failures,
+    array_agg(c.message_id) FILTER (WHERE c.status = 'received' AND b.status IS DISTINCT FROM 'received') AS successes,
     (SELECT count(*) FROM booked) AS counters
-FROM changed c GROUP BY c.delivery_id
+FROM changed c LEFT JOIN before b USING (message_id) GROUP BY c.delivery_id, c.gateway_id
 
 -- name: counted_beside
 -- What stands beside the messages of delivery `$1` in its counters: exclusions, and addresses that its receipts put away.

@@ -16,12 +16,21 @@ _RECOMPUTE_CHUNK = 5_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changed:
-    """How much one fold changed in one delivery."""
+    """What one fold changed in one delivery, of the messages of one gateway."""
 
     delivery_id: int
+    gateway_id: int | None
     messages: int
     #: Of these, how many rest on a receipt (and not on a submission, the clock or an operator).
     by_receipt: int
+    #: How many came to a final answer of the gateway: failed or received, and were neither before.
+    finals: int
+    #: Messages that failed, or had failed before.
+    failures: Sequence[int]
+    #: Those of them that have not failed before, or not with this error.
+    new_failures: Sequence[int]
+    #: Messages that are received, and were not before.
+    successes: Sequence[int]
 
 
 async def refold(connection: Connection, message_ids: Sequence[int], now: datetime) -> list[Changed]:
@@ -32,7 +41,19 @@ async def refold(connection: Connection, message_ids: Sequence[int], now: dateti
         return []
     await connection.execute(QUERIES["lock_states"], message_ids)
     rows = await connection.fetch(QUERIES["refold"], message_ids, now)
-    return [Changed(delivery_id=r["delivery_id"], messages=r["changed"], by_receipt=r["by_receipt"]) for r in rows]
+    return [
+        Changed(
+            delivery_id=row["delivery_id"],
+            gateway_id=row["gateway_id"],
+            messages=row["changed"],
+            by_receipt=row["by_receipt"],
+            finals=row["finals"],
+            failures=row["failures"] or (),
+            new_failures=row["new_failures"] or (),
+            successes=row["successes"] or (),
+        )
+        for row in rows
+    ]
 
 
 async def recompute(connection: Connection, delivery_id: int, now: datetime) -> dict[str, Any]:
@@ -73,10 +94,12 @@ class Difference:
     messages: int
     states: list[dict[str, Any]]
     counters: list[dict[str, Any]]
+    #: Rows of the quarantine that were not what the facts give; the caller looks after those.
+    quarantine: int = 0
 
     @property
     def empty(self) -> bool:
-        return not self.states and not self.counters
+        return not self.states and not self.counters and not self.quarantine
 
 
 async def replay(connection: Connection, delivery_id: int, now: datetime) -> Difference:

@@ -202,6 +202,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("delivery_id", "position", name=op.f("pk_targets")),
         comment="A delivery's audience, as uploaded",
     )
+    op.create_table(
+        "to_examine",
+        sa.Column("address", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("address", name=op.f("pk_to_examine")),
+        comment="Addresses whose health must be computed anew, because something about many of them was decided",
+    )
     op.add_column(
         "deliveries",
         sa.Column("rules", postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'{}'"), nullable=False),
@@ -221,6 +227,7 @@ def downgrade() -> None:
     op.drop_column("deliveries", "targets")
     op.drop_column("deliveries", "rules")
     op.drop_table("targets")
+    op.drop_table("to_examine")
     op.drop_index("ix_quarantine_status", table_name="quarantine")
     op.drop_index(
         "ix_quarantine_delivery", table_name="quarantine", postgresql_where=sa.text("delivery_id IS NOT NULL")

@@ -1,0 +1,133 @@
+-- name: lock_addresses
+-- Nobody else examines the addresses `$1` until the commit. By classes of addresses, so that a thousand of them take
+-- few locks, and in one order for everybody.
+SELECT pg_advisory_xact_lock(3, class) FROM (
+    SELECT DISTINCT (hashtext(address) & 255) AS class FROM unnest($1::text[]) AS a (address) ORDER BY 1
+) classes
+
+-- name: erased_among
+SELECT pseudonym FROM erased WHERE pseudonym = ANY($1::text[])
+
+-- name: outcomes
+-- What the messages to the addresses `$1` came to. Of an address with very many messages those of its newest deliveries.
+-- `since`: a failure is held that was received while a breaker was open, unless an operator applied it.
+SELECT m.address, m.id, d.sender, CASE WHEN m.proof THEN NULL ELSE m.delivery_id END AS delivery_id, s.status::text AS status,
+    CASE WHEN s.status = 'failed' THEN coalesce(s.failed_at, s.occurred_at) ELSE coalesce(s.received_at, s.occurred_at) END AS at,
+    s.gateway_id, s.qualification_id, coalesce(r.verified, true) AS verified,
+    q.failure_type::text AS failure_type, q.reason, q.state::text AS state,
+    s.status = 'failed' AND EXISTS (
+        SELECT FROM breakers b
+        WHERE b.gateway_id = s.gateway_id AND b.qualification_id = s.qualification_id AND r.received_at >= b.opened_at
+            AND (b.closed_at IS NULL OR r.received_at < b.closed_at) AND b.decision IS DISTINCT FROM 'apply') AS held
+FROM unnest($1::text[]) AS a (address)
+CROSS JOIN LATERAL (
+    SELECT l.* FROM messages l WHERE l.address = a.address ORDER BY l.delivery_id DESC LIMIT $2
+) m
+JOIN message_state s ON s.message_id = m.id AND s.status IN ('failed', 'received')
+JOIN deliveries d ON d.id = m.delivery_id
+LEFT JOIN receipts r ON r.id = s.receipt_id
+LEFT JOIN qualifications q ON q.id = s.qualification_id
+
+-- name: decided
+SELECT * FROM decisions WHERE address = ANY($1::text[])
+
+-- name: meanings
+-- How the errors `$1` were qualified over time; those that never changed have no rows.
+SELECT qualification_id, since, failure_type::text AS failure_type, reason, state::text AS state
+FROM meanings WHERE qualification_id = ANY($1::int[]) ORDER BY qualification_id, id
+
+-- name: standing
+SELECT * FROM quarantine WHERE address = ANY($1::text[])
+
+-- name: lift
+-- Rows of the addresses `$1` and senders `$2` that no longer hold.
+DELETE FROM quarantine q USING unnest($1::text[], $2::text[]) AS g (address, sender)
+WHERE q.address = g.address AND q.sender = g.sender
+
+-- name: put
+-- Writes rows of the quarantine: one array a column.
+INSERT INTO quarantine AS q (address, sender, status, reason, origin, errors, since, last_error_at, clears_at, delivery_id,
+    message_id, gateway_id, qualification_id, decision_id, updated_at)
+SELECT * FROM unnest($1::text[], $2::text[], $3::quarantine_status[], $4::text[], $5::text[], $6::smallint[],
+    $7::timestamptz[], $8::timestamptz[], $9::timestamptz[], $10::bigint[], $11::bigint[], $12::int[], $13::int[],
+    $14::bigint[], $15::timestamptz[])
+ON CONFLICT (address, sender) DO UPDATE SET status = excluded.status, reason = excluded.reason, origin = excluded.origin,
+    errors = excluded.errors, since = excluded.since, last_error_at = excluded.last_error_at, clears_at = excluded.clears_at,
+    delivery_id = excluded.delivery_id, message_id = excluded.message_id, gateway_id = excluded.gateway_id,
+    qualification_id = excluded.qualification_id, decision_id = excluded.decision_id, updated_at = excluded.updated_at
+
+-- name: book
+-- Moves counters: arrays of delivery, metric, gateway, label, bucket, difference.
+INSERT INTO counters AS t (delivery_id, metric, gateway_id, label, bucket, value)
+SELECT * FROM unnest($1::bigint[], $2::text[], $3::int[], $4::text[], $5::bigint[], $6::bigint[]) AS m (a, b, c, d, e, f)
+ORDER BY 1, 2, 3, 4, 5
+ON CONFLICT (delivery_id, metric, gateway_id, label, bucket) DO UPDATE SET value = t.value + excluded.value
+
+-- name: cleared_by_success
+-- Of the messages `$1`, all received, the addresses that had errors.
+SELECT DISTINCT m.address FROM messages m JOIN quarantine q ON q.address = m.address AND q.status = 'with_errors'
+WHERE m.id = ANY($1::bigint[])
+
+-- name: failures
+-- The messages `$1`, each of which failed or had failed before, with what a breaker needs to know.
+SELECT s.message_id, m.address, s.gateway_id, s.qualification_id, s.status::text AS status, r.received_at,
+    q.failure_type::text AS failure_type, q.state::text AS state, coalesce(r.verified, true) AS verified
+FROM message_state s
+JOIN messages m ON m.id = s.message_id
+LEFT JOIN receipts r ON r.id = s.receipt_id
+LEFT JOIN qualifications q ON q.id = s.qualification_id
+WHERE s.message_id = ANY($1::bigint[])
+
+-- name: due_by_time
+-- Up to `$2` addresses whose errors are forgotten at `$1`.
+SELECT DISTINCT address FROM quarantine WHERE clears_at < $1 LIMIT $2
+
+-- name: addresses_of_delivery
+SELECT m.address FROM message_state s JOIN messages m ON m.id = s.message_id WHERE s.delivery_id = $1 AND s.status = 'failed'
+UNION
+SELECT address FROM quarantine WHERE delivery_id = $1
+ORDER BY 1
+
+-- name: enqueue
+INSERT INTO to_examine (address) SELECT DISTINCT unnest($1::text[]) ORDER BY 1 ON CONFLICT DO NOTHING
+
+-- name: dequeue
+-- Takes up to `$1` addresses to examine that nobody else has. They come back if the transaction fails.
+DELETE FROM to_examine WHERE address = ANY (ARRAY(
+    SELECT address FROM to_examine ORDER BY address LIMIT $1 FOR UPDATE SKIP LOCKED)) RETURNING address
+
+-- name: open_breakers
+-- Breakers that are open, of the gateways `$1`.
+SELECT id, gateway_id, qualification_id, opened_at FROM breakers WHERE closed_at IS NULL AND gateway_id = ANY($1::int[])
+
+-- name: window
+-- Failures with error `$2` of gateway `$1`, and all its messages with a final answer, from minute `$3` up to before `$4`.
+SELECT
+    coalesce((SELECT sum(value) FROM counters WHERE delivery_id = 0 AND metric = 'failures' AND gateway_id = $1
+        AND label = $2::text AND bucket >= $3 AND bucket < $4), 0)::bigint AS failures,
+    coalesce((SELECT sum(value) FROM counters WHERE delivery_id = 0 AND metric = 'finals' AND gateway_id = $1
+        AND label = '' AND bucket >= $3 AND bucket < $4), 0)::bigint AS finals
+
+-- name: applied_lately
+-- Whether an operator applied what a breaker for this gateway and error held, after `$3`: then it is no surprise.
+SELECT EXISTS (SELECT FROM breakers WHERE gateway_id = $1 AND qualification_id = $2 AND decision = 'apply' AND closed_at > $3)
+
+-- name: trip
+INSERT INTO breakers (gateway_id, qualification_id, opened_at, failures, finals, usual_share)
+VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (gateway_id, qualification_id) WHERE closed_at IS NULL DO NOTHING
+RETURNING id
+
+-- name: hold
+INSERT INTO held (breaker_id, message_id, address) SELECT * FROM unnest($1::int[], $2::bigint[], $3::text[])
+ON CONFLICT (breaker_id, message_id) DO NOTHING
+
+-- name: let_go
+-- Messages that did not fail after all are held no longer.
+DELETE FROM held h USING message_state s
+WHERE h.breaker_id = ANY($1::int[]) AND h.message_id = ANY($2::bigint[]) AND s.message_id = h.message_id AND s.status <> 'failed'
+
+-- name: forget_minutes
+-- Counts by minute that are older than any comparison needs, some at a time.
+DELETE FROM counters WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM counters WHERE delivery_id = 0 AND metric IN ('failures', 'finals') AND bucket < $1 LIMIT 5000))

@@ -1,0 +1,274 @@
+"""The health of addresses in the database: `quarantine` is computed from facts, address by address.
+
+Everything here takes an open transaction of a plain asyncpg connection and leaves the commit to its caller.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+
+from app import pseudonyms
+from app.db import Connection, load_queries
+from app.quarantine.rules import Event, Health, Meaning, Thresholds, health, meaning_at
+
+QUERIES = load_queries(__file__)
+#: What an address's health rests on at the most: the messages of its newest deliveries.
+MOST_MESSAGES = 2_000
+#: Addresses examined in one transaction when there are many.
+CHUNK = 1_000
+Cell = tuple[int, str, int, str, int]  # of table `counters`: delivery, metric, gateway, label, bucket
+
+_COLUMNS = (
+    "address", "sender", "status", "reason", "origin", "errors", "since", "last_error_at", "clears_at", "delivery_id",
+    "message_id", "gateway_id", "qualification_id", "decision_id",
+)  # fmt: skip
+Row = Any  # a record of asyncpg, or a mapping with the same keys
+Key = tuple[str, str]  # address, sender
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """What an examination changed: rows of the quarantine by status, before and after."""
+
+    before: Counter[str]
+    after: Counter[str]
+
+
+async def reexamine(connection: Connection, addresses: Sequence[str], now: datetime) -> Moved:
+    """Computes the health of `addresses` anew from all facts and writes what changed, with its counters.
+
+    Others that examine the same addresses wait. Facts committed by others before that are seen."""
+    if not addresses:
+        return Moved(before=Counter(), after=Counter())
+    identities = await _identities(connection, addresses)
+    await connection.execute(QUERIES["lock_addresses"], sorted(set(identities.values())))
+    facts = await known(connection, identities)
+    thresholds = await read_thresholds(connection)
+    standing = await _standing(connection, facts)
+    wanted: dict[Key, Row] = {}
+    for identity, events in facts.items():
+        for sender, found in health(events, now, thresholds).items():
+            wanted[identity, sender] = _row(identity, sender, found)
+    return await _write(connection, standing, wanted, now)
+
+
+async def _standing(connection: Connection, facts: Iterable[str]) -> dict[Key, Row]:
+    rows = await connection.fetch(QUERIES["standing"], list(facts))
+    return {(row["address"], row["sender"]): {name: row[name] for name in _COLUMNS} for row in rows}
+
+
+def _row(address: str, sender: str, found: Health) -> Row:
+    event = found.event
+    of_message = event.kind == "failed"
+    return {
+        "address": address,
+        "sender": sender,
+        "status": found.status,
+        "reason": "denylisted" if found.status == "denylisted" else event.reason,
+        "origin": event.origin,
+        "errors": min(found.errors, 32_767),
+        "since": found.since,
+        "last_error_at": found.last_error_at,
+        "clears_at": found.clears_at,
+        "delivery_id": event.delivery_id,
+        "message_id": event.id if of_message else None,
+        "gateway_id": event.gateway_id,
+        "qualification_id": event.qualification_id,
+        "decision_id": None if of_message else event.id,
+    }
+
+
+async def _write(connection: Connection, standing: dict[Key, Row], wanted: dict[Key, Row], now: datetime) -> Moved:
+    gone = [key for key in standing if key not in wanted]
+    changed = [key for key in wanted if wanted[key] != standing.get(key)]
+    if gone:
+        await connection.execute(QUERIES["lift"], [key[0] for key in gone], [key[1] for key in gone])
+    if changed:
+        columns = [[wanted[key][name] for key in changed] for name in _COLUMNS]
+        await connection.execute(QUERIES["put"], *columns, [now] * len(changed))
+    old = [standing[key] for key in [*gone, *changed] if key in standing]
+    new = [wanted[key] for key in changed]
+    await book(connection, _moves(old, new))
+    return Moved(before=Counter(row["status"] for row in old), after=Counter(row["status"] for row in new))
+
+
+def _moves(old: Iterable[Row], new: Iterable[Row]) -> Counter[Cell]:
+    moves: Counter[Cell] = Counter()
+    for rows, sign in ((old, -1), (new, 1)):
+        for row in rows:
+            for cell in cells(row):
+                moves[cell] += sign
+    return moves
+
+
+def cells(row: Row) -> list[Cell]:
+    """The counters in which a row of the quarantine stands: the platform's, and those of the delivery to blame."""
+    label = f"{row['status']}/{row['reason']}/{row['origin']}"
+    found: list[Cell] = [(0, "quarantine", row["gateway_id"] or 0, label, row["qualification_id"] or 0)]
+    if row["delivery_id"] is not None and row["status"] != "with_errors":
+        found.append((row["delivery_id"], "new_quarantines", 0, row["status"], 0))
+    return found
+
+
+async def book(connection: Connection, moves: Mapping[Cell, int]) -> None:
+    moving = [(cell, value) for cell, value in moves.items() if value]
+    if moving:
+        columns = zip(*((*cell, value) for cell, value in moving), strict=True)
+        await connection.execute(QUERIES["book"], *columns)
+
+
+# --- facts -----------------------------------------------------------------------------------------------------------
+
+
+async def _identities(connection: Connection, addresses: Sequence[str]) -> dict[str, str]:
+    """Under which name each address's health is kept: its own, or the pseudonym of a number that was erased."""
+    found = dict(zip(addresses, addresses, strict=True))
+    if await pseudonyms.any_erased(connection):
+        maker = await pseudonyms.load(connection)
+        named = {address: maker.of(address) for address in addresses}
+        rows = await connection.fetch(QUERIES["erased_among"], list(named.values()))
+        erased = {row["pseudonym"] for row in rows}
+        found |= {address: name for address, name in named.items() if name in erased}
+    return found
+
+
+async def known(connection: Connection, identities: Mapping[str, str]) -> dict[str, list[Event]]:
+    """All events of each identity; facts may stand under the number or under its pseudonym."""
+    names = sorted({*identities, *identities.values()})
+    of = {name: identities.get(name, name) for name in names}
+    found: dict[str, list[Event]] = {identity: [] for identity in identities.values()}
+    outcomes = await connection.fetch(QUERIES["outcomes"], names, MOST_MESSAGES)
+    meanings = await read_meanings(connection, {row["qualification_id"] for row in outcomes} - {None})
+    for row in outcomes:
+        found[of[row["address"]]].append(_outcome(row, meanings))
+    for row in await connection.fetch(QUERIES["decided"], names):
+        found[of[row["address"]]].append(_decision(row))
+    return found
+
+
+async def facts_of(connection: Connection, address: str) -> tuple[str, list[Event]]:
+    """The name under which the health of one address is kept, and all its events."""
+    identities = await _identities(connection, [address])
+    facts = await known(connection, identities)
+    return identities[address], facts[identities[address]]
+
+
+def _outcome(row: Row, meanings: Mapping[int, Sequence[Meaning]]) -> Event:
+    failed = row["status"] == "failed"
+    meaning = _meaning(row, meanings) if failed else None
+    return Event(
+        at=row["at"],
+        kind="failed" if failed else "received",
+        id=row["id"],
+        sender=row["sender"],
+        reason=meaning.reason if meaning else "not_defined",
+        failure_type=meaning.failure_type if meaning else "undefined",
+        ignored=meaning.ignored if meaning else False,
+        verified=row["verified"],
+        held=row["held"],
+        delivery_id=row["delivery_id"],
+        gateway_id=row["gateway_id"],
+        qualification_id=row["qualification_id"],
+    )
+
+
+def _meaning(row: Row, meanings: Mapping[int, Sequence[Meaning]]) -> Meaning | None:
+    """How the row's error was qualified for the time at which it happened."""
+    if row["qualification_id"] is None:
+        return None
+    changes = meanings.get(row["qualification_id"])
+    if changes:
+        return meaning_at(changes, row["at"])
+    return Meaning(since=None, failure_type=row["failure_type"], reason=row["reason"], ignored=row["state"] == "ignore")
+
+
+def _decision(row: Row) -> Event:
+    return Event(
+        at=row["at"], kind=row["kind"], id=row["id"], sender=row["sender"], reason=row["reason"], origin=row["origin"]
+    )
+
+
+async def read_meanings(connection: Connection, qualifications: Iterable[int]) -> dict[int, list[Meaning]]:
+    found: dict[int, list[Meaning]] = defaultdict(list)
+    for row in await connection.fetch(QUERIES["meanings"], list(qualifications)):
+        found[row["qualification_id"]].append(
+            Meaning(
+                since=row["since"],
+                failure_type=row["failure_type"],
+                reason=row["reason"],
+                ignored=row["state"] == "ignore",
+            )
+        )
+    return found
+
+
+# --- many at a time --------------------------------------------------------------------------------------------------
+
+
+async def enqueue(connection: Connection, addresses: Sequence[str]) -> None:
+    """To be examined soon, by whoever comes first; what was decided in the same transaction is seen then."""
+    await connection.execute(QUERIES["enqueue"], addresses)
+
+
+async def examine_some(connection: Connection, now: datetime) -> int:
+    """Examines some of the addresses that wait for it; returns how many, 0 when none is left."""
+    addresses = [row["address"] for row in await connection.fetch(QUERIES["dequeue"], CHUNK)]
+    await reexamine(connection, addresses, now)
+    return len(addresses)
+
+
+async def forget_errors(connection: Connection, now: datetime) -> int:
+    """Clears addresses whose last error is old enough; returns how many it looked at."""
+    addresses = [row["address"] for row in await connection.fetch(QUERIES["due_by_time"], now, CHUNK)]
+    await reexamine(connection, addresses, now)
+    return len(addresses)
+
+
+async def reexamine_delivery(connection: Connection, delivery_id: int, now: datetime) -> int:
+    """Examines all addresses to which this delivery's messages failed, or that they put into quarantine; returns how many
+    rows of the quarantine were not what the facts give, and are now."""
+    rows = await connection.fetch(QUERIES["addresses_of_delivery"], delivery_id)
+    addresses = [row["address"] for row in rows]
+    wrong = 0
+    for start in range(0, len(addresses), CHUNK):
+        moved = await reexamine(connection, addresses[start : start + CHUNK], now)
+        wrong += max(moved.before.total(), moved.after.total())
+    return wrong
+
+
+# --- thresholds ------------------------------------------------------------------------------------------------------
+
+_THRESHOLDS = "quarantine_thresholds"
+
+
+async def read_thresholds(connection: Connection) -> Thresholds:
+    """As the settings of the process that started last said: all processes go by the same."""
+    value = await connection.fetchval("SELECT value FROM platform WHERE key = $1", _THRESHOLDS)
+    if value is None:
+        return Thresholds()
+    soft_errors, *seconds = orjson.loads(value)
+    interval, forgotten, mailbox = (timedelta(seconds=each) for each in seconds)
+    return Thresholds(
+        soft_errors=soft_errors, interval=interval, forgotten_after=forgotten, mailbox_forgotten_after=mailbox
+    )
+
+
+async def write_thresholds(connection: Connection, thresholds: Thresholds) -> None:
+    value = orjson.dumps(
+        [
+            thresholds.soft_errors,
+            thresholds.interval.total_seconds(),
+            thresholds.forgotten_after.total_seconds(),
+            thresholds.mailbox_forgotten_after.total_seconds(),
+        ]
+    ).decode()
+    await connection.execute(
+        "INSERT INTO platform (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value "
+        "WHERE platform.value <> excluded.value",
+        _THRESHOLDS,
+        value,
+    )
