@@ -6,7 +6,7 @@ is checked whole, on disk, before the first row is handed out, so that a broken 
 
 import csv
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -108,24 +108,28 @@ class _Splitter:
         self._max = max_row_bytes
         self._rest = b""
         self._too_long = False
-        self.number = 0
 
-    def feed(self, data: bytes) -> Iterator[bytes | None]:
-        """Complete lines without their end; None for one that was too long. `number` is that of the line given."""
-        pieces = data.split(b"\n")
-        for index, piece in enumerate(pieces):
-            self._rest = b"" if self._too_long else self._rest + piece
-            if len(self._rest) > self._max:
-                self._rest, self._too_long = b"", True
-            if index < len(pieces) - 1:
-                yield self._close()
+    def feed(self, data: bytes) -> list[bytes | None]:
+        """The lines that end in `data`, without their ends; None for one that was too long."""
+        first, *others = data.split(b"\n")
+        self._add(first)
+        if not others:
+            return []
+        lines, most = [self._close()], self._max
+        rest = others.pop()
+        lines += [line.rstrip(b"\r") if len(line) <= most else None for line in others]
+        self._add(rest)
+        return lines
 
-    def end(self) -> Iterator[bytes | None]:
-        if self._rest or self._too_long:
-            yield self._close()
+    def end(self) -> list[bytes | None]:
+        return [self._close()] if self._rest or self._too_long else []
+
+    def _add(self, piece: bytes) -> None:
+        self._rest = b"" if self._too_long else self._rest + piece
+        if len(self._rest) > self._max:
+            self._rest, self._too_long = b"", True
 
     def _close(self) -> bytes | None:
-        self.number += 1
         line = None if self._too_long else self._rest.rstrip(b"\r")
         self._rest, self._too_long = b"", False
         return line
@@ -134,19 +138,22 @@ class _Splitter:
 class _Ndjson:
     def __init__(self, max_row_bytes: int) -> None:
         self._splitter = _Splitter(max_row_bytes)
+        self._number = 0
 
-    def feed(self, data: bytes) -> Iterator[Line | BadRow]:
+    def feed(self, data: bytes) -> list[Line | BadRow]:
         return self._rows(self._splitter.feed(data))
 
-    def end(self) -> Iterator[Line | BadRow]:
+    def end(self) -> list[Line | BadRow]:
         return self._rows(self._splitter.end())
 
-    def _rows(self, lines: Iterator[bytes | None]) -> Iterator[Line | BadRow]:
-        for line in lines:
-            if line is None:
-                yield BadRow(self._splitter.number, "The row is too long.")
-            elif line and not line.isspace():
-                yield Line(self._splitter.number, line)
+    def _rows(self, lines: list[bytes | None]) -> list[Line | BadRow]:
+        first = self._number + 1
+        self._number += len(lines)
+        return [
+            BadRow(number, "The row is too long.") if line is None else Line(number, line)
+            for number, line in enumerate(lines, first)
+            if line is None or (line and not line.isspace())
+        ]
 
 
 class _Csv:
@@ -158,6 +165,7 @@ class _Csv:
         self._header: list[str] | None = None
         self._open: list[bytes] = []
         self._odd = False
+        self._number = 0
         self._began = 0
 
     def feed(self, data: bytes) -> Iterator[Line | BadRow]:
@@ -168,9 +176,10 @@ class _Csv:
         if self._open:
             yield BadRow(self._began, "A quote is not closed.")
 
-    def _rows(self, lines: Iterator[bytes | None]) -> Iterator[Line | BadRow]:
+    def _rows(self, lines: Iterable[bytes | None]) -> Iterator[Line | BadRow]:
         for line in lines:
-            began = self._began if self._open else self._splitter.number
+            self._number += 1
+            began = self._began if self._open else self._number
             if line is None or sum(map(len, self._open)) > self._max:
                 self._open, self._odd = [], False
                 yield BadRow(began, "The row is too long.")

@@ -10,17 +10,19 @@ import contextlib
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from app import metrics
 from app.db import Connection, Pool, is_away
 from app.errors import Busy
+from app.ingest.plain import COLUMNS, PlainRow, copied, whole
 from app.ingest.rows import InboxRow, RejectedRow, pack, unpack
 from app.ingest.spool import Spool, SpoolFile, SpoolFull
 from app.logs import log
 from app.settings import Settings
 
-Row = InboxRow | RejectedRow
+Row = InboxRow | RejectedRow | PlainRow
 _WRITERS = 2
 _PROBE_SECONDS = 0.25
 _ADOPT_SECONDS = 5.0
@@ -134,7 +136,7 @@ class Inbox:
                 metrics.inbox_commit_seconds.observe(time.perf_counter() - began)
                 self.arrived.set()
                 return None
-        await self._spool.append([pack(row) for row in rows])
+        await self._spool.append([pack(whole(row)) for row in rows])
         metrics.spool_rows.set(self._spool.rows)
 
     async def _commit_in_time(self, rows: Sequence[Row]) -> None:
@@ -246,6 +248,7 @@ def new_id() -> str:
 
 def refused(row: Row, error: Exception) -> RejectedRow:
     """A receipt that the database does not take, for the shelf: raw, with the reason. Raises `error` for what is one."""
+    row = whole(row)
     if isinstance(row, RejectedRow):
         raise error
     reason = f"The database refused this receipt: {type(error).__name__}."
@@ -270,15 +273,14 @@ async def bring(connection: Connection, rows: Sequence[Row]) -> None:
 
 async def copy(connection: Connection, rows: Sequence[Row]) -> None:
     """Appends `rows`; commits by itself when the caller has no transaction open."""
-    receipts = [row for row in rows if type(row) is InboxRow]
-    if len(receipts) == len(rows):
-        await _copy_receipts(connection, receipts)
+    kinds = set(map(type, rows))
+    if len(kinds) == 1:
+        await _COPIES[kinds.pop()](connection, rows)
         return
     async with connection.transaction():
-        if receipts:
-            await _copy_receipts(connection, receipts)
-        rejected = [row for row in rows if type(row) is RejectedRow]
-        await connection.copy_records_to_table("rejected", records=rejected, columns=RejectedRow._fields)
+        for kind, append in _COPIES.items():
+            if kind in kinds:
+                await append(connection, [row for row in rows if type(row) is kind])
 
 
 async def _copy_receipts(connection: Connection, rows: Sequence[InboxRow]) -> None:
@@ -287,6 +289,22 @@ async def _copy_receipts(connection: Connection, rows: Sequence[InboxRow]) -> No
     filled = {name: values for name, values in columns.items() if values.count(None) < len(rows)}
     records = zip(*filled.values(), strict=True)
     await connection.copy_records_to_table("inbox", records=records, columns=list(filled))
+
+
+async def _copy_plain(connection: Connection, rows: Sequence[PlainRow]) -> None:
+    await connection.copy_to_table("inbox", source=copied(rows), columns=COLUMNS, format="binary")
+
+
+async def _copy_rejected(connection: Connection, rows: Sequence[RejectedRow]) -> None:
+    await connection.copy_records_to_table("rejected", records=rows, columns=RejectedRow._fields)
+
+
+#: How each kind of row is appended.
+_COPIES: Mapping[type, Callable[[Connection, Sequence[Any]], Awaitable[None]]] = {
+    InboxRow: _copy_receipts,
+    bytes: _copy_plain,
+    RejectedRow: _copy_rejected,
+}
 
 
 def _told(error: Exception) -> Exception:
