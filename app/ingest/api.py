@@ -20,11 +20,11 @@ from pydantic import (
 )
 
 from app import audit
+from app.bulk import BadRow, Line, Tally, chunks
 from app.db import POOL_TIMEOUT_SECONDS, Connection
 from app.errors import Conflict, NotFound
 from app.gateways import generic
 from app.gateways.receipt import MAX_ID_LENGTH, Gateway, Receipt
-from app.ingest.bulk import BadRow, Line, Tally, chunks
 from app.ingest.docs import MESSAGES, RECEIPTS, SUBMISSIONS
 from app.ingest.inbox import Row
 from app.ingest.pipeline import TRANSIENT

@@ -6,7 +6,7 @@ is checked whole, on disk, before the first row is handed out, so that a broken 
 
 import csv
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -51,10 +51,10 @@ class Tally:
         if len(self.errors) < _SHOWN_ERRORS:
             self.errors.append({"line": line, "detail": detail})
 
-    def response(self, status: int = 200) -> Response:
-        """`{accepted, rejected, errors}`; when not one row was good, the same as a problem with 422."""
+    def response(self, status: int = 200, **more: int) -> Response:
+        """`{accepted, rejected, errors}` and `more`; when not one row was good, the same as a problem with 422."""
         self.errors.sort(key=lambda error: int(error["line"]))
-        body: dict[str, Any] = {"accepted": self.accepted, "rejected": self.rejected, "errors": self.errors}
+        body: dict[str, Any] = {"accepted": self.accepted, "rejected": self.rejected, "errors": self.errors, **more}
         if self.accepted or not self.rejected:
             return Response(orjson.dumps(body), status, media_type="application/json")
         shown = [{"pointer": f"/{error['line'] - 1}", **error} for error in self.errors]
@@ -69,29 +69,40 @@ class Tally:
 
 async def chunks(request: Request, *, max_row_bytes: int) -> AsyncIterator[list[Line | BadRow]]:
     """The rows of the request's body, some at a time. Raises `WrongType` or a 400 `Problem` before the first of them."""
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type == "application/json":
-        source = _json_array(request, max_row_bytes)
-    elif content_type in CONTENT_TYPES:
-        source = _lines(
-            request, _Ndjson(max_row_bytes) if content_type == "application/x-ndjson" else _Csv(max_row_bytes)
-        )
-    else:
-        raise WrongType(f"Send one of {', '.join(CONTENT_TYPES)}.")
-    any_row = False
     try:
-        async for chunk in source:
-            any_row = True
+        async for chunk in rows(request.stream(), content_type(request), max_row_bytes=max_row_bytes):
             yield chunk
     except ClientDisconnect as error:
         raise Problem("The body ended early; rows read so far may have been taken. Send it again.") from error
+
+
+def content_type(request: Request) -> str:
+    """One of `CONTENT_TYPES`. Raises `WrongType`."""
+    said = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if said not in CONTENT_TYPES:
+        raise WrongType(f"Send one of {', '.join(CONTENT_TYPES)}.")
+    return said
+
+
+async def rows(
+    body: AsyncIterable[bytes], content_type: str, *, max_row_bytes: int
+) -> AsyncIterator[list[Line | BadRow]]:
+    """The rows of `body`, which comes in any pieces, some at a time. Raises a 400 `Problem` before the first of them."""
+    if content_type == "application/json":
+        source = _json_array(body)
+    else:
+        source = _lines(body, _Ndjson(max_row_bytes) if content_type == "application/x-ndjson" else _Csv(max_row_bytes))
+    any_row = False
+    async for chunk in source:
+        any_row = True
+        yield chunk
     if not any_row:
         raise Problem("The body holds no row.")
 
 
-async def _lines(request: Request, reader: "_Ndjson | _Csv") -> AsyncIterator[list[Line | BadRow]]:
+async def _lines(body: AsyncIterable[bytes], reader: "_Ndjson | _Csv") -> AsyncIterator[list[Line | BadRow]]:
     waiting: list[Line | BadRow] = []
-    async for data in request.stream():
+    async for data in body:
         waiting.extend(reader.feed(data))
         while len(waiting) >= CHUNK_ROWS:
             yield waiting[:CHUNK_ROWS]
@@ -220,9 +231,9 @@ def _header(cells: list[str]) -> list[str]:
     return names
 
 
-async def _json_array(request: Request, max_row_bytes: int) -> AsyncIterator[list[Line | BadRow]]:
+async def _json_array(pieces: AsyncIterable[bytes]) -> AsyncIterator[list[Line | BadRow]]:
     with tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES) as body:
-        async for data in request.stream():
+        async for data in pieces:
             body.write(data)
         body.seek(0)
         _check_syntax(body)

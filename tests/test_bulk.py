@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
+from app.bulk import CHUNK_ROWS, BadRow, Line, Tally, chunks
 from app.errors import Problem, WrongType
-from app.ingest.bulk import CHUNK_ROWS, BadRow, Line, Tally, chunks
 
 LIMIT = 1_000
 
