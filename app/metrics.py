@@ -7,6 +7,9 @@ registry = CollectorRegistry()
 receipts_total = Counter(
     "acuse_receipts_total", "Receipts taken, by gateway and outcome.", ["gateway", "outcome"], registry=registry
 )
+inbound_total = Counter(
+    "acuse_inbound_total", "Messages from phones taken, by gateway.", ["gateway"], registry=registry
+)
 refused_total = Counter(
     "acuse_refused_total", "Callbacks refused, by gateway and reason.", ["gateway", "reason"], registry=registry
 )

@@ -4,6 +4,11 @@
 
 The body is one JSON object, a JSON array, or lines of JSON (`Content-Type: application/x-ndjson`). A row names its
 message by `provider_message_id` or `reference`, and has a `status`; all else is optional, and null or "" is absent.
+A message from a phone to us has a `type`, and may stand among receipts:
+
+    {"type": "inbound", "from": "+34600000000", "to": "5555", "text": "STOP", "provider_message_id": "mo-1"}
+
+`to` and `provider_message_id` are optional; give the id, so that a message sent again is recognised.
 Own signature: `X-Acuse-Signature: sha256=` and the HMAC-SHA256 of the body, in hexadecimal, keyed with a secret.
 
 Rows are read by hand, not by pydantic: the bulk endpoint reads tens of thousands a second (figures in README.md).
@@ -27,13 +32,14 @@ from app.gateways.receipt import (
     Auth,
     Callback,
     Gateway,
+    Inbound,
     Item,
     Outcome,
     Qualification,
     Receipt,
     Unreadable,
 )
-from app.gateways.texts import TEXT_LENGTH, WORD_LENGTH
+from app.gateways.texts import TEXT_LENGTH, WORD_LENGTH, shown
 
 SIGNATURE_HEADER = "x-acuse-signature"
 
@@ -126,13 +132,34 @@ def _lines(body: bytes) -> list[Item]:
 
 
 def _line(line: bytes) -> Item:
-    row = read_row(line)
-    return Unreadable(reason=row, raw=line) if isinstance(row, str) else row[1]
+    try:
+        value = orjson.loads(line)
+    except ValueError:
+        return Unreadable(reason="not JSON", raw=line)
+    return _item(value, line)
 
 
 def _item(value: object, raw: bytes) -> Item:
+    if type(value) is dict and value.get("type") == "inbound":
+        return _inbound(value, raw)
     receipt = read_object(value, raw)
     return Unreadable(reason=receipt, raw=raw) if isinstance(receipt, str) else receipt
+
+
+def _inbound(row: dict[str, Any], raw: bytes) -> Item:
+    try:
+        given = {name: read(name, row[name]) for name, read in _INBOUND.items() if row.get(name) not in (None, "")}
+    except Fault as fault:
+        return Unreadable(reason=str(fault), raw=raw)
+    if "from" not in given:
+        return Unreadable(reason="from is missing: an inbound message needs its sender", raw=raw)
+    return Inbound(
+        sender=given["from"],
+        recipient=given.get("to"),
+        text=given.get("text", ""),
+        provider_message_id=given.get("provider_message_id"),
+        raw=raw,
+    )
 
 
 def _receipt(row: dict[str, Any], raw: bytes) -> Receipt:
@@ -182,6 +209,13 @@ def _text(name: str, value: object) -> str:
     if "\x00" in value:
         raise Fault(f"{name} contains a NUL character")
     return value[:TEXT_LENGTH]
+
+
+def _message(name: str, value: object) -> str:
+    """A whole SMS, of many parts perhaps."""
+    if type(value) is not str:
+        raise Fault(f"{name} must be a string")
+    return shown(value, 10 * TEXT_LENGTH)
 
 
 def _id(name: str, value: object) -> str:
@@ -249,6 +283,13 @@ _READERS: Mapping[str, Callable[[str, object], Any]] = {
     "part": _part,
     "parts": _part,
     "address": _word,
+}
+
+_INBOUND: Mapping[str, Callable[[str, object], str]] = {
+    "from": _word,
+    "to": _word,
+    "text": _message,
+    "provider_message_id": _id,
 }
 
 _CANCELLED = Qualification(

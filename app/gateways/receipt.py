@@ -70,9 +70,12 @@ class Receipt:
 class Inbound:
     """An SMS from a phone to us, come on the same URL as the receipts."""
 
+    #: The phone, as the gateway writes it.
     sender: str
+    #: The number or short code of ours that it wrote to.
     recipient: str | None
     text: str
+    #: The gateway's id of this message; tells a message that is sent again from another with the same text.
     provider_message_id: str | None = None
     raw: bytes = b""
 
@@ -122,6 +125,8 @@ class Gateway:
     implementation: str
     options: Options
     auth: Auth
+    #: What replies to it mean, as it is stored (`quarantine.replies.Rule`); None: the rules that are shipped.
+    reply_rules: tuple[Mapping[str, Any], ...] | None = field(default=None, hash=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,6 +203,9 @@ class Adapter:
     verify_signature: Callable[[Callback, Auth], bool] | None = None
     options: type[Options] = Options
     answer: Answer = Answer()
+    #: The answer to an inbound message, which carries our reply to the phone (None: no reply). Where the protocol has no
+    #: way for that, `answer` is given.
+    reply: Callable[[str | None], Answer] | None = None
     #: (status in upper case, error code or "") → meaning, as the provider documents it. ("*", code) holds for every
     #: status.
     qualifications: Mapping[tuple[str, str], Qualification] = field(default_factory=dict)

@@ -6,18 +6,24 @@ https://github.com/twilio/twilio-python twilio/request_validator.py @306691e, fo
 A callback has no field for our reference: put `?ref=…` in the StatusCallback URL (the query is part of what Twilio
 signs), or the reference at the end of its path. Twilio repeats a callback only when the connection failed; for more add
 `#rc=3&rp=all` to the URL.
+
+Inbound messages come by the same URL, given as the number's or the messaging service's webhook; the answer to one is
+TwiML, which can hold a reply: https://www.twilio.com/docs/messaging/twiml (read 2026).
 """
 
 import hmac
+import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from typing import Any
+from xml.sax.saxutils import escape
 
 from app.gateways import ids, times
 from app.gateways.auth import header_octets, octets
 from app.gateways.receipt import (
     Adapter,
+    Answer,
     Auth,
     Callback,
     FailureType,
@@ -109,6 +115,18 @@ def _details(form: Mapping[str, str]) -> dict[str, Any]:
     if when is None:
         return {"warnings": ["RawDlrDoneDate is not a date"]}
     return {"occurred_at_local": when.isoformat(timespec="minutes")}
+
+
+#: What XML 1.0 cannot hold, even escaped.
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def reply(text: str | None) -> Answer:
+    """TwiML: `text` is sent back to the phone, from the number that it wrote to."""
+    message = "" if text is None else f"<Message>{escape(_NOT_XML.sub('', text))}</Message>"
+    response = f"<Response>{message}</Response>" if message else "<Response/>"
+    body = f'<?xml version="1.0" encoding="UTF-8"?>{response}'.encode()
+    return Answer(body=body, content_type="text/xml; charset=utf-8")
 
 
 def verify_signature(callback: Callback, auth: Auth) -> bool:
@@ -273,5 +291,6 @@ ADAPTER = Adapter(
     parse=parse,
     auth_modes=("signature", "token", "basic", "bearer", "none"),
     verify_signature=verify_signature,
+    reply=reply,
     qualifications=QUALIFICATIONS,
 )

@@ -5,9 +5,9 @@ make durable, answer. A 2xx is only said once the receipts are committed (or on 
 is kept raw, and the answer names the id under which it is kept.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from urllib.parse import unquote, unquote_to_bytes
 
 from prometheus_client import Counter
@@ -20,7 +20,8 @@ from app.gateways import GATEWAYS
 from app.gateways.auth import TOKEN_HEADER, verified
 from app.gateways.receipt import Adapter, Answer, Callback, Gateway, Inbound, Item, Receipt, Unreadable
 from app.ingest.inbox import Inbox, Row, new_id
-from app.ingest.rows import RejectedRow, clean, inbox_row
+from app.ingest.replies import verdict_of
+from app.ingest.rows import RejectedRow, clean, inbound_row, inbox_row
 from app.logs import log
 
 PREFIX = "/callbacks/"
@@ -67,8 +68,15 @@ async def _taken(scope: Scope, receive: Receive) -> Answer:
     if not verified(callback, adapter, gateway.auth):
         metrics.refused_total.labels(gateway.key, "auth").inc()
         raise Unauthenticated("This callback does not prove that it comes from the gateway.")
-    await take(state.inbox, gateway, callback, adapter.parse(callback, gateway))
-    return adapter.answer
+    items = adapter.parse(callback, gateway)
+    await take(state.inbox, gateway, callback, items)
+    return adapter.answer if adapter.reply is None else _replied(adapter.reply, gateway, items) or adapter.answer
+
+
+def _replied(reply: Callable[[str | None], Answer], gateway: Gateway, items: Sequence[Item]) -> Answer | None:
+    """The answer to an inbound message, with what its rule replies; None when there is none among `items`."""
+    texts = [verdict_of(gateway, item).reply for item in items if isinstance(item, Inbound)]
+    return reply(next(filter(None, texts), None)) if texts else None
 
 
 async def take(inbox: Inbox, gateway: Gateway, callback: Callback, items: Sequence[Item]) -> None:
@@ -81,11 +89,13 @@ async def take(inbox: Inbox, gateway: Gateway, callback: Callback, items: Sequen
         if isinstance(item, Receipt):
             rows.append(inbox_row(gateway, item, now))
             _taken_of(gateway.key, item.outcome.value).inc()
-            continue
-        row = _rejected(gateway, callback, item, now)
-        rows.append(row)
-        metrics.refused_total.labels(gateway.key, "unreadable").inc()
-        if isinstance(item, Unreadable):
+        elif isinstance(item, Inbound):
+            rows.append(inbound_row(gateway, item, now))
+            metrics.inbound_total.labels(gateway.key).inc()
+        else:
+            row = _rejected(gateway, callback, item, now)
+            rows.append(row)
+            metrics.refused_total.labels(gateway.key, "unreadable").inc()
             rejected = row.id
             reasons.append(item.reason)
     await inbox.put(rows)
@@ -96,9 +106,8 @@ async def take(inbox: Inbox, gateway: Gateway, callback: Callback, items: Sequen
         )
 
 
-def _rejected(gateway: Gateway, callback: Callback, item: Inbound | Unreadable, now: datetime) -> RejectedRow:
-    reason = item.reason if isinstance(item, Unreadable) else "An inbound message: replies are not handled yet."
-    return RejectedRow(new_id(), gateway.id, now, reason, request_of(callback), item.raw or callback.body)
+def _rejected(gateway: Gateway, callback: Callback, item: Unreadable, now: datetime) -> RejectedRow:
+    return RejectedRow(new_id(), gateway.id, now, item.reason, request_of(callback), item.raw or callback.body)
 
 
 def request_of(callback: Callback) -> dict[str, str | None]:
@@ -164,7 +173,7 @@ def _taken_of(gateway: str, outcome: str) -> Counter:
     return metrics.receipts_total.labels(gateway, outcome)
 
 
-@cache
+@lru_cache(maxsize=256)
 def _messages(answer: Answer) -> tuple[Message, Message]:
     headers = [(b"content-type", answer.content_type.encode()), (b"content-length", str(len(answer.body)).encode())]
     return (

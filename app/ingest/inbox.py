@@ -17,12 +17,12 @@ from app import metrics
 from app.db import Connection, Pool, is_away
 from app.errors import Busy
 from app.ingest.plain import COLUMNS, PlainRow, copied, whole
-from app.ingest.rows import InboxRow, RejectedRow, pack, unpack
+from app.ingest.rows import InboundRow, InboxRow, RejectedRow, pack, unpack
 from app.ingest.spool import Spool, SpoolFile, SpoolFull
 from app.logs import log
 from app.settings import Settings
 
-Row = InboxRow | RejectedRow | PlainRow
+Row = InboxRow | InboundRow | RejectedRow | PlainRow
 _WRITERS = 2
 _PROBE_SECONDS = 0.25
 _ADOPT_SECONDS = 5.0
@@ -295,6 +295,10 @@ async def _copy_plain(connection: Connection, rows: Sequence[PlainRow]) -> None:
     await connection.copy_to_table("inbox", source=copied(rows), columns=COLUMNS, format="binary")
 
 
+async def _copy_inbound(connection: Connection, rows: Sequence[InboundRow]) -> None:
+    await connection.copy_records_to_table("inbound", records=rows, columns=InboundRow._fields)
+
+
 async def _copy_rejected(connection: Connection, rows: Sequence[RejectedRow]) -> None:
     await connection.copy_records_to_table("rejected", records=rows, columns=RejectedRow._fields)
 
@@ -303,6 +307,7 @@ async def _copy_rejected(connection: Connection, rows: Sequence[RejectedRow]) ->
 _COPIES: Mapping[type, Callable[[Connection, Sequence[Any]], Awaitable[None]]] = {
     InboxRow: _copy_receipts,
     bytes: _copy_plain,
+    InboundRow: _copy_inbound,
     RejectedRow: _copy_rejected,
 }
 

@@ -305,3 +305,48 @@ SELECT raw FROM correlations WHERE gateway_id = $1 AND kind = 'id' AND message_i
 -- Which of the values `$2` are ids that submissions to gateway `$1` gave.
 SELECT raw, value, message_id FROM correlations
 WHERE gateway_id = $1 AND kind = 'id' AND value = ANY($2::text[]) AND origin = 'submission'
+
+-- name: waiting_inbound
+-- The oldest `$1` replies that nobody has applied yet.
+SELECT id FROM inbound WHERE applied_at IS NULL ORDER BY id LIMIT $1
+
+-- name: claim_inbound
+-- Up to `$1` replies (of `$2`, or all) that wait and nobody else holds, with the rules of their gateways. One that repeats
+-- another names it: same gateway, same id of the gateway's, same phone, same text (ids alone are used again by some).
+WITH mine AS MATERIALIZED (
+    SELECT * FROM inbound WHERE applied_at IS NULL AND ($2::bigint[] IS NULL OR id = ANY($2))
+    ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED
+)
+SELECT i.id, i.gateway_id, g.key AS gateway, g.reply_rules, i.received_at, i.address, i.recipient, i.text, i.verified,
+    (SELECT min(o.id) FROM inbound o
+        WHERE o.gateway_id = i.gateway_id AND o.provider_message_id = i.provider_message_id AND o.address = i.address
+            AND o.text = i.text AND o.id <> i.id AND o.repeat_of IS NULL AND (o.applied_at IS NOT NULL OR o.id < i.id)
+    ) AS repeat_of
+FROM mine i JOIN gateways g ON g.id = i.gateway_id ORDER BY i.id
+
+-- name: decide_replies
+-- What replies decided: arrays of address, sender, kind, time, reason, gateway's key, reply.
+INSERT INTO decisions (address, sender, kind, at, reason, actor, inbound_id, origin, recorded_at)
+SELECT d.*, 'reply', $8 FROM unnest($1::text[], $2::text[], $3::decision_kind[], $4::timestamptz[], $5::text[], $6::text[],
+    $7::bigint[]) AS d (address, sender, kind, at, reason, actor, inbound_id)
+
+-- name: inbound_applied
+-- What came of the replies `$1`: arrays of keyword, action and the reply that each one repeats.
+UPDATE inbound i SET keyword = a.keyword, action = a.action, repeat_of = a.repeat_of, applied_at = $5
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[]) AS a (id, keyword, action, repeat_of) WHERE i.id = a.id
+
+-- name: set_inbound_aside
+-- Replies `$1` that cannot be applied are left to a person.
+WITH gone AS (
+    UPDATE inbound SET action = 'review', applied_at = $2 WHERE id = ANY($1::bigint[]) AND applied_at IS NULL RETURNING gateway_id
+)
+INSERT INTO counters AS t (delivery_id, metric, gateway_id, label, bucket, value)
+SELECT 0, 'inbound', gateway_id, 'review', 0, count(*) FROM gone GROUP BY gateway_id ORDER BY gateway_id
+ON CONFLICT (delivery_id, metric, gateway_id, label, bucket) DO UPDATE SET value = t.value + excluded.value
+
+-- name: book_inbound
+-- The platform's figures of replies: arrays of gateway, what they are counted as, how many.
+INSERT INTO counters AS t (delivery_id, metric, gateway_id, label, bucket, value)
+SELECT 0, 'inbound', b.gateway_id, b.label, 0, b.value FROM unnest($1::int[], $2::text[], $3::bigint[]) AS b (gateway_id, label, value)
+ORDER BY b.gateway_id, b.label
+ON CONFLICT (delivery_id, metric, gateway_id, label, bucket) DO UPDATE SET value = t.value + excluded.value

@@ -1,4 +1,4 @@
-"""A receipt as the inbox keeps it: one flat row, made safe for the database at the door.
+"""A receipt as the inbox keeps it, and an inbound message: one flat row, made safe for the database at the door.
 
 The row is cropped and cleaned here once, so that nothing a gateway sends can make a whole COPY fail.
 """
@@ -13,12 +13,15 @@ from typing import Any, NamedTuple
 import orjson
 
 from app.gateways.ids import canonical
-from app.gateways.receipt import MAX_ID_LENGTH, Gateway, Outcome, Receipt
+from app.gateways.receipt import MAX_ID_LENGTH, Gateway, Inbound, Outcome, Receipt
 from app.qualifications.rules import KEY_LENGTH, failure_key
+from app.quarantine.replies import number
 
 _STATUS_LENGTH = 64
 _CODE_LENGTH = 64
 _TEXT_LENGTH = 500
+_MESSAGE_LENGTH = 5_000
+_NUMBER_LENGTH = 64
 _SMALLINT = 32_767
 _MOST_MONEY = Decimal(10) ** 12
 #: A time outside of these is nobody's event.
@@ -48,6 +51,19 @@ class InboxRow(NamedTuple):
     verified: bool
     raw: bytes
     details: Mapping[str, Any] | None
+
+
+class InboundRow(NamedTuple):
+    """Columns of table `inbound`, in the order of COPY."""
+
+    gateway_id: int
+    received_at: datetime
+    address: str
+    recipient: str | None
+    text: str
+    provider_message_id: str | None
+    verified: bool
+    raw: bytes
 
 
 class RejectedRow(NamedTuple):
@@ -91,6 +107,20 @@ def inbox_row(gateway: Gateway, receipt: Receipt, received_at: datetime) -> Inbo
         gateway.auth.mode != "none",
         receipt.raw,
         receipt.details or None,
+    )
+
+
+def inbound_row(gateway: Gateway, message: Inbound, received_at: datetime) -> InboundRow:
+    """`message` as it is kept. Who wrote it is in E.164 wherever it is a possible number, else as the gateway wrote it."""
+    return InboundRow(
+        gateway.id,
+        received_at,
+        number(message.sender) or clean(message.sender.strip(), _NUMBER_LENGTH) or "",
+        clean(message.recipient, _NUMBER_LENGTH) or None,
+        clean(message.text, _MESSAGE_LENGTH) or "",
+        clean(message.provider_message_id, MAX_ID_LENGTH) or None,
+        gateway.auth.mode != "none",
+        message.raw,
     )
 
 
@@ -154,16 +184,23 @@ def _sane(at: datetime | None) -> datetime | None:
 # --- as the spool keeps them ---------------------------------------------------------------------------------------
 
 
-def pack(row: InboxRow | RejectedRow) -> bytes:
+#: By the mark before each row. The first two are what they are because spools outlive versions: rows that an older one
+#: left there must be read.
+_KINDS: Mapping[bool | str, Any] = {False: InboxRow, True: RejectedRow, "inbound": InboundRow}
+_MARKS = {kind: mark for mark, kind in _KINDS.items()}
+
+
+def pack(row: InboxRow | InboundRow | RejectedRow) -> bytes:
     """A row as JSON for the spool; `unpack` gives it back equal."""
-    return orjson.dumps([type(row) is RejectedRow, *row], default=_pack_value)
+    return orjson.dumps([_MARKS[type(row)], *row], default=_pack_value)
 
 
-def unpack(data: bytes) -> InboxRow | RejectedRow:
-    is_rejected, *values = orjson.loads(data)
-    names = (RejectedRow if is_rejected else InboxRow)._fields
-    fields = {name: _UNPACK.get(name, _same)(value) for name, value in zip(names, values, strict=True)}
-    return RejectedRow(**fields) if is_rejected else InboxRow(**fields)
+def unpack(data: bytes) -> InboxRow | InboundRow | RejectedRow:
+    mark, *values = orjson.loads(data)
+    kind = _KINDS[mark]
+    fields = {name: _UNPACK.get(name, _same)(value) for name, value in zip(kind._fields, values, strict=True)}
+    row: InboxRow | InboundRow | RejectedRow = kind(**fields)
+    return row
 
 
 def _pack_value(value: object) -> object:

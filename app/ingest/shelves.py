@@ -13,11 +13,12 @@ from app import metrics
 from app.db import POOL_TIMEOUT_SECONDS, Connection
 from app.errors import Invalid, NotFound
 from app.gateways import GATEWAYS
-from app.gateways.receipt import Callback, Gateway, Receipt
+from app.gateways.receipt import Callback, Gateway, Inbound, Item, Unreadable
 from app.ingest.docs import REJECTED, RETRIED, UNMATCHED
+from app.ingest.inbox import Row, copy
 from app.ingest.keys import rekey
 from app.ingest.pipeline import QUERIES
-from app.ingest.rows import inbox_row
+from app.ingest.rows import inbound_row, inbox_row
 from app.paging import Cursor, Limit
 from app.security import Principal, Reader, ReceiptWriter
 
@@ -159,15 +160,24 @@ async def _read_again(connection: Connection, gateway: Gateway | None, row: Any)
         method=request.get("method") or "POST", url="", query=request.get("query") or "", body=row["raw"],
         headers={"content-type": request.get("content_type") or ""}, reference=request.get("reference"),
     )  # fmt: skip
-    items = GATEWAYS[gateway.kind].parse(callback, gateway)
-    receipts = [inbox_row(gateway, item, row["received_at"]) for item in items if isinstance(item, Receipt)]
-    if not receipts or len(receipts) < len(items):
+    items = [_row(gateway, item, row["received_at"]) for item in GATEWAYS[gateway.kind].parse(callback, gateway)]
+    rows = [item for item in items if item is not None]
+    if not rows or len(rows) < len(items):
         await connection.execute("UPDATE rejected SET retried_at = $2 WHERE id = $1", row["id"], now)
         return False
-    await connection.copy_records_to_table("inbox", records=receipts, columns=receipts[0]._fields)
+    await copy(connection, rows)
     await connection.execute("DELETE FROM rejected WHERE id = $1", row["id"])
-    metrics.receipts_total.labels(gateway.key, "retried").inc(len(receipts))
+    metrics.receipts_total.labels(gateway.key, "retried").inc(len(rows))
     return True
+
+
+def _row(gateway: Gateway, item: Item, received_at: datetime) -> Row | None:
+    """None for what cannot be read."""
+    if isinstance(item, Unreadable):
+        return None
+    if isinstance(item, Inbound):
+        return inbound_row(gateway, item, received_at)
+    return inbox_row(gateway, item, received_at)
 
 
 async def _wanted(request: Request, key: str | None) -> int | None:

@@ -2,6 +2,7 @@
 
 Any number of workers may run, here and on other hosts; `SKIP LOCKED` shares the work. A crash before the commit puts a
 batch back, harmlessly. A batch that raises is taken apart, and the receipt to blame is set aside with its error.
+Replies from phones are applied in between.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from app import metrics
 from app.db import Pool, is_away
 from app.ingest import pipeline
 from app.ingest.inbox import new_id
+from app.ingest.replies import Replies
 from app.logs import log
 
 #: Between two batches that were not full: waiting a little makes the next one larger, and so cheaper a receipt.
@@ -31,6 +33,7 @@ class Worker:
         self._pool = pool
         self._arrived = arrived
         self._batch = batch
+        self._replies = Replies(pool)
         self._alone = 0  # how often in a row nothing of a batch could be applied
 
     async def run(self) -> None:
@@ -53,7 +56,11 @@ class Worker:
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     async def step(self) -> int:
-        """Applies one batch; returns how many receipts it took, 0 when there were none."""
+        """Applies one batch; returns how many replies and receipts it took, 0 when there were none. Replies come first:
+        receipts that cannot be applied must not keep a STOP from being heard."""
+        return await self._replies.step() + await self._receipts()
+
+    async def _receipts(self) -> int:
         began = time.perf_counter()
         try:
             taken = await self._apply()

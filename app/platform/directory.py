@@ -63,6 +63,7 @@ def built(row: store.GatewayRow) -> Gateway:
         implementation=row.implementation,
         options=GATEWAYS[row.kind].options.model_validate(row.options),
         auth=Auth(mode=row.auth["mode"], secrets=tuple(row.auth.get("secrets", ())), username=row.auth.get("username")),
+        reply_rules=None if row.reply_rules is None else tuple(row.reply_rules),
     )
 
 

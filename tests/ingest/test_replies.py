@@ -1,0 +1,373 @@
+"""Replies on their way: from the gateway's callback, durable, to decisions about addresses; and the answer to the phone."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+from xml.etree import ElementTree
+
+import asyncpg
+import httpx
+import orjson
+import pytest
+import pytest_asyncio
+from fastapi import FastAPI
+
+from app.db import Pool
+from app.gateways.receipt import Auth, Gateway, Inbound, Options
+from app.gateways.twilio import reply, signature
+from app.ingest.inbox import Inbox, bring, copy, refused
+from app.ingest.replies import Replies, apply_inbound
+from app.ingest.rows import InboundRow, inbound_row, pack, unpack
+from app.ingest.spool import Spool
+from app.settings import Settings
+
+from .conftest import BASE
+from .test_roads import until
+
+SECRET = "token-of-the-gateway"
+NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
+_serial = itertools.count(1)
+
+
+def phone() -> str:
+    return f"+3460{next(_serial):07d}"
+
+
+async def gateway(client: httpx.AsyncClient, kind: str = "generic", mode: str = "token", **rules: Any) -> str:
+    key = f"replies-{next(_serial)}"
+    auth = {"mode": mode} | ({} if mode == "none" else {"secrets": [SECRET]})
+    answer = await client.post("/v1/gateways", json={"key": key, "kind": kind, "auth": auth})
+    assert answer.status_code == 201, answer.text
+    if rules:
+        answer = await client.put(f"/v1/gateways/{key}/reply-rules", json=rules)
+        assert answer.status_code == 200, answer.text
+    return key
+
+
+async def say(client: httpx.AsyncClient, key: str, sender: str, text: str, **more: Any) -> httpx.Response:
+    body = {"type": "inbound", "from": sender, "to": "5555", "text": text, **more}
+    answer = await client.post(f"/callbacks/{key}", json=body, headers={"X-Acuse-Token": SECRET})
+    assert answer.status_code == 200, answer.text
+    return answer
+
+
+async def tweet(client: httpx.AsyncClient, key: str, **form: str) -> httpx.Response:
+    """A signed callback of Twilio with an inbound message."""
+    fields = {"MessageSid": f"SM{next(_serial)}", "SmsStatus": "received", "To": "+34911000000", **form}
+    url = f"{BASE}/callbacks/{key}"
+    signed = signature(SECRET, url + "".join(name + fields[name] for name in sorted(fields)))
+    headers = {"X-Twilio-Signature": signed.decode(), "Content-Type": "application/x-www-form-urlencoded"}
+    return await client.post(url, content=urlencode(fields), headers=headers)
+
+
+async def applied(pool: Pool, sender: str) -> list[asyncpg.Record]:
+    """What came of all that `sender` wrote, once it has come of it."""
+
+    async def look() -> list[asyncpg.Record]:
+        return await pool.fetch("SELECT * FROM inbound WHERE address = $1 ORDER BY id", sender)
+
+    found: list[asyncpg.Record] = await until(look, lambda rows: rows and all(row["applied_at"] for row in rows))
+    return found
+
+
+async def health(pool: Pool, sender: str) -> dict[str, str]:
+    rows = await pool.fetch("SELECT sender, status::text AS status FROM quarantine WHERE address = $1", sender)
+    return {row["sender"]: row["status"] for row in rows}
+
+
+# --- on the wire -----------------------------------------------------------------------------------------------------
+
+
+async def test_stop_denylists_and_start_restores(client: httpx.AsyncClient, pool: Pool) -> None:
+    key, sender = await gateway(client), phone()
+    await say(client, key, sender, "¡Baja!")
+    (row,) = await applied(pool, sender)
+    assert (row["keyword"], row["action"], row["recipient"], row["verified"]) == ("BAJA", "denylist", "5555", True)
+    assert await health(pool, sender) == {"": "denylisted"}
+    (decision,) = await pool.fetch("SELECT * FROM decisions WHERE address = $1", sender)
+    assert decision["at"] == row["received_at"]
+    assert (decision["kind"], decision["origin"], decision["actor"]) == ("denylist", "reply", key)
+    assert (decision["reason"], decision["inbound_id"], decision["sender"]) == ("denylisted", row["id"], "")
+    await say(client, key, sender, "start")
+    assert [each["action"] for each in await applied(pool, sender)] == ["denylist", "allow"]
+    assert await health(pool, sender) == {}
+
+
+async def test_a_twilio_reply_is_kept_applied_and_answered_with_empty_twiml(
+    client: httpx.AsyncClient, pool: Pool
+) -> None:
+    key, sender = await gateway(client, "twilio", "signature"), phone()
+    answer = await tweet(client, key, From=sender, Body="Stop, gracias")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/xml; charset=utf-8")
+    assert answer.text == '<?xml version="1.0" encoding="UTF-8"?><Response/>'
+    (row,) = await applied(pool, sender)
+    assert (row["action"], row["recipient"], row["provider_message_id"][:2]) == ("denylist", "+34911000000", "SM")
+    assert await health(pool, sender) == {"": "denylisted"}
+
+
+async def test_the_reply_of_the_rule_goes_back_to_the_phone_escaped(client: httpx.AsyncClient, pool: Pool) -> None:
+    text = "You & <we> are done: \"bye\" 'ñ' ☃"
+    rules = [{"keyword": "stop", "action": "denylist", "reply": text}, {"keyword": "info", "action": "none"}]
+    key, sender = await gateway(client, "twilio", "signature", rules=rules), phone()
+    answer = await tweet(client, key, From=sender, Body="STOP")
+    assert "<we>" not in answer.text
+    assert ElementTree.fromstring(answer.content).findtext("Message") == text
+    assert await pool.fetchval("SELECT count(*) FROM inbound WHERE address = $1", sender) == 1  # durable before that
+    for body in ("info", "please stop", "hello"):
+        assert (await tweet(client, key, From=sender, Body=body)).text.endswith("<Response/>")
+
+
+async def test_a_status_callback_of_twilio_is_answered_as_before(client: httpx.AsyncClient) -> None:
+    key = await gateway(client, "twilio", "signature")
+    answer = await tweet(client, key, SmsStatus="delivered")
+    assert (answer.status_code, answer.text) == (200, "")
+
+
+def test_twiml_holds_any_text() -> None:
+    odd = "".join(map(chr, [*range(32), 0x7F, 0xFFFE, 0xFFFF, 0x1F6D1])) + "]]>&amp;"
+    message = ElementTree.fromstring(reply(odd).body).findtext("Message")
+    assert message is not None
+    assert message.endswith("🛑]]>&amp;")
+
+
+async def test_a_deliver_sm_from_a_phone_is_a_reply(client: httpx.AsyncClient, pool: Pool) -> None:
+    key, sender = await gateway(client, "smpp"), phone()
+    body = {"text": "Stop.", "esm_class": 0, "source_addr": sender[1:], "destination_addr": "5555"}
+    answer = await client.post(f"/callbacks/{key}", json=body, headers={"X-Acuse-Token": SECRET})
+    assert (answer.status_code, answer.text) == (200, "")
+    (row,) = await applied(pool, sender)
+    assert (row["action"], row["text"]) == ("denylist", "Stop.")
+
+
+async def test_replies_and_receipts_come_in_one_batch_and_a_bad_one_costs_nobody(
+    client: httpx.AsyncClient, pool: Pool
+) -> None:
+    key, sender = await gateway(client), phone()
+    body = [
+        {"provider_message_id": "with-reply", "status": "delivered"},
+        {"type": "inbound", "text": "STOP"},
+        {"type": "inbound", "from": sender, "text": "hello"},
+    ]
+    answer = await client.post(f"/callbacks/{key}", json=body, headers={"X-Acuse-Token": SECRET})
+    assert answer.status_code == 200
+    (row,) = await applied(pool, sender)
+    assert (row["action"], row["keyword"], row["recipient"]) == (None, None, None)
+    (kept,) = (await client.get("/v1/receipts/rejected", params={"gateway": key})).json()["items"]
+    assert "from is missing" in kept["reason"]
+
+
+async def test_a_reply_that_was_refused_by_an_older_version_is_read_when_it_is_tried_again(
+    client: httpx.AsyncClient, app: FastAPI, pool: Pool
+) -> None:
+    key, sender = await gateway(client), phone()
+    raw = orjson.dumps({"type": "inbound", "from": sender, "text": "STOP"})
+    await pool.execute(
+        "INSERT INTO rejected (id, gateway_id, received_at, reason, request, raw) VALUES ($1, $2, $3, 'old', $4, $5)",
+        f"rj_{sender}", app.state.directory.get(key).id, NOW, {"method": "POST"}, raw,
+    )  # fmt: skip
+    again = await client.post("/v1/receipts/rejected/retry", json={"gateway": key})
+    assert again.json() == {"read": 1, "still_rejected": 0}
+    (row,) = await applied(pool, sender)
+    assert (row["action"], row["received_at"]) == ("denylist", NOW)
+
+
+# --- what it does ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_reply_sent_again_changes_nothing_even_after_a_start(client: httpx.AsyncClient, pool: Pool) -> None:
+    key, sender = await gateway(client), phone()
+    await say(client, key, sender, "STOP", provider_message_id="mo-1")
+    await say(client, key, sender, "START", provider_message_id="mo-2")
+    await applied(pool, sender)
+    await say(client, key, sender, "STOP", provider_message_id="mo-1")
+    first, _, again = await applied(pool, sender)
+    assert (again["repeat_of"], again["action"]) == (first["id"], None)
+    assert await health(pool, sender) == {}
+    assert await pool.fetchval("SELECT count(*) FROM decisions WHERE address = $1", sender) == 2
+
+
+async def test_an_id_used_again_for_another_text_or_by_another_phone_is_no_repeat(
+    client: httpx.AsyncClient, pool: Pool
+) -> None:
+    key, sender, other = await gateway(client), phone(), phone()
+    await say(client, key, sender, "hello", provider_message_id="1")
+    await say(client, key, sender, "STOP", provider_message_id="1")
+    await say(client, key, other, "STOP", provider_message_id="1")
+    assert [row["repeat_of"] for row in await applied(pool, sender) + await applied(pool, other)] == [None] * 3
+    assert await health(pool, sender) == await health(pool, other) == {"": "denylisted"}
+
+
+async def test_an_opt_out_to_one_sender_holds_for_that_sender(client: httpx.AsyncClient, pool: Pool) -> None:
+    rules = [{"keyword": "stop", "action": "denylist", "scope": "sender"}]
+    key, sender = await gateway(client, rules=rules), phone()
+    await say(client, key, sender, "stop", to="34911000000")
+    await applied(pool, sender)
+    assert await health(pool, sender) == {"+34911000000": "denylisted"}
+
+
+async def test_of_a_gateway_that_proves_nothing_a_stop_is_believed_and_a_start_is_not(
+    client: httpx.AsyncClient, pool: Pool
+) -> None:
+    key, sender = await gateway(client, mode="none"), phone()
+    await say(client, key, sender, "STOP")
+    await say(client, key, sender, "START")
+    assert [row["action"] for row in await applied(pool, sender)] == ["denylist", "review"]
+    assert await health(pool, sender) == {"": "denylisted"}
+
+
+async def test_a_stop_from_what_is_no_number_is_left_to_a_person(client: httpx.AsyncClient, pool: Pool) -> None:
+    key = await gateway(client)
+    sender = f"code{next(_serial)}"
+    await say(client, key, sender, "STOP")
+    (row,) = await applied(pool, sender)
+    assert (row["action"], row["keyword"]) == ("review", "STOP")
+    assert await pool.fetchval("SELECT count(*) FROM decisions WHERE address = $1", sender) == 0
+
+
+async def test_the_counters_say_what_came_of_replies(client: httpx.AsyncClient, app: FastAPI, pool: Pool) -> None:
+    key, sender = await gateway(client), phone()
+    for text, id in (("STOP", "a"), ("STOP", "a"), ("hello", "b"), ("please stop", "c"), ("alta", "d")):
+        await say(client, key, sender, text, provider_message_id=id)
+    await applied(pool, sender)
+    rows = await pool.fetch(
+        "SELECT label, value FROM counters WHERE delivery_id = 0 AND metric = 'inbound' AND gateway_id = $1",
+        app.state.directory.get(key).id,
+    )
+    counted = {row["label"]: row["value"] for row in rows}
+    assert counted == {"denylist": 1, "repeat": 1, "unmatched": 1, "review": 1, "allow": 1}
+
+
+# --- one that cannot be applied --------------------------------------------------------------------------------------
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def poison(pool: Pool) -> AsyncIterator[None]:
+    """Decisions about +34699… make the database raise."""
+    await pool.execute(
+        "CREATE FUNCTION poison_reply() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "IF new.address LIKE '+34699%' THEN RAISE 'poison'; END IF; RETURN new; END $$"
+    )
+    await pool.execute("CREATE TRIGGER poison BEFORE INSERT ON decisions FOR EACH ROW EXECUTE FUNCTION poison_reply()")
+    yield
+    await pool.execute("DROP FUNCTION poison_reply() CASCADE")
+
+
+@pytest.mark.usefixtures("poison")
+async def test_a_reply_that_cannot_be_applied_costs_neither_replies_nor_receipts(
+    client: httpx.AsyncClient, pool: Pool
+) -> None:
+    key, sender = await gateway(client), phone()
+    bad = f"+34699{next(_serial):06d}"
+    body = [{"type": "inbound", "from": each, "text": "STOP"} for each in (bad, sender)]
+    await client.post(f"/callbacks/{key}", json=body, headers={"X-Acuse-Token": SECRET})
+    assert [row["action"] for row in await applied(pool, sender)] == ["denylist"]
+    (row,) = await applied(pool, bad)
+    assert (row["action"], row["keyword"]) == ("review", None)
+
+
+@pytest.mark.usefixtures("poison")
+async def test_a_reply_alone_must_fail_several_times_before_it_is_left_to_a_person(
+    client: httpx.AsyncClient, pool: Pool
+) -> None:
+    key, bad = await gateway(client), f"+34699{next(_serial):06d}"
+    await say(client, key, bad, "STOP")
+    assert await pool.fetchval("SELECT applied_at FROM inbound WHERE address = $1", bad) is None
+    (row,) = await applied(pool, bad)
+    assert row["action"] == "review"
+
+
+async def test_workers_share_the_replies_and_none_is_applied_twice(client: httpx.AsyncClient, pool: Pool) -> None:
+    key = await gateway(client)
+    id = await pool.fetchval("SELECT id FROM gateways WHERE key = $1", key)
+    rows = [row_of(f"+3461{n:07d}", gateway_id=id) for n in range(300)]
+    async with pool.acquire() as connection:
+        await copy(connection, rows)
+
+    async def work() -> int:
+        async with pool.acquire() as connection, connection.transaction():
+            return await apply_inbound(connection, NOW, limit=20)
+
+    while any(await asyncio.gather(*(work() for _ in range(3)))):
+        pass
+    assert await Replies(pool).step() == 0
+    assert await pool.fetchval("SELECT count(*) FROM decisions WHERE address LIKE '+3461%'") == 300
+
+
+# --- durable ---------------------------------------------------------------------------------------------------------
+
+
+def row_of(sender: str = "+34600000000", *, gateway_id: int = 7, **fields: Any) -> InboundRow:
+    account = Gateway(
+        id=gateway_id, key="acme", kind="generic", implementation="Acme", options=Options(), auth=Auth(mode="token")
+    )
+    message: Mapping[str, Any] = {"sender": sender, "recipient": "5555", "text": "STOP", "raw": b"\xff\0raw", **fields}
+    return inbound_row(account, Inbound(**message), NOW)
+
+
+def test_rows_come_out_of_the_spool_as_they_went_in() -> None:
+    for row in (row_of(), row_of("Acme", recipient=None, text="", provider_message_id="mo-1", raw=b"")):
+        assert unpack(pack(row)) == row
+
+
+def test_rows_that_an_older_version_left_in_the_spool_are_still_read() -> None:
+    old = orjson.dumps([True, "rj_1", 7, NOW, "not JSON", {"method": "POST"}, "e30="])
+    row = unpack(old)
+    assert (type(row).__name__, row.raw) == ("RejectedRow", b"{}")
+
+
+@pytest.mark.parametrize(
+    ("sender", "kept"),
+    [
+        ("34600000000", "+34600000000"),
+        ("0034600000000", "+34600000000"),
+        (" 5555 ", "5555"),
+        ("Ac\0me\ud800", "Ac\ufffdme?"),
+        ("9" * 200, "9" * 64),
+    ],
+)
+def test_what_a_phone_says_is_made_safe_for_the_database(sender: str, kept: str) -> None:
+    assert row_of(sender).address == kept
+    assert row_of(text="x" * 9_999 + "\0").text == "x" * 5_000
+    assert row_of(text="a\0\ud800").text == "a\ufffd?"
+
+
+async def test_a_reply_that_comes_while_the_database_is_away_waits_in_the_spool_and_is_brought_once(
+    tmp_path: Path, pool: Pool
+) -> None:
+    inbox = Inbox(pool, Spool(tmp_path / "spool", max_bytes=10_000_000), Settings(data_dir=tmp_path))
+    await inbox.start()
+    inbox.away = True
+    sender = phone()
+    await inbox.put([row_of(sender)])
+    assert inbox.spooled == 1
+    inbox.away = False
+    await inbox.drain()
+    await inbox.drain()
+    assert await pool.fetchval("SELECT count(*) FROM inbound WHERE address = $1", sender) == 1
+    await inbox.stop()
+
+
+async def test_a_reply_that_the_database_refuses_goes_to_the_shelf_alone(pool: Pool) -> None:
+    good, bad = row_of(phone()), row_of(phone())._replace(text="\0")
+    async with pool.acquire() as connection, connection.transaction():
+        await bring(connection, [good, bad])
+    assert await pool.fetchval("SELECT count(*) FROM inbound WHERE address = $1", good.address) == 1
+    assert await pool.fetchval("SELECT count(*) FROM rejected WHERE raw = $1 AND gateway_id = 7", bad.raw) == 1
+    assert refused(bad, ValueError()).raw == bad.raw
+
+
+async def test_repeats_are_recognised_whichever_is_applied_first(client: httpx.AsyncClient, pool: Pool) -> None:
+    key, sender = await gateway(client), phone()
+    id = await pool.fetchval("SELECT id FROM gateways WHERE key = $1", key)
+    rows = [row_of(sender, gateway_id=id, provider_message_id="mo-9") for _ in range(3)]
+    rows = [row._replace(received_at=NOW + timedelta(seconds=n)) for n, row in enumerate(rows)]
+    async with pool.acquire() as connection, connection.transaction():
+        await copy(connection, rows)
+        ids = [row["id"] for row in await connection.fetch("SELECT id FROM inbound WHERE address = $1", sender)]
+        await apply_inbound(connection, NOW, only=[max(ids)])
+        await apply_inbound(connection, NOW, only=ids)
+    assert await pool.fetchval("SELECT count(*) FROM decisions WHERE address = $1", sender) == 1

@@ -1,0 +1,284 @@
+"""What replies mean: which word is an opt-out, however it is written, and what is left to a person."""
+
+import string
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.quarantine.replies import (
+    SHIPPED,
+    Rule,
+    Verdict,
+    match,
+    near_miss,
+    normalised_word,
+    number,
+    rules_of,
+    sender_of,
+    stored,
+    verdict,
+)
+
+STOP, START, INFO = SHIPPED[0], SHIPPED[10], Rule(keyword="INFO", action="none", reply="Write to help@example.com")
+PHONE = "+34600000000"
+
+
+def action_of(text: str, recipient: str | None = "5555") -> str | None:
+    return verdict(SHIPPED, text, recipient).action
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "stop",
+        "STOP",
+        " Stop. ",
+        "STOP please",
+        "Stop, gracias",
+        '"STOP"',
+        "«stop»",
+        "_STOP_",
+        "¡Baja!",
+        "BAJA\n",
+        "arrêt",
+        "ARRE\u0302T",
+        "arret",
+        "ＳＴＯＰ",
+        "𝐒𝐓𝐎𝐏",
+        "Ⓢⓣⓞⓟ",
+        "\u200bST\u200dOP\ufeff",
+        "S\u00adTOP",
+        "🛑 stop 🛑",
+        "🛑\ufe0fSTOP",
+        "\u202estop\u202c",
+        "stöp",
+        "StopAll",
+        "stop123",
+        "Unsubscribe me",
+        "cancel",
+        "END",
+        "quit!",
+        "Parar",
+        "alto ya",
+        "...stop",
+    ],
+)
+def test_an_opt_out_however_it_is_written(text: str) -> None:
+    assert action_of(text) == "denylist"
+
+
+@pytest.mark.parametrize("text", ["stopwatch", "Ending soon?", "altogether", "cancelled"])
+def test_a_keyword_is_a_prefix_so_longer_words_match_too(text: str) -> None:
+    assert action_of(text) == "denylist"
+
+
+@pytest.mark.parametrize("text", ["start", "START please", "unstop", "¡Alta!", "álta"])
+def test_an_opt_in(text: str) -> None:
+    assert action_of(text) == "allow"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "🛑",
+        "¿?",
+        "hello",
+        "st",
+        "Gracias por el mensaje de hoy, stop",
+        "I will not stop",
+        "когда",
+        "and then",
+        "En casa",
+        "send it",
+        "caballo",
+    ],
+)
+def test_what_no_rule_says_anything_about(text: str) -> None:
+    assert verdict(SHIPPED, text, "5555") == Verdict()
+
+
+@pytest.mark.parametrize(
+    "text", ["don't stop", "S T O P", "s.t.o.p.", "please stop", "no more: BAJA", "stpo", "sotp", "baha", "sto p stop"]
+)
+def test_what_is_nearly_an_opt_out_is_left_to_a_person_and_answered_by_nobody(text: str) -> None:
+    found = verdict([Rule(keyword="STOP", action="denylist", reply="Bye"), *SHIPPED], text, "5555")
+    assert (found.action, found.reply) == ("review", None)
+
+
+@pytest.mark.parametrize("word", ["stop", "unsubscribe", "cancel", "baja", "arret"])
+def test_every_slip_of_one_letter_is_a_near_miss_or_a_match(word: str) -> None:
+    slips = {word[:n] + word[n + 1 :] for n in range(len(word))}
+    slips |= {word[:n] + letter + word[n:] for n in range(len(word) + 1) for letter in "xq7"}
+    slips |= {word[:n] + letter + word[n + 1 :] for n in range(len(word)) for letter in "xq7"}
+    slips |= {word[:n] + word[n + 1] + word[n] + word[n + 2 :] for n in range(len(word) - 1)}
+    for slip in slips:
+        assert action_of(slip) is not None, slip
+
+
+@pytest.mark.parametrize("text", ["stpo!", "xstop", "stp", "sto bene", "sotp", "tsop"])
+def test_one_slip_is_near(text: str) -> None:
+    assert near_miss([STOP], text, None) == STOP
+
+
+@pytest.mark.parametrize("text", ["spto", "tpso", "xxop", "s", "sttoop", "so that we may stop"])
+def test_two_slips_are_far(text: str) -> None:
+    assert near_miss([STOP], text, None) is None
+
+
+def test_an_opt_in_or_another_word_is_never_nearly_meant() -> None:
+    assert near_miss([START, INFO], "strat", None) is None
+    assert near_miss([START, INFO], "please start", None) is None
+
+
+def test_rules_are_tried_top_to_bottom_and_the_first_that_matches_wins() -> None:
+    keep = Rule(keyword="STOPWATCH", action="none")
+    assert match([keep, STOP], "stopwatch", None) is keep
+    assert match([keep, STOP], "stop", None) is STOP
+    assert match([STOP, keep], "stopwatch", None) is STOP
+
+
+@pytest.mark.parametrize(
+    ("short_code", "recipient", "matches"),
+    [
+        (None, None, True),
+        (None, "5555", True),
+        ("5555", "5555", True),
+        ("5555", " 55 55", True),
+        ("+34 911 000 000", "34911000000", True),
+        ("34911000000", "+34911000000", True),
+        ("Acme", "ACME", True),
+        ("5555", "5556", False),
+        ("5555", None, False),
+        ("5555", "", False),
+    ],
+)
+def test_a_short_code_is_compared_without_plus_blanks_and_case(
+    short_code: str | None, recipient: str | None, matches: bool
+) -> None:
+    rule = Rule(keyword="STOP", action="denylist", short_code=short_code)
+    assert (match([rule], "stop", recipient) is rule) is matches
+    assert (near_miss([rule], "stpo", recipient) is rule) is matches
+
+
+@pytest.mark.parametrize(
+    ("text", "verified", "is_number", "action"),
+    [
+        ("STOP", True, True, "denylist"),
+        ("STOP", False, True, "denylist"),  # a STOP that is missed is worse than one that is forged
+        ("STOP", True, False, "review"),
+        ("START", True, True, "allow"),
+        ("START", False, True, "review"),
+        ("START", True, False, "review"),
+        ("INFO", False, False, "none"),
+    ],
+)
+def test_whom_to_believe(text: str, verified: bool, is_number: bool, action: str) -> None:
+    found = verdict([*SHIPPED, INFO], text, "5555", sender_is_number=is_number, verified=verified)
+    assert found.action == action
+
+
+def test_the_reply_is_that_of_the_rule_that_takes_effect() -> None:
+    stop = Rule(keyword="STOP", action="denylist", reply="You get no more.")
+    start = Rule(keyword="START", action="allow", reply="Welcome back.")
+    assert verdict([stop, INFO], "stop", None).reply == "You get no more."
+    assert verdict([stop, INFO], "info", None).reply == INFO.reply
+    assert verdict([start], "start", None, verified=False).reply is None
+    assert verdict(SHIPPED, "stop", None).reply is None
+    assert Verdict().reply is None
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("+34600000000", PHONE),
+        ("34600000000", PHONE),
+        ("0034600000000", PHONE),
+        ("34 600-00 00.00", PHONE),
+        ("+1 (415) 555-0100", "+14155550100"),
+        ("5555", None),
+        ("22000", None),
+        ("Acme", None),
+        ("", None),
+        (None, None),
+        ("+", None),
+        ("1" * 40, None),
+        ("whatsapp:+34600000000", None),
+        ("٣٤٦٠٠٠٠٠٠٠٠", None),
+    ],
+)
+def test_numbers_as_providers_write_them(written: str | None, read: str | None) -> None:
+    assert number(written) == read
+
+
+def test_whose_messages_an_opt_out_is_about() -> None:
+    narrow = Rule(keyword="STOP", action="denylist", scope="sender")
+    assert sender_of(STOP, "5555") == ""
+    assert sender_of(narrow, "5555") == "5555"
+    assert sender_of(narrow, "34911000000") == "+34911000000"
+    assert sender_of(narrow, " Acme ") == "Acme"
+    assert sender_of(narrow, None) == ""  # nobody says which sender: then it is to all of them
+
+
+def test_rules_come_back_as_they_were_stored() -> None:
+    assert rules_of(stored(SHIPPED)) == SHIPPED == rules_of(None)
+    assert rules_of([]) == ()
+
+
+def test_no_shipped_word_hides_another() -> None:
+    for rule in SHIPPED:
+        found = match(SHIPPED, rule.keyword, None)
+        assert found is not None
+        assert found.action == rule.action
+
+
+# --- any text --------------------------------------------------------------------------------------------------------
+
+
+@given(st.text(), st.none() | st.text(), st.booleans(), st.booleans())
+def test_any_text_has_a_verdict_and_never_raises(
+    text: str, recipient: str | None, verified: bool, is_number: bool
+) -> None:
+    found = verdict(SHIPPED, text, recipient, verified=verified, sender_is_number=is_number)
+    assert found.action in ("denylist", "allow", "none", "review", None)
+    assert (found.rule is None) == (found.action is None)
+
+
+@given(st.text())
+def test_a_word_is_normal_already_when_it_was_made_so(text: str) -> None:
+    word = normalised_word(text)
+    assert normalised_word(word) == word
+    assert word == "" or word.isalnum()
+
+
+@given(st.none() | st.text())
+def test_any_number_is_read_or_none(written: str | None) -> None:
+    read = number(written)
+    assert read is None or number(read) == read
+
+
+_ACCENTS = ["\u0300", "\u0301", "\u0302", "\u0303", "\u0308", "\u20e3", "\ufe0f", "\u200b", "\u200d", "\ufeff"]
+_AROUND = st.text(alphabet=string.punctuation + " \t\n¡¿«»“”…🛑👍\u200b\u2060\ufe0f", max_size=6)
+
+
+@given(
+    st.sampled_from([rule.keyword for rule in SHIPPED]),
+    _AROUND,
+    _AROUND,
+    st.lists(st.sampled_from(_ACCENTS), min_size=12, max_size=12),
+    st.lists(st.booleans(), min_size=12, max_size=12),
+    st.booleans(),
+)
+def test_decoration_does_not_change_the_match(
+    keyword: str, before: str, after: str, accents: list[str], lower: list[bool], wide: bool
+) -> None:
+    letters = [letter.lower() if small else letter for letter, small in zip(keyword, lower, strict=False)]
+    if wide:
+        letters = [chr(ord(letter) + 0xFEE0) for letter in letters]
+    dressed = "".join(letter + accent for letter, accent in zip(letters, accents, strict=False))
+    for form in ("NFC", "NFD", "NFKC"):
+        text = before + unicodedata.normalize(form, dressed) + after
+        assert match(SHIPPED, text, None) == match(SHIPPED, keyword, None)
