@@ -3,10 +3,16 @@
 import random
 import timeit
 
+import hypothesis
+import phonenumbers
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app import numbers
 from app.numbers import normalise
+
+MOBILE, FIXED = phonenumbers.PhoneNumberType.MOBILE, phonenumbers.PhoneNumberType.FIXED_LINE
 
 
 @pytest.mark.parametrize(
@@ -61,3 +67,81 @@ def test_the_cheap_path_is_cheap() -> None:
     best = min(timeit.repeat(lambda: normalise("+34600123123"), number=10_000, repeat=5)) / 10_000
     full = min(timeit.repeat(lambda: numbers._parsed("+34600123123", None), number=200, repeat=5)) / 200
     assert best < full / 4
+
+
+# --- the cheap road says what the full parser says --------------------------------------------------------------------
+
+REGIONS = ("ES", "FR", "GB", "US", "IT", "DE", "MX", "BR", "AR", "CA", "GG", "RU", "KZ", "AU", "HU")
+
+
+def _written(chance: random.Random, region: str) -> str:
+    """A number as people of the region write it, or nearly: sometimes a digit is missing, or there is one too many."""
+    example = phonenumbers.example_number_for_type(region, chance.choice((MOBILE, FIXED)))
+    known = phonenumbers.national_significant_number(example) if example else "600123123"
+    digits = "".join(chance.choices("0123456789", k=chance.randint(2, 14)))
+    national = known[: chance.randint(1, len(known))] + digits
+    national = chance.choice((known, national[: len(known)], national[: len(known)], digits, national[:15]))
+    code = str(phonenumbers.country_code_for_region(region))
+    trunk = chance.choice(("", "", "0", "1", "8", "15", "06", "90", "031"))
+    raw = chance.choice(("+" + code, "00" + code, "011" + code, code, "0", "", trunk, "00")) + national
+    if chance.random() < 0.3:
+        place = chance.randint(1, len(raw))
+        raw = raw[:place] + chance.choice((" ", "-", "  ", " - ")) + raw[place:]
+    return raw
+
+
+@pytest.mark.parametrize("region", REGIONS)
+def test_the_cheap_road_says_of_every_writing_what_the_full_parser_says(region: str) -> None:
+    chance = random.Random(region)
+    written = [_written(chance, region) for _ in range(6_000)]
+    taken = {raw: cheap for raw in written if (cheap := numbers._cheaply(raw, region)) is not None}
+    assert len(taken) > 600
+    assert [(raw, cheap) for raw, cheap in taken.items() if numbers._parsed(raw, region) != cheap] == []
+
+
+@given(st.sampled_from(REGIONS), st.from_regex(r"\A\+?[0-9](?:[ -]?[0-9]){0,17}\Z"))
+@hypothesis.settings(max_examples=1_500)
+def test_the_cheap_road_says_of_any_digits_what_the_full_parser_says(region: str, raw: str) -> None:
+    cheap = numbers._cheaply(raw, region)
+    assert cheap is None or cheap == numbers._parsed(raw, region)
+
+
+@pytest.mark.parametrize(
+    ("raw", "region"),
+    [("+34600123123", "ES"), ("0034600123123", "ES"), ("600123123", "ES"), ("600 12 31 23", "ES"), ("0612345678", "FR"),
+     ("07700900123", "GB"), ("2025550123", "US"), ("12025550123", "US"), ("01512345678", "DE"), ("0612345678", "IT")],
+)  # fmt: skip
+def test_the_usual_writings_take_the_cheap_road(raw: str, region: str) -> None:
+    assert numbers._cheaply(raw, region) == numbers._parsed(raw, region) is not None
+
+
+# --- what a number is ------------------------------------------------------------------------------------------------
+
+_KINDS = {FIXED: "landline", phonenumbers.PhoneNumberType.PREMIUM_RATE: "premium_rate"}
+
+
+@pytest.mark.parametrize("region", REGIONS)
+def test_kind_and_country_are_those_of_the_library(region: str) -> None:
+    chance = random.Random(region)
+    addresses = {a for _ in range(3_000) if (a := normalise(_written(chance, region), region)) is not None}
+    for number_type in range(11):
+        example = phonenumbers.example_number_for_type(region, number_type)
+        if example:
+            addresses.add(phonenumbers.format_number(example, phonenumbers.PhoneNumberFormat.E164))
+    # The library cannot be asked about what it would read anew as another number (a trunk prefix behind a code).
+    for address in filter(lambda each: numbers._parsed(each, None) == each, addresses):
+        parsed = phonenumbers.parse(address)
+        assert numbers.kind(address) == _KINDS.get(phonenumbers.number_type(parsed), "other"), address
+        known = phonenumbers.region_code_for_number(parsed)
+        if known not in (None, "001"):
+            assert numbers.country(address) == known
+
+
+@pytest.mark.parametrize(
+    ("address", "kind", "country"),
+    [("+34600123123", "other", "ES"), ("+34911234567", "landline", "ES"), ("+34803123456", "premium_rate", "ES"),
+     ("+34900123456", "other", "ES"), ("+12025550123", "other", "US"), ("+442079460000", "landline", "GB"),
+     ("+14165550123", "other", "CA"), ("+80012345678", "other", None)],
+)  # fmt: skip
+def test_landlines_premium_rates_and_countries_are_known(address: str, kind: str, country: str | None) -> None:
+    assert (numbers.kind(address), numbers.country(address)) == (kind, country)
