@@ -117,9 +117,9 @@ async def _use_orjson(connection: Any) -> None:
     )
 
 
-def load_queries(folder: str | Path) -> Mapping[str, str]:
-    """The named queries of `folder/queries.sql`: `-- name: x` opens one, `{x}` in another puts `x`'s text there."""
-    source = (Path(folder).parent if Path(folder).is_file() else Path(folder)) / "queries.sql"
+def load_queries(folder: str | Path, name: str = "queries.sql") -> Mapping[str, str]:
+    """The named queries of the file `name` in `folder`: `-- name: x` opens one, `{x}` in another puts `x`'s text there."""
+    source = (Path(folder).parent if Path(folder).is_file() else Path(folder)) / name
     queries: dict[str, str] = {}
     for block in re.split(r"^-- name: ", source.read_text("utf-8"), flags=re.MULTILINE)[1:]:
         name, _, body = block.partition("\n")

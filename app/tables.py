@@ -199,13 +199,14 @@ messages = Table(
     Column("gateway_id", Integer, ForeignKey("gateways.id")),
     Column("proof", Boolean, nullable=False, server_default=text("false")),
     Column("position", Integer),  # the target it was made from
-    Column("params", JSONB),  # of a proof, which has no target
+    Column("params", JSONB),  # of a proof, which has no target: its text, sender and params as they were
     _when("created_at", required=True),
     _when("cancelled_at"),
     _when("expired_at"),  # what the clock said: the validity period was over without a final receipt
     Index("ix_messages_delivery_id_id", "delivery_id", "id"),
     Index("ix_messages_address_delivery_id", "address", "delivery_id"),
 )
+Index("ix_messages_proofs", messages.c.delivery_id, messages.c.id, postgresql_where=messages.c.proof)
 
 exclusions = Table(
     "exclusions",

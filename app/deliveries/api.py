@@ -4,12 +4,11 @@ What other folders do for this one comes by `app.state`, so that domains do not 
 `main_figures(connection, ids)` (stats), `refold(connection, ids, now)` and `recompute(connection, id, now)` (messages).
 """
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 from starlette.responses import Response
 
@@ -17,26 +16,18 @@ from app import audit
 from app.db import POOL_TIMEOUT_SECONDS, Connection
 from app.deliveries import codes, lifecycle, store
 from app.deliveries.models import EXAMPLE, Delivery, DeliveryChange, NewDelivery, Recomputed, shown, without_nul
-from app.errors import Conflict, Invalid, NotFound
+from app.deliveries.requests import DeliveryId, allowed, existing, note, writing
+from app.errors import Invalid
 from app.idempotency import once
 from app.paging import Cursor, Limit, Page
-from app.security import Principal, Reader, Writer
+from app.security import Reader, Writer
 
 router = APIRouter(tags=["deliveries"])
 
-_MAX_ID = 2**63 - 1
 #: Changes that move what a message's fold rests on.
 _FOLDED = frozenset({"gateway_id", "validity_seconds"})
 
 
-def delivery_id(id: Annotated[str, Path(description="The delivery's `id`.", examples=["1"], max_length=40)]) -> int:
-    """Ids are opaque to callers: one that cannot be ours is simply not found."""
-    if not (id.isascii() and id.isdigit() and int(id) <= _MAX_ID):
-        raise NotFound("There is no such delivery.")
-    return int(id)
-
-
-DeliveryId = Annotated[int, Depends(delivery_id)]
 _PAGE = {200: {"content": {"application/json": {"example": {"items": [EXAMPLE], "next_cursor": None, "total": 1}}}}}
 
 
@@ -49,13 +40,13 @@ async def create(request: Request, body: NewDelivery, principal: Writer) -> Resp
     values = await _columns(request, body.model_dump())
     if values["validity_seconds"] is None:
         values["validity_seconds"] = request.app.state.settings.default_validity_seconds
-    async with _writing(request) as connection:
+    async with writing(request) as connection:
 
         async def make() -> Response:
             now = datetime.now(UTC)
             row = await store.create(connection, values, now)
             text = f"Created “{row['label']}”."
-            await _note(connection, row, codes.CREATED, text, principal, now, {"values": _said(row)})
+            await note(connection, row, codes.CREATED, text, principal, now, {"values": _said(row)})
             answer = (await _shown(request, row)).model_dump_json()
             return Response(answer, 201, {"Location": f"/v1/deliveries/{row['id']}"}, "application/json")
 
@@ -109,7 +100,7 @@ async def read(request: Request, id: DeliveryId, _: Reader) -> Delivery:
     """With its main indicators; the summary has all of them."""
     async with request.app.state.engine.connect() as connection:
         row = await store.read(connection, id)
-    return await _shown(request, _found(row))
+    return await _shown(request, existing(row))
 
 
 async def _shown(request: Request, row: Mapping[str, Any]) -> Delivery:
@@ -126,9 +117,9 @@ async def change(request: Request, id: DeliveryId, body: DeliveryChange, princip
     """409 from the start on. What was `prepared` goes back to `editing`, and must be prepared again."""
     wanted = await _columns(request, body.model_dump(exclude_unset=True))
     now = datetime.now(UTC)
-    async with _writing(request) as connection:
-        old = _found(await store.lock(connection, id))
-        status = _allowed(lifecycle.after_edit, old["status"])
+    async with writing(request) as connection:
+        old = existing(await store.lock(connection, id))
+        status = allowed(lifecycle.after_edit, old["status"])
         changed = {name: value for name, value in wanted.items() if value != old[name]}
         if not changed:
             return await _shown(request, old)
@@ -138,7 +129,7 @@ async def change(request: Request, id: DeliveryId, body: DeliveryChange, princip
         was, is_now = _said(old), _said(new)
         changes = {name: {"old": was[name], "new": value} for name, value in is_now.items() if value != was[name]}
         text = f"Changed {', '.join(name for name in changes if name != 'status')}."
-        await _note(connection, new, codes.EDITED, text, principal, now, {"changes": changes})
+        await note(connection, new, codes.EDITED, text, principal, now, {"changes": changes})
     return await _shown(request, new)
 
 
@@ -149,12 +140,12 @@ async def cancel(request: Request, id: DeliveryId, principal: Writer) -> Deliver
     now = datetime.now(UTC)
     async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
         async with connection.transaction():
-            old = _found(await store.lock(connection, id))
+            old = existing(await store.lock(connection, id))
             if old["status"] != "cancelled":
-                status = _allowed(lifecycle.after_cancel, old["status"])
+                status = allowed(lifecycle.after_cancel, old["status"])
                 await store.change(connection, id, {"status": status}, now)
                 data = {"changes": {"status": {"old": old["status"], "new": status}}}
-                await _note(connection, old, codes.CANCELLED, "Cancelled.", principal, now, data)
+                await note(connection, old, codes.CANCELLED, "Cancelled.", principal, now, data)
         await _cancel_messages(request, connection, id, now)
     return await read(request, id, principal)
 
@@ -177,8 +168,8 @@ async def _cancel_messages(request: Request, connection: Connection, id: int, no
 async def recompute(request: Request, id: DeliveryId, principal: Writer) -> dict[str, Any]:
     """The proof that the books balance: it reports the drift it found, and mends it."""
     now = datetime.now(UTC)
-    async with _writing(request) as connection:
-        row = _found(await store.lock(connection, id))
+    async with writing(request) as connection:
+        row = existing(await store.lock(connection, id))
         found: dict[str, Any] = await request.app.state.recompute(connection, id, now)
         level: audit.Level = "warning" if found["drift"] else "info"
         text = f"Recomputed: drift {found['drift']}."
@@ -189,28 +180,6 @@ async def recompute(request: Request, id: DeliveryId, principal: Writer) -> dict
 
 
 # --- small parts -----------------------------------------------------------------------------------------------------
-
-
-@asynccontextmanager
-async def _writing(request: Request) -> AsyncIterator[Connection]:
-    """A transaction that commits at the end of the block; waits for a free connection only so long."""
-    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
-        yield connection
-
-
-def _found(row: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    if row is None:
-        raise NotFound("There is no such delivery.")
-    return row
-
-
-def _allowed(rule: Any, status: lifecycle.Status) -> lifecycle.Status:
-    """What `rule` makes of the status. Raises `Conflict` with its sentence."""
-    try:
-        found: lifecycle.Status = rule(status)
-    except lifecycle.Locked as refusal:
-        raise Conflict(str(refusal)) from refusal
-    return found
 
 
 async def _columns(request: Request, fields: dict[str, Any]) -> dict[str, Any]:
@@ -238,15 +207,3 @@ def _said(row: Mapping[str, Any]) -> dict[str, Any]:
         "status",
     )
     return {name: row[name] for name in names}
-
-
-async def _note(
-    connection: Connection,
-    row: Mapping[str, Any],
-    code: str,
-    text: str,
-    principal: Principal,
-    now: datetime,
-    data: Mapping[str, Any],
-) -> None:
-    await audit.append(connection, row["id"], code, text, at=now, actor=principal.name, data=data)

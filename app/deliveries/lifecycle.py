@@ -8,6 +8,7 @@ from typing import Literal
 Status = Literal["editing", "preparing", "prepared", "in_progress", "finished", "cancelled", "failed"]
 
 EDITABLE: frozenset[Status] = frozenset({"editing", "prepared"})
+PROVABLE: frozenset[Status] = frozenset({"editing", "prepared", "in_progress"})
 CANCELLABLE: frozenset[Status] = frozenset({"editing", "preparing", "prepared", "in_progress"})
 
 
@@ -20,6 +21,27 @@ def after_edit(status: Status) -> Status:
     if status not in EDITABLE:
         raise Locked(f"A delivery can be changed while it is editing or prepared; this one is {_said(status)}.")
     return "editing"
+
+
+def after_start(status: Status) -> Status:
+    """The status once started. Raises `Locked` unless it is prepared."""
+    if status != "prepared":
+        raise Locked(f"A delivery can be started once it is prepared; this one is {_said(status)}.")
+    return "in_progress"
+
+
+def check_outbox(status: Status) -> None:
+    """Raises `Locked` when there is nothing to hand over."""
+    if status != "in_progress":
+        raise Locked(f"A delivery has an outbox while it is in progress; this one is {_said(status)}.")
+
+
+def check_proofs(status: Status) -> None:
+    """Raises `Locked` when proofs make no sense: while it is being prepared, or over."""
+    if status not in PROVABLE:
+        raise Locked(
+            f"Proofs can be made of a delivery that is editing, prepared or in progress; this one is {_said(status)}."
+        )
 
 
 def after_cancel(status: Status) -> Status:

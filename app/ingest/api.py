@@ -16,6 +16,7 @@ from pydantic import (
     Field,
     TypeAdapter,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -27,17 +28,22 @@ from app.gateways import generic
 from app.gateways.receipt import MAX_ID_LENGTH, Gateway, Receipt
 from app.ingest.docs import MESSAGES, RECEIPTS, SUBMISSIONS
 from app.ingest.inbox import Row
-from app.ingest.pipeline import TRANSIENT
+from app.ingest.pipeline import QUERIES, TRANSIENT
 from app.ingest.plain import Heads, plain_row
 from app.ingest.recording import KeyTaken, Outcome, Sent, Submission, record_messages, record_submissions
 from app.ingest.rows import inbox_row
 from app.numbers import normalise
+from app.references import PREFIX, message_of
 from app.security import Principal, ReceiptWriter, Writer
 
 router = APIRouter(prefix="/v1")
 
 #: States of a delivery in which messages sent elsewhere are taken; `finished` is opened again by them.
 _OPEN = ("editing", "in_progress", "finished")
+#: States in which submissions are taken. A gateway's word is stronger than `cancelled`: what was handed over counts.
+_HANDING_OVER = ("in_progress", "finished", "cancelled")
+#: States in which there are submissions of proofs only.
+_UNSTARTED = ("editing", "preparing", "prepared")
 _TRIES = 5
 
 
@@ -144,6 +150,13 @@ class MessageRow(_Submitted):
     address: str = Field(min_length=1, max_length=64)
     recipient_id: Id | None = None
 
+    @field_validator("reference")
+    @classmethod
+    def _is_not_ours(cls, reference: str | None) -> str | None:
+        if message_of(reference) is not None:
+            raise ValueError(f"`{PREFIX}` and a number is the reference of a message that is sent from here")
+        return reference
+
 
 class SubmissionRow(_Submitted):
     message_id: Annotated[str, Field(pattern=r"^[0-9]{1,18}$")] | None = None
@@ -206,20 +219,26 @@ async def post_submissions(delivery_id: str, request: Request, principal: Writer
     """One row a message, by id or reference. Without a provider message id the message is `submitted`; with an error it
     has failed. Receipts that came earlier find their message now."""
     delivery = await _delivery(request, delivery_id)
-    if delivery["status"] not in ("in_progress", "finished"):
+    only_proofs = delivery["status"] not in _HANDING_OVER
+    if only_proofs and not (delivery["status"] in _UNSTARTED and await _has_proofs(request, delivery["id"])):
         raise Conflict(f"This delivery is {delivery['status']}: nothing of it has been handed over.")
-    default = request.app.state.directory.by_id(delivery["gateway_id"]) if delivery["gateway_id"] else None
 
     def read(line: Line, now: datetime) -> Submission:
         row = _read(_SUBMISSION_ROW, line)
         return Submission(
             line=line.number, message_id=None if row.message_id is None else int(row.message_id), reference=row.reference,
-            gateway=_gateway(request, row.gateway, default), provider_message_ids=row.ids, submitted_at=row.at(now),
+            gateway=_gateway(request, row.gateway, None), provider_message_ids=row.ids, submitted_at=row.at(now),
             error_code=row.error_code, error_text=row.error_text,
         )  # fmt: skip
 
     async def record(connection: Connection, rows: Sequence[Submission], now: datetime) -> Outcome:
-        return await record_submissions(connection, delivery["id"], rows, now)
+        gateway_of = request.app.state.directory.by_id
+        outcome = await record_submissions(
+            connection, delivery["id"], rows, now, gateway_of=gateway_of, only_proofs=only_proofs
+        )
+        if outcome.fresh:
+            await _reopen(connection, delivery["id"], principal, now)
+        return outcome
 
     tally = await _record_all(request, read, record)
     await _note(request, delivery["id"], principal, "DLV-SUBMISSIONS", "Submissions were recorded.", tally)
@@ -281,6 +300,20 @@ async def _begin(connection: Connection, delivery_id: int, principal: Principal,
         ("DLV-STARTED", "Sending began elsewhere.") if before == "editing" else ("DLV-REOPENED", "More messages came.")
     )
     await audit.append(connection, delivery_id, code, text, at=now, actor=principal.name)
+
+
+async def _reopen(connection: Connection, delivery_id: int, principal: Principal, now: datetime) -> None:
+    """A delivery that was over is not when messages are on their way again. Comes last, like `_begin`."""
+    reopened = await connection.fetchval(QUERIES["reopen"], delivery_id, now)
+    if reopened:
+        text = "Messages were handed over after the end."
+        await audit.append(connection, delivery_id, "DLV-REOPENED", text, at=now, actor=principal.name)
+
+
+async def _has_proofs(request: Request, delivery_id: int) -> bool:
+    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+        query = "SELECT EXISTS (SELECT FROM messages WHERE delivery_id = $1 AND proof)"
+        return await connection.fetchval(query, delivery_id) is True
 
 
 async def _record_all(

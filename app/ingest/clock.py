@@ -62,12 +62,19 @@ async def expire(connection: Connection, now: datetime) -> int:
 
 
 async def finish(connection: Connection, now: datetime) -> int:
-    """Deliveries of which every message has a final status. How many it finished."""
-    rows = await connection.fetch(QUERIES["finish"], now)
+    """Deliveries of which every message has a final status, or will never get one. How many it finished."""
+    ids = [row["id"] for row in await connection.fetch(QUERIES["seem_over"], now)]
+    rows = await connection.fetch(QUERIES["finish"], now, ids) if ids else []
     for row in rows:
+        pending = int(row["pending"])
+        text = (
+            f"The validity period is over; messages never handed over: {pending}."
+            if pending
+            else "Every message has a final status."
+        )
         await audit.append(
-            connection, row["id"], "DLV-FINISHED", "Every message has a final status.", at=now, actor="system",
-            data={"messages": int(row["messages"])},
+            connection, row["id"], "DLV-FINISHED", text, at=now, actor="system",
+            level="warning" if pending else "info", data={"messages": int(row["messages"]), "pending": pending},
         )  # fmt: skip
     return len(rows)
 

@@ -162,18 +162,36 @@ WITH due AS MATERIALIZED (
 )
 UPDATE messages m SET expired_at = $1 FROM due WHERE m.id = due.message_id AND m.expired_at IS NULL RETURNING m.id
 
+-- name: over
+-- Deliveries in progress without a message that could still change by itself; those that were never handed over (`pending`)
+-- keep one open until its validity period is over.
+SELECT d.id, sum(c.value) AS messages, coalesce(sum(c.value) FILTER (WHERE c.label = 'pending'), 0) AS pending
+FROM deliveries d
+JOIN counters c ON c.delivery_id = d.id AND c.metric = 'status'
+WHERE d.status = 'in_progress'
+GROUP BY d.id
+HAVING sum(c.value) > 0
+    AND coalesce(sum(c.value) FILTER (WHERE c.label IN ('submitted', 'accepted', 'sent')), 0) = 0
+    AND (coalesce(sum(c.value) FILTER (WHERE c.label = 'pending'), 0) = 0
+        OR d.started_at + make_interval(secs => d.validity_seconds) < $1)
+
+-- name: seem_over
+-- Those of them to which nobody is recording anything now, nor can before the commit.
+SELECT o.id FROM ({over} OFFSET 0) o WHERE pg_try_advisory_xact_lock(1, hashint8(o.id))
+
 -- name: finish
--- Deliveries in progress without a message that could still change by itself.
+-- Ends those of `$2` that are over. Call `seem_over` first: this one sees what was recorded until then.
 UPDATE deliveries d SET status = 'finished', finished_at = $1, updated_at = $1
-FROM (
-    SELECT d.id, sum(c.value) AS messages FROM deliveries d
-    JOIN counters c ON c.delivery_id = d.id AND c.metric = 'status'
-    WHERE d.status = 'in_progress'
-    GROUP BY d.id
-    HAVING sum(c.value) > 0
-        AND coalesce(sum(c.value) FILTER (WHERE c.label IN ('pending', 'submitted', 'accepted', 'sent')), 0) = 0
-) over
-WHERE d.id = over.id AND d.status = 'in_progress' RETURNING d.id, over.messages
+FROM ({over}) o
+WHERE d.id = o.id AND d.id = ANY($2::bigint[]) AND d.status = 'in_progress' RETURNING d.id, o.messages, o.pending
+
+-- name: reopen
+-- Delivery `$1`, if it is finished though messages are on their way.
+UPDATE deliveries SET status = 'in_progress', finished_at = NULL, updated_at = $2
+WHERE id = $1 AND status = 'finished' AND 0 < (
+    SELECT sum(value) FROM counters
+    WHERE delivery_id = $1 AND metric = 'status' AND label IN ('submitted', 'accepted', 'sent'))
+RETURNING true
 
 -- name: survey
 -- How much waits, and since when.
@@ -220,6 +238,22 @@ ON CONFLICT (gateway_id, kind, value) DO UPDATE SET message_id = excluded.messag
     WHERE c.origin = 'receipt' OR c.message_id = excluded.message_id
 RETURNING c.id, c.message_id
 
+-- name: claim_references
+-- Gives our own references (prefix `$3` and the message's id) to messages: arrays of gateway and message. Those that
+-- stand already are left alone. Returns the new ones, and whether receipts had named them before. A key whose row was
+-- there already (`xmax` of the writer, not 0) came from a receipt.
+INSERT INTO correlations AS c (gateway_id, kind, value, raw, message_id, origin, bearing, created_at, seen_at)
+SELECT k.gateway_id, 'reference', $3 || k.message_id, $3 || k.message_id, k.message_id, 'submission', false, $4, $4
+FROM unnest($1::int[], $2::bigint[]) AS k (gateway_id, message_id)
+WHERE NOT EXISTS (
+    SELECT FROM correlations o
+    WHERE o.gateway_id = k.gateway_id AND o.kind = 'reference' AND o.value = $3 || k.message_id AND o.origin = 'submission'
+    OFFSET 0)
+ORDER BY k.gateway_id, $3 || k.message_id
+ON CONFLICT (gateway_id, kind, value) DO UPDATE SET message_id = excluded.message_id, origin = 'submission'
+    WHERE c.origin = 'receipt'
+RETURNING c.id, c.message_id, c.xmax <> 0 AS waited
+
 -- name: former_owners
 -- Messages that hold one of the keys `$1` (gateway), `$2` (kind), `$3` (value) only because a receipt said so.
 SELECT DISTINCT c.message_id
@@ -234,12 +268,13 @@ WHERE r.id = ANY($1::bigint[]) AND r.kind = 'reference' AND c.via = r.id AND c.o
     AND c.message_id IS DISTINCT FROM r.message_id
 
 -- name: find_messages
--- Messages of delivery `$1` by id (`$2`) and by reference (`$3`), with what a submission needs to know.
-SELECT m.id, m.reference, coalesce(m.gateway_id, d.gateway_id) AS gateway_id
+-- Messages of delivery `$1` by id (`$2`) and by reference (`$3`), with what a submission needs to know; `ours`: it is
+-- sent from here, and so known by our own reference.
+SELECT m.id, m.reference, coalesce(m.gateway_id, d.gateway_id) AS gateway_id, m.proof, m.proof OR m.position IS NOT NULL AS ours
 FROM messages m JOIN deliveries d ON d.id = m.delivery_id
 WHERE m.delivery_id = $1 AND m.id = ANY($2::bigint[])
 UNION
-SELECT m.id, m.reference, coalesce(m.gateway_id, d.gateway_id)
+SELECT m.id, m.reference, coalesce(m.gateway_id, d.gateway_id), m.proof, m.proof OR m.position IS NOT NULL
 FROM correlations c JOIN messages m ON m.id = c.message_id JOIN deliveries d ON d.id = m.delivery_id
 WHERE m.delivery_id = $1 AND c.kind = 'reference' AND c.value = ANY($3::text[])
 

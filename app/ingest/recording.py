@@ -4,10 +4,10 @@ A chunk of rows is recorded in one transaction; a bad row never costs its neighb
 address, ids and reference in the same delivery) are recognised, so that an interrupted upload can simply be sent again.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 
@@ -15,10 +15,13 @@ from app.db import Connection
 from app.gateways import GATEWAYS
 from app.gateways.ids import canonical
 from app.gateways.receipt import Gateway
+from app.ingest import references
 from app.ingest.pipeline import QUERIES, fold
 from app.qualifications.rules import failure_key, meaning
+from app.references import message_of
 
 Key = tuple[int, str, str]  # gateway id, kind, canonical value
+GatewayOf = Callable[[int], Gateway | None]  # by its id
 #: The status under which the errors of submissions are qualified: providers have none for them.
 SUBMIT_STATUS = "SUBMIT"
 
@@ -43,6 +46,7 @@ class Submission:
     line: int
     message_id: int | None
     reference: str | None
+    #: None: the message's own.
     gateway: Gateway | None
     provider_message_ids: tuple[str, ...] = ()
     submitted_at: datetime
@@ -56,6 +60,8 @@ class Outcome:
 
     accepted: int = 0
     errors: list[tuple[int, str]] = field(default_factory=list)
+    #: How many of the accepted did not stand already.
+    fresh: int = 0
 
 
 class KeyTaken(Exception):
@@ -97,32 +103,43 @@ async def record_messages(connection: Connection, delivery_id: int, rows: Sequen
 
 
 async def record_submissions(
-    connection: Connection, delivery_id: int, rows: Sequence[Submission], now: datetime
+    connection: Connection,
+    delivery_id: int,
+    rows: Sequence[Submission],
+    now: datetime,
+    *,
+    gateway_of: GatewayOf,
+    only_proofs: bool = False,
 ) -> Outcome:
-    """Records what became of handing over messages of this delivery. Raises `KeyTaken` like `record_messages`."""
+    """Records what became of handing over messages of this delivery, or `only_proofs` while it has not started. Raises
+    `KeyTaken` like `record_messages`."""
     outcome = Outcome()
     await connection.execute("SELECT pg_advisory_xact_lock(1, hashint8($1))", delivery_id)
-    found = await _targets(connection, delivery_id, rows, outcome)
+    found = await _targets(connection, delivery_id, rows, outcome, gateway_of, only_proofs=only_proofs)
     found = await _without_taken(connection, found, outcome)
     fresh = await _without_known(connection, found, outcome)
     if not fresh:
         return outcome
-    qualified = await _qualify(connection, [row for _, _, row in fresh], [gateway for _, gateway, _ in fresh], now)
+    qualified = await _qualify(connection, [each.row for each in fresh], [each.gateway for each in fresh], now)
     await connection.copy_records_to_table(
         "submissions",
         records=[
             (id, gateway.id, row.submitted_at, now, list(row.provider_message_ids), row.error_code, row.error_text, qualification)
-            for (id, gateway, row), qualification in zip(fresh, qualified, strict=True)
+            for (id, gateway, row, _), qualification in zip(fresh, qualified, strict=True)
         ],
         columns=(
             "message_id", "gateway_id", "submitted_at", "recorded_at", "provider_message_ids", "error_code", "error_text",
             "qualification_id",
         ),
     )  # fmt: skip
-    keyed = [keyed for id, gateway, row in fresh for keyed in _id_keys(id, gateway, row.provider_message_ids)]
+    ours = [each for each in fresh if each.ours]
+    # Keys are taken in one order by everybody: ids come before references.
+    keyed = [keyed for id, gateway, row, _ in fresh for keyed in _id_keys(id, gateway, row.provider_message_ids)]
     others = await _give_keys(connection, keyed, now)
-    await fold(connection, sorted({*(id for id, _, _ in fresh), *others}), now)
+    await references.claim(connection, [each.gateway.id for each in ours], [each.message_id for each in ours], now)
+    await fold(connection, sorted({*(each.message_id for each in fresh), *others}), now)
     outcome.accepted += len(fresh)
+    outcome.fresh = len(fresh)
     return outcome
 
 
@@ -223,66 +240,90 @@ def _same_rows(row: Sent, twins: Sequence[Sent], keys: Mapping[int, list[Key]]) 
     return all(twin.address == row.address and set(keys[twin.line]) == set(keys[row.line]) for twin in twins)
 
 
-Target = tuple[int, Gateway, Submission]
+class Target(NamedTuple):
+    """A row with its message's id and the gateway it went through; `ours`: the message is sent from here."""
+
+    message_id: int
+    gateway: Gateway
+    row: Submission
+    ours: bool
 
 
 async def _targets(
-    connection: Connection, delivery_id: int, rows: Sequence[Submission], outcome: Outcome
+    connection: Connection,
+    delivery_id: int,
+    rows: Sequence[Submission],
+    outcome: Outcome,
+    gateway_of: GatewayOf,
+    *,
+    only_proofs: bool,
 ) -> list[Target]:
-    """Each row with its message's id and the gateway it went through."""
     found = await connection.fetch(
         QUERIES["find_messages"],
         delivery_id,
-        [row.message_id for row in rows if row.message_id is not None],
+        [id for row in rows for id in (row.message_id, message_of(row.reference)) if id is not None],
         [row.reference for row in rows if row.reference is not None],
     )
     by_id = {row["id"]: row for row in found}
     by_reference = {row["reference"]: row for row in found if row["reference"]}
     targets: list[Target] = []
     for row in rows:
-        message = by_id.get(row.message_id) if row.message_id is not None else by_reference.get(row.reference)
+        message = _named(row, by_id, by_reference)
         if message is None:
             outcome.errors.append((row.line, "This delivery has no such message."))
-        elif row.gateway is None:
+        elif only_proofs and not message["proof"]:
+            outcome.errors.append((row.line, "This delivery has not started: only its proofs have been handed over."))
+        elif (gateway := row.gateway or gateway_of(message["gateway_id"] or 0)) is None:
             outcome.errors.append((row.line, "Neither the row nor the delivery names a gateway."))
         else:
-            targets.append((message["id"], row.gateway, row))
+            targets.append(Target(message["id"], gateway, row, message["ours"]))
     return targets
+
+
+def _named(
+    row: Submission, by_id: Mapping[int, asyncpg.Record], by_reference: Mapping[str, asyncpg.Record]
+) -> asyncpg.Record | None:
+    if row.message_id is not None:
+        return by_id.get(row.message_id)
+    ours = by_id.get(message_of(row.reference) or 0)
+    return ours if ours is not None and ours["ours"] else by_reference.get(row.reference or "")
 
 
 async def _without_taken(connection: Connection, targets: Sequence[Target], outcome: Outcome) -> list[Target]:
     """Leaves out rows with an id that belongs to another message, there or in this chunk."""
-    keys = {row.line: {_id_key(gateway, raw) for raw in row.provider_message_ids} for _, gateway, row in targets}
+    keys = {row.line: {_id_key(gateway, raw) for raw in row.provider_message_ids} for _, gateway, row, _ in targets}
     owners = {
         key: row["message_id"]
         for key, row in (await _owners(connection, {k for each in keys.values() for k in each})).items()
     }
     kept: list[Target] = []
-    for id, gateway, row in targets:
+    for target in targets:
+        id, row = target.message_id, target.row
         if any(owners.get(key, id) != id for key in keys[row.line]):
             outcome.errors.append((row.line, "A provider message id of this row already belongs to another message."))
         elif len(keys[row.line]) < len(row.provider_message_ids):
             outcome.errors.append((row.line, "The same provider message id is given twice."))
         else:
             owners.update(dict.fromkeys(keys[row.line], id))
-            kept.append((id, gateway, row))
+            kept.append(target)
     return kept
 
 
 async def _without_known(connection: Connection, targets: Sequence[Target], outcome: Outcome) -> list[Target]:
     """Leaves out submissions that stand already; they count as accepted."""
-    rows = await connection.fetch(QUERIES["known_submissions"], sorted({id for id, _, _ in targets}))
+    rows = await connection.fetch(QUERIES["known_submissions"], sorted({each.message_id for each in targets}))
     known = {
         (r["message_id"], r["gateway_id"], *r["provider_message_ids"], r["error_code"], r["error_text"]) for r in rows
     }
     fresh: list[Target] = []
-    for id, gateway, row in targets:
+    for target in targets:
+        id, gateway, row, _ = target
         identity = (id, gateway.id, *row.provider_message_ids, row.error_code, row.error_text)
         if identity in known:
             outcome.accepted += 1
         else:
             known.add(identity)
-            fresh.append((id, gateway, row))
+            fresh.append(target)
     return fresh
 
 

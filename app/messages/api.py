@@ -15,6 +15,7 @@ from app.messages import reading
 from app.messages.timeline import Known, by_part, timeline
 from app.numbers import normalise
 from app.paging import Cursor, Limit, Page
+from app.references import reference_of
 from app.security import Principal, Reader, mask_numbers
 
 router = APIRouter(tags=["reading a delivery"])
@@ -328,9 +329,10 @@ def _item(row: Mapping[str, Any], principal: Principal) -> dict[str, Any]:
     failed = row["status"] == "failed"
     unknown = reading.UNQUALIFIED if failed else (None, None)
     key = (row["implementation"], row["error_status"], row["error_code"])
-    names = set(COLUMNS) - {"id", "address", "failure_type", "reason", "text", "error", "price"}
+    names = set(COLUMNS) - {"id", "reference", "address", "failure_type", "reason", "text", "error", "price"}
     values = {name: row[name] for name in names} | {
         "id": str(row["id"]),
+        "reference": row["reference"] or (reference_of(row["id"]) if row["ours"] else None),
         "address": principal.address(row["address"]),
         "failure_type": row["failure_type"] or unknown[0],
         "reason": row["reason"] or unknown[1],

@@ -214,7 +214,7 @@ booked AS (
     ON CONFLICT (delivery_id, metric, gateway_id, label, bucket) DO UPDATE SET value = t.value + excluded.value
     RETURNING 1
 )
-SELECT c.delivery_id, c.gateway_id, count(*) AS changed, count(*) FILTER (WHERE c.receipt_id IS NOT NULL) AS by_receipt,
+SELECT c.delivery_id, c.gateway_id, count(*) AS changed, count(*) FILTER (WHERE c.receipt_id IS NOT NULL AND NOT c.proof) AS by_receipt,
     count(*) FILTER (WHERE c.status IN ('failed', 'received') AND coalesce(b.status NOT IN ('failed', 'received'), true)) AS finals,
     array_agg(c.message_id) FILTER (WHERE c.status = 'failed' OR b.status = 'failed') AS failures,
     array_agg(c.message_id) FILTER (WHERE c.status = 'failed'

@@ -291,7 +291,7 @@ SELECT s.message_id AS id, s.delivery_id, m.address, m.recipient_id, m.reference
     s.parts, s.parts_received, g.key AS gateway, s.submitted_at, s.occurred_at, s.updated_at, s.accepted_at, s.sent_at,
     s.failed_at, s.received_at, s.contradictory, s.price, s.currency, s.unknown_receipts, s.deadline,
     q.failure_type::text AS failure_type, q.reason, q.sentence, q.implementation, q.status AS error_status,
-    q.code AS error_code, m.created_at, m.cancelled_at, m.expired_at, m.proof
+    q.code AS error_code, m.created_at, m.cancelled_at, m.expired_at, m.proof, m.proof OR m.position IS NOT NULL AS ours
 FROM unnest(CAST(:ids AS bigint[])) AS asked (id)
 JOIN message_state s ON s.message_id = asked.id
 JOIN messages m ON m.id = asked.id

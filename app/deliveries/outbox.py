@@ -1,0 +1,186 @@
+"""The outbox: the messages of a started delivery that nobody has handed over yet, each with the text it gets.
+
+A reader can break off at any time and go on behind the last message that it has. What is given out stays `pending` until
+its submission is reported, so reading from the beginning again gives it again. A text is never sent half-filled.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import asyncpg
+import orjson
+
+from app import audit
+from app.db import POOL_TIMEOUT_SECONDS, Connection, Pool, is_away, load_queries
+from app.deliveries import codes
+from app.deliveries.encoding import measure
+from app.deliveries.placeholders import MissingParam, Template
+from app.logs import log
+from app.pseudonyms import PREFIX as ERASED
+from app.references import reference_of
+
+QUERIES = load_queries(__file__, "sending.sql")
+#: Messages given out at a time: claimed in one transaction, written as one piece.
+CHUNK = 1_000
+#: Ids of messages that were left out, as the journal names them.
+_NAMED = 100
+
+#: `ingest.references.claim_references`: (connection, gateway id, message ids, now) → those that receipts waited for.
+Claim = Callable[[Connection, int, Sequence[int], datetime], Awaitable[list[int]]]
+#: Why there is no more: all given, as many as asked for, the delivery is not in progress any more, the reader went away.
+Ending = Literal["complete", "limit", "over", "broken_off"]
+_ENDINGS: Mapping[Ending, str] = {
+    "complete": "to the end",
+    "limit": "as far as asked",
+    "over": "until the delivery was over",
+    "broken_off": "broken off",
+}
+
+
+def row(message_id: int, address: str, text: str, sender: str) -> dict[str, Any]:
+    """One message as whoever sends it needs it."""
+    return {
+        "message_id": str(message_id),
+        "reference": reference_of(message_id),
+        "address": address,
+        "text": text,
+        "parts": measure(text).parts,
+        "sender": sender,
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One read of a delivery's outbox, and who reads."""
+
+    delivery_id: int
+    gateway_id: int | None
+    sender: str
+    content: str
+    #: Behind this message.
+    after: int
+    limit: int | None
+    actor: str
+
+
+@dataclass(slots=True, kw_only=True)
+class _Told:
+    """What the journal says of one read."""
+
+    given: int = 0
+    first: int | None = None
+    last: int | None = None
+    left_out: list[int] = field(default_factory=list)
+    #: Why they were left out, and how many for it.
+    causes: Counter[str] = field(default_factory=Counter)
+    ending: Ending = "broken_off"
+
+    def give(self, id: int) -> None:
+        self.given += 1
+        self.first, self.last = self.first or id, id
+
+    def leave_out(self, id: int, cause: str) -> None:
+        self.left_out.append(id)
+        self.causes[cause] += 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Batch:
+    rows: Sequence[asyncpg.Record]
+    #: The message behind which the next batch begins.
+    last: int
+    more: bool
+
+
+async def stream(pool: Pool, asked: Asked, claim: Claim) -> AsyncIterator[bytes]:
+    """NDJSON, a chunk at a time; no connection is held while a slow reader takes it. Ends in the journal."""
+    told = _Told()
+    try:
+        async for batch in _batches(pool, asked, claim, told):
+            yield batch
+    finally:
+        # A task of its own: that the reader goes away must not cancel it.
+        await asyncio.shield(asyncio.ensure_future(_note(pool, asked, told)))
+
+
+async def _batches(pool: Pool, asked: Asked, claim: Claim, told: _Told) -> AsyncIterator[bytes]:
+    template = Template.parse(asked.content)
+    after = asked.after
+    while wanted := CHUNK if asked.limit is None else min(CHUNK, asked.limit - told.given):
+        batch = await _next(pool, asked, claim, after=after, limit=wanted)
+        if batch is None:
+            told.ending = "over"
+            return
+        if lines := _lines(batch.rows, template, asked, told):
+            yield lines
+        if not batch.more:
+            told.ending = "complete"
+            return
+        after = batch.last
+    told.ending = "limit"
+
+
+async def _next(pool: Pool, asked: Asked, claim: Claim, *, after: int, limit: int) -> _Batch | None:
+    """The next messages, their references claimed for good; None when the delivery is not in progress any more."""
+    now = datetime.now(UTC)
+    async with pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
+        if await connection.fetchval(QUERIES["status"], asked.delivery_id) != "in_progress":
+            return None
+        rows = await connection.fetch(QUERIES["outbox"], asked.delivery_id, after, limit)
+        ids = [each["message_id"] for each in rows]
+        waited = await claim(connection, asked.gateway_id, ids, now) if asked.gateway_id and ids else []
+        sent = {each["message_id"] for each in await connection.fetch(QUERIES["no_longer_pending"], waited)}
+    last = ids[-1] if ids else after
+    return _Batch(rows=[each for each in rows if each["message_id"] not in sent], last=last, more=len(ids) == limit)
+
+
+def _lines(rows: Sequence[asyncpg.Record], template: Template, asked: Asked, told: _Told) -> bytes:
+    lines: list[bytes] = []
+    for each in rows:
+        id, address = each["message_id"], each["address"]
+        if address.startswith(ERASED):
+            told.leave_out(id, "erased")
+            continue
+        try:
+            text = template.render(each["params"] or {})
+        except MissingParam as missing:
+            told.leave_out(id, f"{{{{{missing.name}}}}}")
+            continue
+        lines.append(orjson.dumps(row(id, address, text, asked.sender), option=orjson.OPT_APPEND_NEWLINE))
+        told.give(id)
+    return b"".join(lines)
+
+
+async def _note(pool: Pool, asked: Asked, told: _Told) -> None:
+    """One entry a read. A read that found nothing leaves none: senders that wait for more ask every few seconds."""
+    if not told.given and not told.left_out:
+        return
+    text = f"The outbox was read {_ENDINGS[told.ending]}: messages given out: {told.given}."
+    if told.left_out:
+        text += f" Left out because their text cannot be made: {len(told.left_out)}."
+    data = {
+        "given": told.given,
+        "first_message_id": told.first and str(told.first),
+        "last_message_id": told.last and str(told.last),
+        "after": str(asked.after) if asked.after else None,
+        "limit": asked.limit,
+        "ending": told.ending,
+        "left_out": len(told.left_out),
+        "left_out_because": dict(told.causes),
+        "left_out_message_ids": [str(id) for id in told.left_out[:_NAMED]],
+    }
+    level: audit.Level = "warning" if told.left_out else "info"
+    try:
+        async with pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
+            await audit.append(
+                connection, asked.delivery_id, codes.OUTBOX, text, at=datetime.now(UTC), actor=asked.actor, level=level,
+                data=data,
+            )  # fmt: skip
+    except Exception as error:
+        if not is_away(error):
+            raise
+        log.warning("outbox.not_noted", delivery_id=asked.delivery_id, given=told.given)

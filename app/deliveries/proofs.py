@@ -1,0 +1,107 @@
+"""Proofs: a delivery's text sent to chosen addresses, to see it on a phone. They count nowhere.
+
+The text is made and kept when the proof is asked for, because the content may change later."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from app import pseudonyms
+from app.db import Connection, load_queries
+from app.deliveries import outbox
+from app.deliveries.placeholders import MissingParam, Template
+from app.errors import Invalid
+from app.numbers import normalise
+
+QUERIES = load_queries(__file__, "sending.sql")
+_KEPT_AWAY = {
+    "denylisted": "This address has opted out; nothing may be sent to it.",
+    "quarantined": "This address is in quarantine; `force` sends to it all the same.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """One proof that is asked for. `address` as it was given."""
+
+    address: str
+    params: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """One proof that can be sent: its number in E.164, and the text that it gets."""
+
+    address: str
+    params: Mapping[str, Any]
+    text: str
+
+
+async def check(
+    connection: Connection, delivery: Mapping[str, Any], wanted: Sequence[Wanted], *, force: bool
+) -> list[Proof]:
+    """All of them, or `Invalid` with everything that is wrong. `force` lets quarantined addresses through."""
+    template = Template.parse(delivery["content"])
+    addresses = [normalise(each.address, delivery["default_region"]) for each in wanted]
+    away = await _kept_away(connection, {each for each in addresses if each}, delivery["sender"])
+    errors: list[dict[str, str]] = []
+    found: list[Proof] = []
+    for number, (each, address) in enumerate(zip(wanted, addresses, strict=True)):
+        status = away.get(address or "")
+        if address is None:
+            errors.append(_error(number, "address", "This is not a possible phone number."))
+        elif status == "denylisted" or (status is not None and not force):
+            errors.append(_error(number, "address", _KEPT_AWAY[status]))
+        try:
+            text = template.render(each.params)
+        except MissingParam as missing:
+            errors.append(_error(number, "params", f"The placeholder `{missing.name}` has no value."))
+            continue
+        found.append(Proof(address=address or "", params=each.params, text=text))
+    if errors:
+        raise Invalid("The request is not valid.", errors=errors)
+    return found
+
+
+def _error(number: int, field: str, detail: str) -> dict[str, str]:
+    return {"pointer": f"/addresses/{number}/{field}", "detail": detail}
+
+
+async def _kept_away(connection: Connection, addresses: set[str], sender: str) -> dict[str, str]:
+    """What the quarantine says of each address, also of those whose numbers were erased."""
+    names = {address: address for address in addresses}
+    if await pseudonyms.any_erased(connection):
+        known = await pseudonyms.load(connection)
+        names |= {known.of(address): address for address in addresses}
+    rows = await connection.fetch(QUERIES["kept_away"], list(names), sender)
+    found: dict[str, str] = {}
+    for row in sorted(rows, key=lambda row: row["status"] == "denylisted"):  # the stricter word stands
+        found[names[row["address"]]] = row["status"]
+    return found
+
+
+async def make(
+    connection: Connection, delivery: Mapping[str, Any], proofs: Sequence[Proof], gateway_id: int | None, now: datetime
+) -> list[int]:
+    """Records `proofs` as messages; returns their ids. The caller claims their references and folds them."""
+    first_id = await connection.fetchval(QUERIES["reserve_message_ids"], len(proofs))
+    ids = list(range(first_id, first_id + len(proofs)))
+    await connection.copy_records_to_table(
+        "messages",
+        records=[
+            (id, delivery["id"], each.address, gateway_id, True, _kept(each, delivery["sender"]), now)
+            for id, each in zip(ids, proofs, strict=True)
+        ],
+        columns=("id", "delivery_id", "address", "gateway_id", "proof", "params", "created_at"),
+    )
+    return ids
+
+
+def _kept(proof: Proof, sender: str) -> dict[str, Any]:
+    return {"text": proof.text, "sender": sender, "params": dict(proof.params)}
+
+
+def rows(ids: Sequence[int], proofs: Sequence[Proof], sender: str) -> list[dict[str, Any]]:
+    """The proofs as the outbox gives messages."""
+    return [outbox.row(id, each.address, each.text, sender) for id, each in zip(ids, proofs, strict=True)]

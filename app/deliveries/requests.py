@@ -1,0 +1,60 @@
+"""What every endpoint about one delivery needs: its id, a transaction, and the two ways in which it can say no."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, Path, Request
+
+from app import audit
+from app.db import POOL_TIMEOUT_SECONDS, Connection
+from app.deliveries import lifecycle
+from app.errors import Conflict, NotFound
+from app.security import Principal
+
+_MAX_ID = 2**63 - 1
+ResultT = TypeVar("ResultT")
+
+
+def delivery_id(id: Annotated[str, Path(description="The delivery's `id`.", examples=["1"], max_length=40)]) -> int:
+    """Ids are opaque to callers: one that cannot be ours is simply not found."""
+    if not (id.isascii() and id.isdigit() and int(id) <= _MAX_ID):
+        raise NotFound("There is no such delivery.")
+    return int(id)
+
+
+DeliveryId = Annotated[int, Depends(delivery_id)]
+
+
+@asynccontextmanager
+async def writing(request: Request) -> AsyncIterator[Connection]:
+    """A transaction that commits at the end of the block; waits for a free connection only so long."""
+    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
+        yield connection
+
+
+def existing(row: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    if row is None:
+        raise NotFound("There is no such delivery.")
+    return row
+
+
+def allowed(rule: Callable[[lifecycle.Status], ResultT], status: lifecycle.Status) -> ResultT:
+    """What `rule` makes of the status. Raises `Conflict` with its sentence."""
+    try:
+        return rule(status)
+    except lifecycle.Locked as refusal:
+        raise Conflict(str(refusal)) from refusal
+
+
+async def note(
+    connection: Connection,
+    row: Mapping[str, Any],
+    code: str,
+    text: str,
+    principal: Principal,
+    now: datetime,
+    data: Mapping[str, Any],
+) -> None:
+    await audit.append(connection, row["id"], code, text, at=now, actor=principal.name, data=data)

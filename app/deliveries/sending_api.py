@@ -1,0 +1,249 @@
+"""Sending from here: start, outbox, proofs. What became of the messages is reported to `POST …/submissions` (ingest).
+
+`app.state.claim_references` (ingest) makes our references known to a gateway, so that receipts find their messages."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Query, Request
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from starlette.responses import Response, StreamingResponse
+
+from app.db import POOL_TIMEOUT_SECONDS, Connection
+from app.deliveries import codes, lifecycle, outbox, proofs, store
+from app.deliveries.api import read
+from app.deliveries.encoding import measure
+from app.deliveries.models import Delivery, GatewayKey, Metadata, without_nul
+from app.deliveries.requests import DeliveryId, allowed, existing, note, writing
+from app.errors import Conflict, Forbidden, Invalid
+from app.idempotency import once
+from app.paging import Cursor, Limit, Page
+from app.references import reference_of
+from app.security import Principal, Reader, Writer
+
+router = APIRouter(tags=["deliveries"])
+
+_NO_ID = 2**63 - 1
+_ROW: dict[str, Any] = {
+    "message_id": "42",
+    "reference": "acuse-42",
+    "address": "+34600123000",
+    "text": "Hello Ana, 20 % off until Sunday. STOP to 25252",
+    "parts": 1,
+    "sender": "Acme",
+}
+_OUTBOX: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "One line a message, in the order of their ids.",
+        "content": {
+            "application/x-ndjson": {"schema": {"type": "string"}, "example": orjson.dumps(_ROW).decode() + "\n"}
+        },
+    }
+}
+
+
+# --- start -----------------------------------------------------------------------------------------------------------
+
+
+@router.post("/v1/deliveries/{id}/start", summary="Start a delivery", response_model=Delivery)
+async def start(request: Request, id: DeliveryId, principal: Writer) -> Delivery:
+    """From `prepared` on its way: content and audience are locked, and the outbox gives out its messages. 409 in every
+    other status, and when its preparation found errors. With nothing to send it is finished at once."""
+    now = datetime.now(UTC)
+    async with writing(request) as connection:
+        if not await connection.fetchval(proofs.QUERIES["hold"], id):
+            existing(await store.lock(connection, id))
+            raise Conflict("This delivery is being uploaded to, prepared or started right now; look at it again.")
+        row = existing(await store.lock(connection, id))
+        allowed(lifecycle.after_start, row["status"])
+        await _refuse_errors(connection, id)
+        to_send = await connection.fetchval(outbox.QUERIES["to_send"], id)
+        await connection.execute(outbox.QUERIES["start"], id, now, to_send == 0)
+        await note(connection, row, codes.STARTED, "Started.", principal, now, {"messages": to_send})
+        if not to_send:
+            text = "Finished at once: there is nothing to send."
+            await note(connection, row, codes.FINISHED, text, principal, now, {"messages": 0, "pending": 0})
+    return await read(request, id, principal)
+
+
+async def _refuse_errors(connection: Connection, id: int) -> None:
+    found = [row[0] for row in await connection.fetch(outbox.QUERIES["errors_found"], id)]
+    if found:
+        errors = [{"pointer": "/content", "detail": text} for text in found]
+        raise Conflict(f"The preparation found what must be mended first: {' '.join(found)}", errors=errors)
+
+
+# --- the outbox ------------------------------------------------------------------------------------------------------
+
+After = Annotated[
+    str | None,
+    Query(pattern=r"^[0-9]{1,18}$", description="Only behind this `message_id`: the last one that you have."),
+]
+Most = Annotated[int | None, Query(ge=1, description="At most so many messages; without it all.")]
+
+
+@router.get(
+    "/v1/deliveries/{id}/outbox",
+    summary="Messages to hand over",
+    response_class=StreamingResponse,
+    responses=_OUTBOX,
+)
+async def read_outbox(
+    request: Request, id: DeliveryId, principal: Writer, after: After = None, limit: Most = None
+) -> Response:
+    """Every `pending` message with the text it gets, as NDJSON, while the delivery is `in_progress` (409 else). Give
+    `reference` to the gateway, and report each message to `…/submissions`: until then it stays `pending`, and is given
+    again to whoever does not ask behind it with `after`. The stream ends when the delivery is cancelled. Needs
+    `deliveries:write` and `pii:read`: who sends must see whole addresses."""
+    if not principal.may("pii:read"):
+        raise Forbidden("The outbox gives out whole addresses: this key lacks the scope `pii:read`.")
+    async with request.app.state.engine.connect() as connection:
+        row = existing(await store.read(connection, id))
+    allowed(lifecycle.check_outbox, row["status"])
+    if not row["content"]:
+        raise Conflict("This delivery has no content: it is sent elsewhere, and has no outbox.")
+    asked = outbox.Asked(
+        delivery_id=id, gateway_id=row["gateway_id"], sender=row["sender"], content=row["content"],
+        after=int(after or 0), limit=limit, actor=principal.name,
+    )  # fmt: skip
+    lines = outbox.stream(request.app.state.pool, asked, request.app.state.claim_references)
+    return StreamingResponse(lines, media_type="application/x-ndjson")
+
+
+# --- proofs ----------------------------------------------------------------------------------------------------------
+
+_Address = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(without_nul)]
+
+
+class ProofTo(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    address: _Address = Field(description="E.164, or national with the delivery's default region.")
+    params: Metadata = Field(default_factory=dict, description="Values for the placeholders of the content.")
+
+
+class NewProofs(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"addresses": [{"address": "+34600123000", "params": {"name": "Ana"}}]}]},
+    )
+
+    addresses: Annotated[list[ProofTo], Field(min_length=1, max_length=100)]
+    gateway: GatewayKey | None = Field(None, description="None: the delivery's.")
+    force: Annotated[
+        bool, Field(strict=True, description="Also to quarantined addresses; never to denylisted ones.")
+    ] = False
+
+
+class OutboxRow(BaseModel):
+    """What whoever sends needs."""
+
+    message_id: str
+    reference: str = Field(description="Give it to the gateway, so that receipts name it.")
+    address: str = Field(description="E.164; masked without `pii:read`.")
+    text: str
+    parts: int
+    sender: str
+
+
+class MadeProofs(BaseModel):
+    """In the order of `addresses`."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_ROW]}]})
+
+    items: list[OutboxRow]
+
+
+class Proof(OutboxRow):
+    """A proof as it was made, with what became of it."""
+
+    gateway: str | None
+    status: str
+    created_at: datetime
+    submitted_at: datetime | None
+    updated_at: datetime
+
+
+_PROOF = _ROW | {
+    "gateway": "acme",
+    "status": "received",
+    "created_at": "2026-11-23T08:00:00Z",
+    "submitted_at": "2026-11-23T08:00:01Z",
+    "updated_at": "2026-11-23T08:00:04Z",
+}
+
+
+class ProofPage(Page[Proof]):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_PROOF], "next_cursor": None, "total": 1}]})
+
+
+@router.post("/v1/deliveries/{id}/proofs", status_code=201, summary="Make proofs", response_model=MadeProofs)
+async def make_proofs(request: Request, id: DeliveryId, body: NewProofs, principal: Writer) -> Response:
+    """Messages to chosen addresses with the text as it is now, to be sent by you and reported to `…/submissions`. They
+    count in no indicator and no list. Nothing is made when one of them cannot be. Takes `Idempotency-Key`."""
+    gateway_id = await _gateway_id(request, body.gateway)
+    async with writing(request) as connection:
+
+        async def make() -> Response:
+            now = datetime.now(UTC)
+            row = existing(await store.lock(connection, id))
+            allowed(lifecycle.check_proofs, row["status"])
+            if not row["content"]:
+                raise Conflict("This delivery has no content yet: there is nothing to prove.")
+            wanted = [proofs.Wanted(address=each.address, params=each.params) for each in body.addresses]
+            made = await proofs.check(connection, row, wanted, force=body.force)
+            ids = await proofs.make(connection, row, made, gateway_id, now)
+            await request.app.state.refold(connection, ids, now)
+            if known_by := gateway_id or row["gateway_id"]:
+                await request.app.state.claim_references(connection, known_by, ids, now)
+            data = {"proofs": len(ids), "first_message_id": str(ids[0]), "last_message_id": str(ids[-1])}
+            data |= {"gateway": body.gateway or row["gateway"], "force": body.force}
+            await note(connection, row, codes.PROOFS, f"Proofs were made: {len(ids)}.", principal, now, data)
+            items = [_masked(each, principal) for each in proofs.rows(ids, made, row["sender"])]
+            return Response(orjson.dumps({"items": items}), 201, media_type="application/json")
+
+        return await once(request, principal, connection, make)
+
+
+async def _gateway_id(request: Request, key: str | None) -> int | None:
+    """Raises `Invalid` when there is no such gateway."""
+    gateway = await request.app.state.directory.find(key) if key is not None else None
+    if key is not None and gateway is None:
+        raise Invalid.field("/gateway", "There is no such gateway.")
+    return gateway.id if gateway else None
+
+
+def _masked(row: Mapping[str, Any], principal: Principal) -> dict[str, Any]:
+    return {**row, "address": principal.address(row["address"])}
+
+
+@router.get("/v1/deliveries/{id}/proofs", summary="Proofs of a delivery", response_model=ProofPage)
+async def list_proofs(
+    request: Request, id: DeliveryId, principal: Reader, limit: Limit = 100, cursor: Cursor = None
+) -> ProofPage:
+    """The newest first, each with the text that it was made with."""
+    scope = f"proofs {id}"
+    signer = request.app.state.cursors
+    before = signer.open(scope, cursor)[0] if cursor is not None else _NO_ID
+    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+        existing(await connection.fetchrow("SELECT id FROM deliveries WHERE id = $1", id))
+        rows = await connection.fetch(proofs.QUERIES["proofs"], id, before, limit + 1)
+        total = await connection.fetchval(proofs.QUERIES["count_proofs"], id)
+    more = signer.seal(scope, [rows[limit - 1]["id"]]) if len(rows) > limit else None
+    return ProofPage(items=[_proof(each, principal) for each in rows[:limit]], next_cursor=more, total=total)
+
+
+def _proof(row: Mapping[str, Any], principal: Principal) -> Proof:
+    text = row["params"]["text"]
+    names = ("gateway", "status", "created_at", "submitted_at", "updated_at")
+    return Proof(
+        message_id=str(row["id"]),
+        reference=reference_of(row["id"]),
+        address=principal.address(row["address"]) or "",
+        text=principal.text(text) or "",
+        parts=measure(text).parts,
+        sender=row["params"]["sender"],
+        **{name: row[name] for name in names},
+    )
