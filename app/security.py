@@ -104,8 +104,18 @@ def requires(scope: str) -> Callable[[Request], Awaitable[Principal]]:
     return dependency
 
 
+async def _gateway_reader(request: Request) -> Principal:
+    principal = await authenticate(request)
+    if not principal.may("deliveries:read") and not principal.may("gateways:write"):
+        raise Forbidden("This key lacks the scope `deliveries:read` or `gateways:write`.")
+    return principal
+
+
 Reader = Annotated[Principal, Depends(requires("deliveries:read"))]
 Writer = Annotated[Principal, Depends(requires("deliveries:write"))]
+GatewayReader = Annotated[Principal, Depends(_gateway_reader)]
 GatewayWriter = Annotated[Principal, Depends(requires("gateways:write"))]
 ReceiptWriter = Annotated[Principal, Depends(requires("receipts:write"))]
 Admin = Annotated[Principal, Depends(requires("admin"))]
+QuarantineReader = Annotated[Principal, Depends(requires("quarantine:read"))]
+QuarantineWriter = Annotated[Principal, Depends(requires("quarantine:write"))]

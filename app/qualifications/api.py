@@ -265,23 +265,30 @@ async def preview(request: Request, id: Id, body: Proposal, _: Reader) -> Moved:
     """Changes nothing."""
     async with _writing(request) as connection:
         old = _found(await store.lock(connection, id))
-        return _moved(old, _values(body, old), await store.touched(connection, id))
+        values = _values(body, old)
+        quarantines = await request.app.state.would_move(connection, old, {**old, **values}, datetime.now(UTC))
+        return _moved(old, values, await store.touched(connection, id), quarantines)
 
 
 @router.patch("/v1/qualifications/{id}", summary="Requalify an error", response_model=Changed)
 async def change(request: Request, id: Id, body: Change, principal: Writer) -> Changed:
     """Retroactive: all messages that failed with this error show the new failure type and reason at once, and so do
-    the figures of their deliveries. The journals of the deliveries touched say so (of the last 90 days, the newest
+    the figures of their deliveries. The health of addresses moves by failures of the last 30 days; changing the error
+    back takes exactly that back. The journals of the deliveries touched say so (of the last 90 days, the newest
     200; the platform's journal has the whole figure)."""
     now = datetime.now(UTC)
     async with _writing(request) as connection:
         old = _found(await store.lock(connection, id))
         values = _values(body, old)
         touched = await store.touched(connection, id)
-        moved = _moved(old, values, touched)
+        quarantines = await request.app.state.would_move(connection, old, {**old, **values}, now)
+        moved = _moved(old, values, touched, quarantines)
         if values:
             await store.change(connection, id, values, now)
+            await request.app.state.requalified(connection, old, {**old, **values}, now)
             await _tell(connection, old, values, touched if moved.messages else [], moved, principal.name, now)
+    if values:
+        await request.app.state.drain(request.app.state.pool, now)
     return Changed(qualification=await read(request, id, principal), moved=moved)
 
 
@@ -291,7 +298,9 @@ def _values(body: Proposal, old: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value != old[name]}
 
 
-def _moved(old: Mapping[str, Any], values: Mapping[str, Any], touched: Sequence[store.Touched]) -> Moved:
+def _moved(
+    old: Mapping[str, Any], values: Mapping[str, Any], touched: Sequence[store.Touched], quarantines: int
+) -> Moved:
     """Each message leaves one figure and joins another, by failure type and by reason alike."""
     counters = 2 * len(values.keys() & {"failure_type", "reason"})
     moving = touched if counters else []
@@ -299,7 +308,7 @@ def _moved(old: Mapping[str, Any], values: Mapping[str, Any], touched: Sequence[
         messages=sum(each.messages for each in moving),
         deliveries=len(moving),
         counters=counters * len(moving),
-        quarantines=0,
+        quarantines=quarantines,
         per_delivery=[
             MovedDelivery(
                 delivery_id=str(each.delivery_id),

@@ -88,6 +88,20 @@ UNION
 SELECT address FROM quarantine WHERE delivery_id = $1
 ORDER BY 1
 
+-- name: failed_with
+-- Addresses to which a message failed with error `$1` since `$2`, delivery by delivery through its index.
+SELECT DISTINCT m.address
+FROM (
+    SELECT DISTINCT d.id FROM deliveries d CROSS JOIN (SELECT 0 AS id UNION ALL SELECT id FROM gateways) g
+    JOIN counters c ON c.delivery_id = d.id AND c.metric = 'status' AND c.gateway_id = g.id AND c.label = 'failed' AND c.bucket = $1
+) d
+JOIN message_state s ON s.delivery_id = d.id AND s.qualification_id = $1 AND s.status = 'failed'
+    AND coalesce(s.failed_at, s.occurred_at) >= $2
+JOIN messages m ON m.id = s.message_id
+
+-- name: enqueue_failed_with
+INSERT INTO to_examine (address) SELECT address FROM ({failed_with}) f ORDER BY 1 ON CONFLICT DO NOTHING
+
 -- name: enqueue
 INSERT INTO to_examine (address) SELECT DISTINCT unnest($1::text[]) ORDER BY 1 ON CONFLICT DO NOTHING
 

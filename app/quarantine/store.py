@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -44,9 +45,9 @@ async def reexamine(connection: Connection, addresses: Sequence[str], now: datet
     Others that examine the same addresses wait. Facts committed by others before that are seen."""
     if not addresses:
         return Moved(before=Counter(), after=Counter())
-    identities = await _identities(connection, addresses)
-    await connection.execute(QUERIES["lock_addresses"], sorted(set(identities.values())))
-    facts = await known(connection, identities)
+    names = await identities(connection, addresses)
+    await connection.execute(QUERIES["lock_addresses"], sorted(set(names.values())))
+    facts = await known(connection, names)
     thresholds = await read_thresholds(connection)
     standing = await _standing(connection, facts)
     wanted: dict[Key, Row] = {}
@@ -124,7 +125,7 @@ async def book(connection: Connection, moves: Mapping[Cell, int]) -> None:
 # --- facts -----------------------------------------------------------------------------------------------------------
 
 
-async def _identities(connection: Connection, addresses: Sequence[str]) -> dict[str, str]:
+async def identities(connection: Connection, addresses: Sequence[str]) -> dict[str, str]:
     """Under which name each address's health is kept: its own, or the pseudonym of a number that was erased."""
     found = dict(zip(addresses, addresses, strict=True))
     if await pseudonyms.any_erased(connection):
@@ -136,13 +137,20 @@ async def _identities(connection: Connection, addresses: Sequence[str]) -> dict[
     return found
 
 
-async def known(connection: Connection, identities: Mapping[str, str]) -> dict[str, list[Event]]:
-    """All events of each identity; facts may stand under the number or under its pseudonym."""
+async def known(
+    connection: Connection,
+    identities: Mapping[str, str],
+    supposed: Mapping[int, Sequence[Meaning]] = MappingProxyType({}),
+) -> dict[str, list[Event]]:
+    """All events of each identity; facts may stand under the number or under its pseudonym.
+
+    `supposed`: meanings of qualifications to go by instead of those that stand."""
     names = sorted({*identities, *identities.values()})
     of = {name: identities.get(name, name) for name in names}
     found: dict[str, list[Event]] = {identity: [] for identity in identities.values()}
     outcomes = await connection.fetch(QUERIES["outcomes"], names, MOST_MESSAGES)
     meanings = await read_meanings(connection, {row["qualification_id"] for row in outcomes} - {None})
+    meanings.update(supposed)
     for row in outcomes:
         found[of[row["address"]]].append(_outcome(row, meanings))
     for row in await connection.fetch(QUERIES["decided"], names):
@@ -152,9 +160,9 @@ async def known(connection: Connection, identities: Mapping[str, str]) -> dict[s
 
 async def facts_of(connection: Connection, address: str) -> tuple[str, list[Event]]:
     """The name under which the health of one address is kept, and all its events."""
-    identities = await _identities(connection, [address])
-    facts = await known(connection, identities)
-    return identities[address], facts[identities[address]]
+    names = await identities(connection, [address])
+    facts = await known(connection, names)
+    return names[address], facts[names[address]]
 
 
 def _outcome(row: Row, meanings: Mapping[int, Sequence[Meaning]]) -> Event:
@@ -192,8 +200,9 @@ def _decision(row: Row) -> Event:
     )
 
 
-async def read_meanings(connection: Connection, qualifications: Iterable[int]) -> dict[int, list[Meaning]]:
-    found: dict[int, list[Meaning]] = defaultdict(list)
+async def read_meanings(connection: Connection, qualifications: Iterable[int]) -> dict[int, Sequence[Meaning]]:
+    """How errors were qualified over time; those that never changed are left out."""
+    found: defaultdict[int, list[Meaning]] = defaultdict(list)
     for row in await connection.fetch(QUERIES["meanings"], list(qualifications)):
         found[row["qualification_id"]].append(
             Meaning(
@@ -203,7 +212,7 @@ async def read_meanings(connection: Connection, qualifications: Iterable[int]) -
                 ignored=row["state"] == "ignore",
             )
         )
-    return found
+    return dict(found)
 
 
 # --- many at a time --------------------------------------------------------------------------------------------------

@@ -1,0 +1,388 @@
+"""The quarantine: list, import, one address explained, release of one and of many, breakers, a delivery's own view."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+from pydantic import AwareDatetime
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app import audit, export
+from app.db import POOL_TIMEOUT_SECONDS, Connection
+from app.errors import Conflict, Invalid, NotFound
+from app.numbers import normalise
+from app.paging import Cursor, Limit
+from app.pseudonyms import PREFIX
+from app.quarantine import breaker, changing, models, reading
+from app.quarantine.rules import ANYBODY, Explained, explain
+from app.quarantine.store import facts_of, read_thresholds
+from app.security import Principal, QuarantineReader, QuarantineWriter, mask, mask_numbers
+
+router = APIRouter(prefix="/v1", tags=["quarantine"])
+
+RELEASED = "QRT-RELEASED"
+DECIDED = "QRT-BREAKER-DECIDED"
+_CHUNK = 1_000
+_MAX_ID = 2**31 - 1
+
+Statuses = Annotated[list[models.Status], Query(description="One or several.", examples=[["quarantined"]])]
+Text = Annotated[str | None, Query(max_length=120)]
+After = Annotated[AwareDatetime | None, Query(description="Put there from this time on.")]
+Before = Annotated[AwareDatetime | None, Query(description="Put there before this time.")]
+Reason = Annotated[
+    str,
+    Query(min_length=1, max_length=500, description="Why: for people, kept in the journal.", examples=["She called"]),
+]
+AddressPath = Annotated[
+    str, Path(max_length=60, description="In E.164 (`+` as `%2B` or as it is).", examples=["+34600123000"])
+]
+
+
+def e164(address: str) -> str:
+    """A `+` that was not escaped comes as a space; a pseudonym is one already. Raises `Invalid`."""
+    if address.startswith(PREFIX):
+        return address
+    found = normalise(f"+{address[1:]}" if address[:1] == " " else address)
+    if found is None:
+        raise Invalid.field("address", "Give a phone number in E.164, such as `+34600123000`.")
+    return found
+
+
+def asked_filter(
+    status: Statuses = [],  # noqa: B006 — FastAPI copies it
+    reason: Text = None,
+    origin: models.Origin | None = None,
+    gateway: Text = None,
+    error_code: Text = None,
+    sender: Text = None,
+    address: Text = None,
+    since_after: After = None,
+    since_before: Before = None,
+) -> reading.Filter:
+    for name, value in (("reason", reason), ("gateway", gateway), ("error_code", error_code), ("sender", sender)):
+        if value is not None and "\0" in value:
+            raise Invalid.field(f"?{name}", "must not contain NUL characters")
+    return reading.Filter(
+        statuses=tuple(sorted(set(status))),
+        reasons=(reason,) if reason else (),
+        origin=origin,
+        gateway=gateway,
+        error_code=error_code,
+        sender=sender,
+        address=None if address is None else e164(address),
+        since_after=since_after,
+        since_before=since_before,
+    )
+
+
+# --- lists -----------------------------------------------------------------------------------------------------------
+
+
+@router.get("/quarantine", summary="The quarantine", response_model=models.EntryPage, responses=export.STREAMS)
+async def list_quarantine(
+    request: Request,
+    principal: QuarantineReader,
+    asked: Annotated[reading.Filter, Depends(asked_filter)],
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Any:
+    """By address. `total` comes from the counters, unless a filter by sender, address or time makes it a count."""
+    return await _listed(request, principal, _Standing(asked), limit, cursor)
+
+
+@router.get(
+    "/deliveries/{id}/quarantine",
+    summary="A delivery's addresses in quarantine",
+    response_model=models.EntryPage,
+    responses=export.STREAMS,
+)
+async def list_of_delivery(
+    request: Request,
+    principal: QuarantineReader,
+    id: Annotated[str, Path(max_length=40)],
+    origin: Annotated[
+        Literal["preparation", "receipts"],
+        Query(description="`receipts`: newly put there by this delivery's receipts · `preparation`: excluded for it."),
+    ] = "receipts",
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Any:
+    """Addresses that this delivery's own receipts put into quarantine, as they stand now; or those that its preparation
+    left out because they were there then (the rows of `exclusions?reason=denylisted,quarantined`)."""
+    delivery_id = int(id) if id.isascii() and id.isdigit() and len(id) <= 18 else -1
+    async with request.app.state.engine.connect() as connection:
+        if not await reading.delivery_exists(connection, delivery_id):
+            raise NotFound("There is no such delivery.")
+    pages = _Standing(reading.Filter(delivery_id=delivery_id)) if origin == "receipts" else _LeftOut(delivery_id)
+    return await _listed(request, principal, pages, limit, cursor)
+
+
+class _Standing:
+    """Rows of the quarantine that a filter finds, page by page."""
+
+    def __init__(self, asked: reading.Filter) -> None:
+        self._asked = asked
+        self.scope = f"quarantine {asked!r}"
+
+    async def page(
+        self, connection: AsyncConnection, after: Sequence[Any] | None, limit: int
+    ) -> list[Mapping[str, Any]]:
+        return await reading.page(
+            connection, self._asked, after=None if after is None else (after[0], after[1]), limit=limit
+        )
+
+    async def total(self, connection: AsyncConnection) -> int:
+        return await reading.total(connection, self._asked)
+
+    @staticmethod
+    def position(row: Mapping[str, Any]) -> list[Any]:
+        return [row["address"], row["sender"]]
+
+
+class _LeftOut:
+    """Exclusions of a delivery for opt-out or quarantine, page by page."""
+
+    def __init__(self, delivery_id: int) -> None:
+        self._delivery_id = delivery_id
+        self.scope = f"quarantine excluded from {delivery_id}"
+
+    async def page(
+        self, connection: AsyncConnection, after: Sequence[Any] | None, limit: int
+    ) -> list[Mapping[str, Any]]:
+        return await reading.left_out(connection, self._delivery_id, after=after[0] if after else 0, limit=limit)
+
+    async def total(self, connection: AsyncConnection) -> int:
+        return await reading.left_out_total(connection, self._delivery_id)
+
+    @staticmethod
+    def position(row: Mapping[str, Any]) -> list[Any]:
+        return [row["position"]]
+
+
+async def _listed(
+    request: Request, principal: Principal, pages: _Standing | _LeftOut, limit: int, cursor: str | None
+) -> Any:
+    signer = request.app.state.cursors
+    after = signer.open(pages.scope, cursor) if cursor is not None else None
+    form = export.wanted(request)
+    if form != "json":
+        return export.stream(form, models.COLUMNS, _all(request, principal, pages))
+    async with request.app.state.engine.connect() as connection:
+        rows = await pages.page(connection, after, limit + 1)
+        total = await pages.total(connection)
+    more = signer.seal(pages.scope, pages.position(rows[limit - 1])) if len(rows) > limit else None
+    items = [models.Entry(**models.shown(row, principal)) for row in rows[:limit]]
+    return models.EntryPage(items=items, next_cursor=more, total=total)
+
+
+async def _all(
+    request: Request, principal: Principal, pages: _Standing | _LeftOut
+) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+    after = None
+    while True:
+        async with request.app.state.engine.connect() as connection:
+            rows = await pages.page(connection, after, _CHUNK)
+        if rows:
+            yield [models.shown(row, principal) for row in rows]
+            after = pages.position(rows[-1])
+        if len(rows) < _CHUNK:
+            return
+
+
+# --- one address -----------------------------------------------------------------------------------------------------
+
+
+@router.get("/quarantine/{address}", summary="One address, explained", response_model=models.AddressHealth)
+async def read_one(request: Request, address: AddressPath, principal: QuarantineReader) -> models.AddressHealth:
+    """Its status for whoever sends, its rows, and every fact that they rest on with the rule that was applied."""
+    return await _explained(request, e164(address), principal)
+
+
+async def _explained(request: Request, address: str, principal: Principal) -> models.AddressHealth:
+    async with _writing(request) as connection:
+        identity, events = await facts_of(connection, address)
+        thresholds = await read_thresholds(connection)
+    async with request.app.state.engine.connect() as reader:
+        notes = await reading.notes(reader, events)
+        rows = await reading.page(reader, reading.Filter(address=identity), after=None, limit=_CHUNK)
+    by_scope = {row["sender"]: row["status"] for row in rows}
+    return models.AddressHealth(
+        address=principal.address(identity) or "",
+        status=by_scope.get(ANYBODY, "valid"),
+        entries=[models.Entry(**models.shown(row, principal)) for row in rows],
+        evidence=[_evidence(each, notes, principal) for each in explain(events, thresholds)],
+    )
+
+
+def _evidence(each: Explained, notes: reading.Notes, principal: Principal) -> models.Evidence:
+    event = each.event
+    of_message = event.kind in ("failed", "received")
+    decision = {} if of_message else notes.decisions.get(event.id, {})
+    failed = event.kind == "failed"
+    return models.Evidence(
+        at=event.at,
+        kind=event.kind,
+        message_id=str(event.id) if of_message else None,
+        delivery_id=None if event.delivery_id is None else str(event.delivery_id),
+        gateway=notes.gateways.get(event.gateway_id or 0),
+        error=notes.errors.get(event.qualification_id or 0) if failed else None,
+        failure_type=event.failure_type if failed else None,
+        reason=None if event.kind in ("received", "allow", "release") else event.reason,
+        sender=event.sender or None,
+        verified=event.verified,
+        held=event.held,
+        origin=event.origin,
+        actor=decision.get("actor"),
+        note=principal.text(decision.get("note")),
+        rule=each.rule,
+        status=each.status,
+    )
+
+
+@router.delete("/quarantine/{address}", summary="Release one address", response_model=models.AddressHealth)
+async def release_one(
+    request: Request,
+    address: AddressPath,
+    principal: QuarantineWriter,
+    reason: Reason,
+    sender: Annotated[
+        str, Query(max_length=40, description="The row of this sender; none: that of whoever sends.")
+    ] = ANYBODY,
+) -> models.AddressHealth:
+    """A quarantine is lifted and its errors are forgotten; of a denylisted address the opt-out is lifted, and nothing
+    else. Older failures that come in later do not undo it. 404 when the address is not in quarantine."""
+    now = datetime.now(UTC)
+    number = e164(address)
+    async with _writing(request) as connection:
+        identity, _ = await facts_of(connection, number)
+        status = await connection.fetchval(
+            "SELECT status::text FROM quarantine WHERE address = $1 AND sender = $2 FOR UPDATE", identity, sender
+        )
+        if status is None:
+            raise NotFound("This address is not in quarantine.")
+        decision = changing.Decision(
+            address=identity,
+            kind="allow" if status == "denylisted" else "release",
+            reason="not_defined",
+            origin="operator",
+            actor=principal.name,
+            at=now,
+            sender=sender if status == "denylisted" else ANYBODY,
+            note=reason,
+        )
+        await changing.record(connection, [decision], now)
+        data = {"address": mask(identity), "pseudonym": request.app.state.pseudonyms.of(identity), "was": status}
+        text = "An address was released."
+        await _note(
+            connection, RELEASED, text, principal, now, data | {"kind": decision.kind, "sender": sender or None}, reason
+        )
+    return await _explained(request, number, principal)
+
+
+@router.post("/quarantine/release", summary="Release by a filter", response_model=models.Released)
+async def release_many(request: Request, body: models.Release, principal: QuarantineWriter) -> models.Released:
+    """With `dry_run` it only counts. Opt-outs (`denylisted`) are never part of it: they are lifted one by one. All in one
+    transaction, or nothing; the answer comes when the rows are gone."""
+    now = datetime.now(UTC)
+    asked = body.filter.asked()
+    async with _writing(request) as connection:
+        count = await changing.release_many(
+            connection, asked, actor=principal.name, note=body.reason, now=now, dry_run=body.dry_run
+        )
+        if count and not body.dry_run:
+            data = {"addresses": count, "filter": body.filter.model_dump(mode="json", exclude_none=True)}
+            text = f"{count} addresses were released."
+            await _note(connection, RELEASED, text, principal, now, data, body.reason)
+            if asked.delivery_id is not None:
+                await audit.append(
+                    connection, asked.delivery_id, "DLV-RELEASED", text, at=now, actor=principal.name, data=data
+                )
+    if not body.dry_run:
+        await changing.drain(request.app.state.pool, now)
+    return models.Released(addresses=count, dry_run=body.dry_run)
+
+
+async def _note(
+    connection: Connection,
+    code: str,
+    text: str,
+    principal: Principal,
+    now: datetime,
+    data: Mapping[str, Any],
+    reason: str,
+) -> None:
+    """Numbers in what people write are masked: a journal cannot be altered when a number is erased."""
+    data = {**data, "reason": mask_numbers(reason)}
+    await audit.append(connection, audit.PLATFORM, code, text, at=now, actor=principal.name, data=data)
+
+
+# --- breakers --------------------------------------------------------------------------------------------------------
+
+
+@router.get("/breakers", summary="Breakers", response_model=models.BreakerPage)
+async def list_breakers(
+    request: Request,
+    _: QuarantineReader,
+    state: Annotated[Literal["open", "all"], Query(description="`open`: those that wait for a decision.")] = "open",
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> models.BreakerPage:
+    """Errors whose failures jumped far above their usual share: what they hold waits for `apply` or `discard`."""
+    scope = f"breakers {state}"
+    signer = request.app.state.cursors
+    before = signer.open(scope, cursor)[0] if cursor is not None else None
+    async with request.app.state.engine.connect() as connection:
+        rows = await reading.breaker_page(connection, open_only=state == "open", before=before, limit=limit + 1)
+        total = await reading.breaker_total(connection, open_only=state == "open")
+    more = signer.seal(scope, [rows[limit - 1]["id"]]) if len(rows) > limit else None
+    return models.BreakerPage(items=[models.shown_breaker(row) for row in rows[:limit]], next_cursor=more, total=total)
+
+
+BreakerId = Annotated[str, Path(max_length=20, description="The breaker's `id`.", examples=["1"])]
+
+
+@router.post("/breakers/{id}/apply", summary="Apply what a breaker holds", response_model=models.Decided)
+async def apply(request: Request, id: BreakerId, body: models.Decide, principal: QuarantineWriter) -> models.Decided:
+    """The failures count as if nothing had been: the addresses go into quarantine as the rules say."""
+    return await _decide(request, id, "apply", body.reason, principal)
+
+
+@router.post("/breakers/{id}/discard", summary="Discard what a breaker holds", response_model=models.Decided)
+async def discard(request: Request, id: BreakerId, body: models.Decide, principal: QuarantineWriter) -> models.Decided:
+    """The failures never count for the addresses; the messages stay failed."""
+    return await _decide(request, id, "discard", body.reason, principal)
+
+
+async def _decide(
+    request: Request, id: str, decision: Literal["apply", "discard"], reason: str, principal: Principal
+) -> models.Decided:
+    number = int(id) if id.isascii() and id.isdigit() and int(id) <= _MAX_ID else 0
+    now = datetime.now(UTC)
+    async with _writing(request) as connection:
+        found = await breaker.decide(connection, number, decision, actor=principal.name, note=reason, now=now)
+        if found is not None:
+            data = {
+                "breaker_id": id,
+                "decision": decision,
+                "addresses": found["addresses"],
+                "messages": found["messages"],
+            }
+            text = f"What a breaker held was {'applied' if decision == 'apply' else 'discarded'}."
+            await _note(connection, DECIDED, text, principal, now, data, reason)
+    async with request.app.state.engine.connect() as reader:
+        shown = await reading.breaker(reader, number)
+    if shown is None:
+        raise NotFound("There is no such breaker.")
+    if found is None:
+        raise Conflict(f"This breaker was closed before: {shown['decision']}.")
+    await changing.drain(request.app.state.pool, now)
+    return models.Decided(addresses=found["addresses"], messages=found["messages"], breaker=models.shown_breaker(shown))
+
+
+@asynccontextmanager
+async def _writing(request: Request) -> AsyncIterator[Connection]:
+    """A transaction that commits at the end of the block; waits for a free connection only so long."""
+    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
+        yield connection

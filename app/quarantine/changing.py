@@ -1,0 +1,165 @@
+"""Operators' decisions about addresses: import, release of one or of many, requalifying. Facts first, health after.
+
+Each function takes an open transaction and leaves the commit to its caller. What concerns many addresses queues them
+for examination in the same transaction; `drain` then examines them, chunk by chunk, and survives a crash in between.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from sqlalchemy import literal, select
+from sqlalchemy.dialects import postgresql
+
+from app.db import Connection, Pool
+from app.quarantine.reading import RELEASABLE, Filter, conditions
+from app.quarantine.rules import Event, Meaning, Origin, health
+from app.quarantine.store import (
+    CHUNK,
+    QUERIES,
+    examine_some,
+    known,
+    read_meanings,
+    read_thresholds,
+    reexamine,
+)
+from app.quarantine.store import identities as identities_of
+from app.tables import gateways, qualifications, quarantine
+
+#: Requalifying moves the health of addresses that failed so lately.
+REQUALIFIED_BACK = timedelta(days=30)
+_WAIT_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What somebody decided about one address. `sender` "": whoever sends."""
+
+    address: str
+    kind: Literal["denylist", "allow", "quarantine", "release"]
+    reason: str
+    origin: Origin
+    actor: str
+    at: datetime
+    sender: str = ""
+    note: str | None = None
+
+
+async def record(connection: Connection, decided: Sequence[Decision], now: datetime) -> None:
+    """Records decisions, and examines their addresses at once."""
+    rows = [
+        (each.address, each.sender, each.kind, each.at, now, each.reason, each.origin, each.actor, each.note)
+        for each in decided
+    ]
+    await connection.executemany(
+        "INSERT INTO decisions (address, sender, kind, at, recorded_at, reason, origin, actor, note) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        rows,
+    )
+    await reexamine(connection, sorted({each.address for each in decided}), now)
+
+
+async def release_many(
+    connection: Connection, asked: Filter, *, actor: str, note: str, now: datetime, dry_run: bool
+) -> int:
+    """Releases every address that `asked` finds among those with errors or in quarantine; returns how many."""
+    found = _found(asked)
+    if dry_run:
+        return int(await connection.fetchval(f"SELECT count(*) FROM ({found[0]}) f", *found[1]))
+    count = await connection.fetchval(
+        f"WITH f AS MATERIALIZED ({found[0]}), decided AS ("
+        "INSERT INTO decisions (address, sender, kind, at, recorded_at, reason, origin, actor, note) "
+        f"SELECT address, '', 'release', ${len(found[1]) + 1}, ${len(found[1]) + 1}, 'not_defined', 'operator', "
+        f"${len(found[1]) + 2}, ${len(found[1]) + 3} FROM f), "
+        "queued AS (INSERT INTO to_examine (address) SELECT address FROM f ORDER BY address ON CONFLICT DO NOTHING) "
+        "SELECT count(*) FROM f",
+        *found[1], now, actor, note,
+    )  # fmt: skip
+    return int(count)
+
+
+def _found(asked: Filter) -> tuple[str, list[Any]]:
+    """The addresses as a statement with `$1…` and its values."""
+    joined = quarantine.outerjoin(gateways, gateways.c.id == quarantine.c.gateway_id).outerjoin(
+        qualifications, qualifications.c.id == quarantine.c.qualification_id
+    )
+    query = (
+        select(quarantine.c.address)
+        .select_from(joined)
+        .where(*conditions(asked), quarantine.c.status.in_(RELEASABLE), quarantine.c.sender == literal(""))
+    )
+    compiled = query.compile(
+        dialect=postgresql.asyncpg.dialect(),  # type: ignore[no-untyped-call]
+        compile_kwargs={"render_postcompile": True},
+    )
+    return str(compiled), [compiled.params[name] for name in compiled.positiontup or ()]
+
+
+async def drain(pool: Pool, now: datetime) -> None:
+    """Returns once no address waits for examination, or half a minute has passed: then the clock goes on with it."""
+    until = asyncio.get_running_loop().time() + _WAIT_SECONDS
+    while asyncio.get_running_loop().time() < until:
+        async with pool.acquire() as connection:
+            async with connection.transaction():
+                if await examine_some(connection, now):
+                    continue
+            if not await connection.fetchval("SELECT EXISTS (SELECT FROM to_examine)"):
+                return
+        await asyncio.sleep(0.05)  # somebody else has the rest in hand
+
+
+# --- requalifying ----------------------------------------------------------------------------------------------------
+
+
+async def requalified(connection: Connection, before: Any, after: Any, now: datetime) -> None:
+    """Notes that an error means something else for failures of the last 30 days, and queues their addresses.
+
+    `before` and `after` are the qualification's row."""
+    since = now - REQUALIFIED_BACK
+    if not await read_meanings(connection, [before["id"]]):
+        await _note_meaning(connection, before, None, now)
+    await _note_meaning(connection, after, since, now)
+    await connection.execute(QUERIES["enqueue_failed_with"], before["id"], since)
+
+
+async def _note_meaning(connection: Connection, row: Any, since: datetime | None, now: datetime) -> None:
+    await connection.execute(
+        "INSERT INTO meanings (qualification_id, changed_at, since, failure_type, reason, state) "
+        "VALUES ($1, $2, $3, $4, $5, $6)",
+        row["id"], now, since, row["failure_type"], row["reason"], row["state"],
+    )  # fmt: skip
+
+
+async def would_move(connection: Connection, before: Any, after: Any, now: datetime) -> int:
+    """How many addresses would change their status if the error `before` meant `after`. Writes nothing."""
+    since = now - REQUALIFIED_BACK
+    meanings = (await read_meanings(connection, [before["id"]])).get(before["id"]) or [_meaning(before, None)]
+    supposed = {before["id"]: [*meanings, _meaning(after, since)]}
+    rows = await connection.fetch(QUERIES["failed_with"], before["id"], since)
+    addresses = [row["address"] for row in rows]
+    moved = 0
+    for start in range(0, len(addresses), CHUNK):
+        moved += await _would_move(connection, addresses[start : start + CHUNK], supposed, now)
+    return moved
+
+
+async def _would_move(
+    connection: Connection, addresses: Sequence[str], supposed: dict[int, list[Meaning]], now: datetime
+) -> int:
+    identities = await identities_of(connection, addresses)
+    thresholds = await read_thresholds(connection)
+
+    def statuses(events: Sequence[Event]) -> dict[str, str]:
+        return {scope: found.status for scope, found in health(events, now, thresholds).items()}
+
+    now_known = await known(connection, identities)
+    then_known = await known(connection, identities, supposed)
+    return sum(statuses(now_known[name]) != statuses(then_known[name]) for name in now_known)
+
+
+def _meaning(row: Any, since: datetime | None) -> Meaning:
+    return Meaning(
+        since=since, failure_type=row["failure_type"], reason=row["reason"], ignored=row["state"] == "ignore"
+    )

@@ -1,0 +1,157 @@
+"""`POST /v1/quarantine`: opt-outs and dead numbers in bulk, from another system, a provider's list, a deactivation file."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from starlette.responses import Response
+
+from app import audit
+from app.bulk import BadRow, Line, Tally, chunks
+from app.db import POOL_TIMEOUT_SECONDS, Connection
+from app.errors import Invalid
+from app.numbers import is_region, normalise
+from app.quarantine.changing import Decision, record
+from app.quarantine.models import Note, plain
+from app.security import Principal, QuarantineWriter
+
+router = APIRouter(prefix="/v1", tags=["quarantine"])
+
+IMPORTED = "QRT-IMPORTED"
+Status = Literal["denylisted", "quarantined"]
+_KINDS: dict[str, Literal["denylist", "quarantine"]] = {"denylisted": "denylist", "quarantined": "quarantine"}
+#: Reasons that make sense of a number that must not be sent to.
+Reason = Literal[
+    "denylisted", "quarantined", "user_unknown", "account_disabled", "unreachable", "refused", "invalid_address"
+]
+_LEAD = timedelta(minutes=10)
+
+
+Region = Annotated[str | None, Query(max_length=2, description="Country of national numbers.", examples=["ES"])]
+
+
+class Row(BaseModel):
+    """One number. What is not given is as the query says."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    address: str = Field(min_length=1, max_length=64)
+    status: Status | None = None
+    reason: Reason | None = None
+    sender: Annotated[str, Field(max_length=16), AfterValidator(plain)] | None = None
+    at: AwareDatetime | None = None
+    note: Note | None = None
+
+
+_ROW = TypeAdapter(Row)
+_EXAMPLE = [{"address": "+34600123000"}, {"address": "+34600123001", "status": "quarantined", "reason": "user_unknown"}]
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"type": "array", "items": {"type": "object"}}, "example": _EXAMPLE},
+            "application/x-ndjson": {"schema": {"type": "string"}, "example": '{"address": "+34600123000"}\n'},
+            "text/csv": {"schema": {"type": "string"}, "example": "address,note\n+34600123000,wrote a letter\n"},
+        },
+    }
+}
+_ANSWER: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/json": {"example": {"accepted": 2, "rejected": 0, "errors": []}}}}
+}
+
+
+@router.post("/quarantine", summary="Import opt-outs and dead numbers", openapi_extra=_BODY, responses=_ANSWER)
+async def import_rows(
+    request: Request,
+    principal: QuarantineWriter,
+    status: Annotated[Status, Query(description="Of rows that say none.")] = "denylisted",
+    default_region: Annotated[
+        str | None, Query(max_length=2, description="Country of national numbers.", examples=["ES"])
+    ] = None,
+) -> Response:
+    """Bulk. `denylisted`: the person wants none; `quarantined`: the number is no more. With `sender` it holds for that
+    sender only. `at` is when it was said: a START after it still counts. What stands already counts as accepted and
+    changes nothing, so an import that broke off can simply be sent again."""
+    if default_region is not None and not is_region(default_region):
+        raise Invalid.field("?default_region", "must be a country code of ISO 3166-1 alpha-2 in capitals, such as `ES`")
+    tally, fresh = Tally(), 0
+    async for chunk in chunks(request, max_row_bytes=request.app.state.settings.max_row_bytes):
+        decided = list(_read(chunk, status, default_region, principal, tally))
+        async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
+            new = await _new(connection, decided)
+            await record(connection, new, datetime.now(UTC))
+        tally.accepted += len(decided)
+        fresh += len(new)
+    await _note(request, principal, tally, fresh)
+    return tally.response()
+
+
+def _read(
+    chunk: Sequence[Line | BadRow], status: Status, region: str | None, principal: Principal, tally: Tally
+) -> Sequence[Decision]:
+    now = datetime.now(UTC)
+    found = []
+    for line in chunk:
+        try:
+            if isinstance(line, BadRow):
+                raise ValueError(line.detail)
+            found.append(_decision(line, status, region, principal, now))
+        except ValueError as error:
+            tally.reject(line.number, str(error))
+    return found
+
+
+def _decision(line: Line, status: Status, region: str | None, principal: Principal, now: datetime) -> Decision:
+    """Raises `ValueError` with a sentence that repeats nothing of the row's values."""
+    try:
+        row = _ROW.validate_json(line.value) if isinstance(line.value, bytes) else _ROW.validate_python(line.value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{where}: {first['msg']}." if where else f"{first['msg']}.") from None
+    address = normalise(row.address, region)
+    if address is None:
+        raise ValueError("address: this is not a possible phone number.")
+    if row.at is not None and not (row.at.year >= 1990 and row.at <= now + _LEAD):
+        raise ValueError("at: this time cannot be when it was said.")
+    said = row.status or status
+    return Decision(
+        address=address,
+        kind=_KINDS[said],
+        reason=row.reason or said,
+        origin="import",
+        actor=principal.name,
+        at=row.at or now,
+        sender=(row.sender or "") if said == "denylisted" else "",
+        note=row.note,
+    )
+
+
+async def _new(connection: Connection, decided: Sequence[Decision]) -> list[Decision]:
+    """Those that do not stand already; of several alike in one chunk the first."""
+    rows = await connection.fetch(
+        "SELECT address, sender, status::text AS status FROM quarantine WHERE address = ANY($1::text[])",
+        [each.address for each in decided],
+    )
+    known: set[tuple[str, str, str | None]] = {
+        (row["address"], row["sender"], _KINDS.get(row["status"])) for row in rows
+    }
+    found = []
+    for each in decided:
+        identity = (each.address, each.sender, each.kind)
+        if identity not in known:
+            known.add(identity)
+            found.append(each)
+    return found
+
+
+async def _note(request: Request, principal: Principal, tally: Tally, fresh: int) -> None:
+    data = {"accepted": tally.accepted, "rejected": tally.rejected, "new": fresh}
+    text = f"{fresh} addresses were imported into the quarantine."
+    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
+        await audit.append(
+            connection, audit.PLATFORM, IMPORTED, text, at=datetime.now(UTC), actor=principal.name,
+            level="warning" if tally.rejected else "info", data=data,
+        )  # fmt: skip
