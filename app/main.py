@@ -3,7 +3,8 @@
 On `app.state` stand: `settings`, `public_base` (ACUSE_PUBLIC_URL without a slash at its end, or None), `engine`
 (SQLAlchemy, for reads), `runtime` with its `inbox` and `pool` (asyncpg, for what writes), `directory` and `keys`
 (gateways and API keys in memory), `cursors` (signs list cursors); and what one domain does for another, because they do
-not import each other: `rekey`, `id_hint`, `reading`, `main_figures`, `refold`, `recompute`.
+not import each other: `rekey`, `id_hint`, `reading`, `main_figures`, `refold`, `recompute`,
+`claim_references`.
 """
 
 import asyncio
@@ -21,12 +22,15 @@ from starlette.types import Receive, Scope, Send
 from app import logs, migrate, openapi, problems, pseudonyms
 from app.db import Connection, create_engine, create_pool, is_away
 from app.deliveries.api import router as deliveries
+from app.deliveries.sending_api import router as sending
 from app.gateways.receipt import Gateway
 from app.ingest.api import router as ingest
 from app.ingest.callbacks import PREFIX, callbacks
 from app.ingest.keys import id_hint, rekey
 from app.ingest.pipeline import fold
+from app.ingest.references import claim_references
 from app.ingest.replay import recompute
+from app.ingest.replies import verdict_of
 from app.ingest.rows import inbox_row
 from app.ingest.runtime import Runtime
 from app.ingest.shelves import router as shelves
@@ -38,6 +42,10 @@ from app.platform.directory import GatewayDirectory
 from app.platform.trial import Reading
 from app.qualifications.api import router as qualifications
 from app.qualifications.rules import meaning
+from app.quarantine import inbound_api, reply_rules
+from app.quarantine.api import router as quarantine
+from app.quarantine.changing import drain, requalified, would_move
+from app.quarantine.imports import router as quarantine_imports
 from app.quarantine.rules import Thresholds
 from app.quarantine.store import write_thresholds
 from app.security import KeyRing
@@ -75,9 +83,20 @@ def create_app(settings: Settings, *, migrating: bool = False) -> FastAPI:
         swagger_ui_oauth2_redirect_url=None,
     )
     _set_state(app, settings, settings.database_url)
-    for router in (health.router, ingest, shelves, deliveries, stats, messages, qualifications):
+    for router in (
+        health.router,
+        ingest,
+        shelves,
+        deliveries,
+        sending,
+        stats,
+        messages,
+        qualifications,
+        quarantine,
+        quarantine_imports,
+    ):
         app.include_router(router)
-    for module in (gateways, keys, audit_api):
+    for module in (gateways, keys, audit_api, reply_rules, inbound_api):
         app.include_router(module.router)
     problems.install(app, max_body_bytes=settings.max_json_bytes)
     openapi.install(app)
@@ -108,7 +127,9 @@ def _set_state(app: FastAPI, settings: Settings, database_url: str) -> None:
     state.directory = GatewayDirectory(database_url, state.keys)
     state.cursors = CursorSigner(secrets.token_bytes(32))  # until the installation's own key has been read
     state.rekey, state.id_hint = _rekey, id_hint
-    state.reading = Reading(row=inbox_row, meaning=meaning)
+    state.claim_references = claim_references
+    state.reading = Reading(row=inbox_row, meaning=meaning, verdict=verdict_of)
+    state.would_move, state.requalified, state.drain = would_move, requalified, drain
     state.main_figures, state.refold, state.recompute = main_figures, fold, recompute
 
 

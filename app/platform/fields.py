@@ -4,15 +4,13 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Annotated, Any
 
-from fastapi import Depends, Path, Request
+from fastapi import Path, Request
 from pydantic import AfterValidator, StringConstraints
 from starlette.responses import Response
 
 from app import export
 from app.db import AWAY, POOL_TIMEOUT_SECONDS, Connection
-from app.errors import Forbidden
 from app.platform import store
-from app.security import Principal, authenticate
 
 
 def _one_line(text: str) -> str:
@@ -42,16 +40,6 @@ async def writing(request: Request) -> AsyncIterator[Connection]:
         yield connection
     with contextlib.suppress(*AWAY):  # what is committed stands; the refresher tries again by itself
         await request.app.state.directory.refresh()
-
-
-async def _reader(request: Request) -> Principal:
-    principal = await authenticate(request)
-    if not principal.may("deliveries:read") and not principal.may("gateways:write"):
-        raise Forbidden("This key lacks the scope `deliveries:read` or `gateways:write`.")
-    return principal
-
-
-GatewayReader = Annotated[Principal, Depends(_reader)]
 
 
 def whole(request: Request, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Response | None:

@@ -16,9 +16,9 @@ from app.idempotency import once
 from app.paging import Cursor, Limit, Page
 from app.platform import changes, store, trial
 from app.platform.directory import built
-from app.platform.fields import GatewayReader, Line, Name, Secret, Slug, reading, whole, writing
+from app.platform.fields import Line, Name, Secret, Slug, reading, whole, writing
 from app.platform.store import GatewayRow
-from app.security import GatewayWriter
+from app.security import GatewayReader, GatewayWriter
 
 router = APIRouter(prefix="/v1", tags=["gateways"])
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 from urllib.parse import urlencode
 
 import orjson
@@ -50,12 +50,33 @@ class Meaning(Protocol):
     def state(self) -> str: ...
 
 
+class Rule(Protocol):
+    """`quarantine.replies.Rule`: a frozen dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def scope(self) -> str: ...
+
+
+class Verdict(Protocol):
+    """`quarantine.replies.Verdict`."""
+
+    @property
+    def rule(self) -> Rule | None: ...
+    @property
+    def action(self) -> str | None: ...
+    @property
+    def reply(self) -> str | None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """What other folders know and this one needs: handed in by `main.py`, for domains do not import one another."""
 
     row: Callable[[Gateway, Receipt, datetime], FlatRow]
     meaning: Callable[[Any, str, str], Meaning]
+    verdict: Callable[[Gateway, Inbound], Verdict]
 
 
 # --- the callback ----------------------------------------------------------------------------------------------------
@@ -165,8 +186,7 @@ async def _shown(
         told = "It would be kept raw as rejected, and the gateway would be told that it cannot be read."
         return {"type": "unreadable", "reason": item.reason, "raw": _text(item.raw, principal), "effect": told}
     if isinstance(item, Inbound):
-        told = "An inbound message: it changes no message's status."
-        return {"type": "inbound", "fields": _fields(item, principal), "effect": told}
+        return _reply(gateway, item, reading.verdict(gateway, item), principal)
     row = reading.row(gateway, item, datetime.now(UTC))
     message = await _message(connection, gateway, row)
     return {
@@ -177,6 +197,32 @@ async def _shown(
         "message": message,
         "qualification": await _qualification(connection, gateway, row, reading),
         "effect": effect(row.status, message, gateway),
+    }
+
+
+_COMES_OF_IT = {
+    "denylist": "The address would be denylisted: nothing more would be sent to it",
+    "allow": "The opt-out of the address would be lifted",
+    "none": "It would be kept, and change nothing",
+    "review": "It would be kept for a person to look at, and change nothing by itself",
+    None: "No rule matches: it would be kept, and change nothing",
+}
+
+
+def _reply(gateway: Gateway, item: Inbound, verdict: Verdict, principal: Principal) -> dict[str, Any]:
+    """What an inbound message would do: the rule, what comes of it, and what would be answered to the phone."""
+    rule, can_reply = verdict.rule, GATEWAYS[gateway.kind].reply is not None
+    narrow = rule is not None and rule.scope == "sender" and verdict.action in ("denylist", "allow")
+    lost = verdict.reply is not None and not can_reply
+    return {
+        "type": "inbound",
+        "fields": _fields(item, principal),
+        "rule": None if rule is None else dataclasses.asdict(rule),
+        "action": verdict.action,
+        "reply": verdict.reply if can_reply else None,
+        "effect": _COMES_OF_IT[verdict.action]
+        + (" from the number that it wrote to." if narrow else ".")
+        + (" This kind of gateway has no way to answer with the rule's reply." if lost else ""),
     }
 
 

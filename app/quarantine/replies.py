@@ -56,6 +56,7 @@ SHIPPED: tuple[Rule, ...] = (
 
 #: Words shorter than this are too near to too many others for a slip of the finger to be told.
 _SHORTEST_MISSPELT = 4
+_LONGEST_KEYWORD = 20
 #: Words are looked for in so many characters of a text.
 _READ_LENGTH = 500
 #: A text of so many words may hold an opt-out that is not its first.
@@ -150,6 +151,12 @@ def normalised_words(text: str) -> list[str]:
 def _decomposed(text: str) -> str:
     # Twice, because folding the case can give letters with accents again ("ΐ").
     return unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+
+
+def is_keyword(text: str) -> bool:
+    """One word of 1 to 20 letters and digits, with or without accents."""
+    plain = all(char.isalnum() or unicodedata.category(char)[0] == "M" for char in text)
+    return plain and 0 < len(normalised_word(text)) <= _LONGEST_KEYWORD
 
 
 def _is_invisible(char: str) -> bool:

@@ -291,8 +291,12 @@ async def test_workers_share_the_replies_and_none_is_applied_twice(client: httpx
         async with pool.acquire() as connection, connection.transaction():
             return await apply_inbound(connection, NOW, limit=20)
 
-    while any(await asyncio.gather(*(work() for _ in range(3)))):
+    async def waiting() -> int:
+        return int(await pool.fetchval("SELECT count(*) FROM inbound WHERE applied_at IS NULL"))
+
+    while any(await asyncio.gather(*(work() for _ in range(3)))):  # and the service's own worker
         pass
+    await until(waiting, lambda count: count == 0)
     assert await Replies(pool).step() == 0
     assert await pool.fetchval("SELECT count(*) FROM decisions WHERE address LIKE '+3461%'") == 300
 

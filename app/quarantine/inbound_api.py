@@ -1,0 +1,195 @@
+"""What phones wrote to us, and what came of it."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import ColumnElement, and_, func, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app import export
+from app.errors import Invalid
+from app.paging import Cursor, Limit, Page
+from app.quarantine.replies import number
+from app.security import Principal, QuarantineReader
+from app.tables import counters, gateways, inbound
+
+router = APIRouter(prefix="/v1", tags=["quarantine"])
+
+_CHUNK = 1_000
+Came = Literal["denylist", "allow", "none", "review", "unmatched", "repeat"]
+
+_ITEM: dict[str, Any] = {
+    "id": "7",
+    "gateway": "acme",
+    "received_at": "2026-11-23T08:00:05Z",
+    "address": "+34600123000",
+    "recipient": "5555",
+    "text": "STOP please",
+    "provider_message_id": "mo-1",
+    "verified": True,
+    "keyword": "STOP",
+    "action": "denylist",
+    "repeat_of": None,
+    "applied_at": "2026-11-23T08:00:06Z",
+}
+
+
+class Item(BaseModel):
+    """One message from a phone."""
+
+    id: str
+    gateway: str
+    received_at: datetime
+    address: str = Field(description="Who wrote: E.164; as the gateway wrote it where it is no possible number.")
+    recipient: str | None = Field(description="Your number or short code.")
+    text: str = Field(description="Without `pii:read` whatever could be a phone number is masked.")
+    provider_message_id: str | None
+    verified: bool = Field(description="The gateway proved who it is.")
+    keyword: str | None = Field(description="Of the rule that matched; of the nearest one for what is to be reviewed.")
+    action: Literal["denylist", "allow", "none", "review"] | None = Field(
+        description="`review`: it changed nothing, and a person should look at it. Null: no rule matched."
+    )
+    repeat_of: str | None = Field(description="The message that it repeats; it changed nothing.")
+    applied_at: datetime | None = Field(description="Null: the rules have not been asked yet.")
+
+
+class ItemPage(Page[Item]):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_ITEM], "next_cursor": None, "total": 1}]})
+
+
+COLUMNS = tuple(Item.model_fields)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A filter. `gateway`: its id."""
+
+    gateway: int | None = None
+    address: str | None = None
+    action: Came | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        found: list[ColumnElement[bool]] = []
+        if self.gateway is not None:
+            found.append(inbound.c.gateway_id == self.gateway)
+        if self.address is not None:
+            found.append(inbound.c.address == self.address)
+        if self.action is not None:
+            found.append(_came(self.action))
+        return found
+
+
+def _came(action: Came) -> ColumnElement[bool]:
+    if action == "repeat":
+        return inbound.c.repeat_of.is_not(None)
+    if action == "unmatched":
+        return and_(inbound.c.applied_at.is_not(None), inbound.c.action.is_(None), inbound.c.repeat_of.is_(None))
+    return inbound.c.action == action
+
+
+@router.get("/inbound", summary="Messages from phones", response_model=ItemPage, responses=export.STREAMS)
+async def list_inbound(
+    request: Request,
+    principal: QuarantineReader,
+    gateway: Annotated[str | None, Query(max_length=63, description="A gateway's key.")] = None,
+    address: Annotated[
+        str | None, Query(max_length=64, description="Exactly this sender (`+` as `%2B`).", examples=["+34600123000"])
+    ] = None,
+    action: Annotated[
+        Came | None, Query(description="What came of it; `unmatched`: no rule matched; `repeat`: it came before.")
+    ] = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Any:
+    """Newest first. `total` comes from the counters; with `address` it is a count of what that phone wrote."""
+    asked = Asked(gateway=await _gateway(request, gateway), address=_address(address), action=action)
+    signer, scope = request.app.state.cursors, f"inbound {asked!r}"
+    before = signer.open(scope, cursor) if cursor is not None else None
+    form = export.wanted(request)
+    if form != "json":
+        return export.stream(form, COLUMNS, _all(request, principal, asked))
+    async with request.app.state.engine.connect() as connection:
+        rows = await _page(connection, asked, before, limit + 1)
+        total = await _total(connection, asked)
+    more = signer.seal(scope, _position(rows[limit - 1])) if len(rows) > limit else None
+    return ItemPage(items=[Item(**_shown(row, principal)) for row in rows[:limit]], next_cursor=more, total=total)
+
+
+async def _gateway(request: Request, key: str | None) -> int | None:
+    if key is None:
+        return None
+    gateway = await request.app.state.directory.find(key)
+    if gateway is None:
+        raise Invalid.field("?gateway", "There is no such gateway.")
+    return int(gateway.id)
+
+
+def _address(asked: str | None) -> str | None:
+    """In E.164 where it is a number (a `+` that was not escaped comes as a space), else as the gateway wrote it."""
+    if asked is not None and "\0" in asked:
+        raise Invalid.field("?address", "must not contain NUL characters")
+    return asked and (number(asked) or asked)
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+async def _page(
+    connection: AsyncConnection, asked: Asked, before: Sequence[Any] | None, limit: int
+) -> Sequence[Mapping[str, Any]]:
+    """Rows older than the position `before`."""
+    query = (
+        select(inbound, gateways.c.key.label("gateway"))
+        .join(gateways, gateways.c.id == inbound.c.gateway_id)
+        .where(*asked.conditions())
+        .order_by(inbound.c.received_at.desc(), inbound.c.id.desc())
+        .limit(limit)
+    )
+    if before is not None:
+        place = datetime.fromisoformat(before[0]), before[1]
+        query = query.where(tuple_(inbound.c.received_at, inbound.c.id) < place)
+    return [dict(row) for row in (await connection.execute(query)).mappings()]
+
+
+def _position(row: Mapping[str, Any]) -> list[Any]:
+    return [row["received_at"].isoformat(), row["id"]]
+
+
+async def _total(connection: AsyncConnection, asked: Asked) -> int:
+    if asked.address is not None:
+        return int(await connection.scalar(select(func.count()).select_from(inbound).where(*asked.conditions())) or 0)
+    of_gateway = [] if asked.gateway is None else [counters.c.gateway_id == asked.gateway]
+    of_action = [] if asked.action is None else [counters.c.label == asked.action]
+    booked = select(func.coalesce(func.sum(counters.c.value), 0)).where(
+        counters.c.delivery_id == 0, counters.c.metric == "inbound", *of_gateway, *of_action
+    )
+    waiting = select(func.count()).select_from(inbound).where(inbound.c.applied_at.is_(None), *asked.conditions())
+    found = int(await connection.scalar(booked) or 0)
+    return found if asked.action is not None else found + int(await connection.scalar(waiting) or 0)
+
+
+async def _all(request: Request, principal: Principal, asked: Asked) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+    """Everything, a chunk at a time; no connection is held while a slow client reads."""
+    before = None
+    while True:
+        async with request.app.state.engine.connect() as connection:
+            rows = await _page(connection, asked, before, _CHUNK)
+        if rows:
+            yield [_shown(row, principal) for row in rows]
+            before = _position(rows[-1])
+        if len(rows) < _CHUNK:
+            return
+
+
+def _shown(row: Mapping[str, Any], principal: Principal) -> dict[str, Any]:
+    values = {name: row[name] for name in COLUMNS} | {
+        "id": str(row["id"]),
+        "address": principal.address(row["address"]),
+        "text": principal.text(row["text"]),
+        "repeat_of": None if row["repeat_of"] is None else str(row["repeat_of"]),
+    }
+    return {name: values[name] for name in COLUMNS}

@@ -1,0 +1,145 @@
+"""The reply rules of a gateway: what STOP means there, and what is answered to it."""
+
+import contextlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Path, Request
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from app import audit
+from app.db import AWAY, POOL_TIMEOUT_SECONDS
+from app.errors import Invalid, NotFound
+from app.gateways.receipt import Gateway
+from app.quarantine.replies import Rule, RuleAction, Scope, is_keyword, rules_of, stored
+from app.security import GatewayReader, GatewayWriter
+
+router = APIRouter(prefix="/v1", tags=["gateways"])
+
+#: Three parts of an SMS, about.
+_LONGEST_REPLY = 480
+
+
+def _keyword(text: str) -> str:
+    if not is_keyword(text):
+        raise ValueError("A keyword is one word of 1 to 20 letters and digits.")
+    return text
+
+
+def _printable(text: str) -> str:
+    if not text.replace("\n", "").isprintable():
+        raise ValueError("Control characters are not allowed, but for line ends.")
+    return text
+
+
+def _one_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("Control characters and line ends are not allowed.")
+    return text
+
+
+class RuleIn(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    keyword: Annotated[str, StringConstraints(strip_whitespace=True, max_length=40), AfterValidator(_keyword)] = Field(
+        description="Matches when the text's first word begins with it. Case and accents do not matter."
+    )
+    action: RuleAction
+    short_code: (
+        Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=40), AfterValidator(_one_line)]
+        | None
+    ) = Field(None, description="Only for messages to this number or short code of yours; null: to any.")
+    reply: Annotated[str, Field(min_length=1, max_length=_LONGEST_REPLY), AfterValidator(_printable)] | None = Field(
+        None, description="Sent back, where the gateway's protocol has a way (Twilio's TwiML)."
+    )
+    scope: Scope = Field(
+        "address", description="`address`: whoever sends; `sender`: only from the number that was written to."
+    )
+
+    def rule(self) -> Rule:
+        return Rule(**self.model_dump())
+
+
+_RULES: list[Any] = [
+    {"keyword": "STOP", "action": "denylist", "short_code": None, "reply": "You get no more.", "scope": "address"},
+    {"keyword": "START", "action": "allow", "short_code": None, "reply": None, "scope": "address"},
+]
+
+
+class RulesIn(BaseModel):
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"rules": _RULES}]})
+
+    rules: Annotated[list[RuleIn], Field(min_length=1, max_length=100)] | None = Field(
+        description="Tried top to bottom; the first that matches wins. Null: those that are shipped."
+    )
+
+
+class RuleOut(BaseModel):
+    keyword: str
+    action: RuleAction
+    short_code: str | None
+    reply: str | None
+    scope: Scope
+
+
+class RulesOut(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"shipped": False, "rules": _RULES}]})
+
+    shipped: bool = Field(description="The gateway has no rules of its own.")
+    rules: list[RuleOut] = Field(description="Tried top to bottom; the first that matches wins.")
+
+
+@router.get("/gateways/{key}/reply-rules", summary="What replies to a gateway mean")
+async def read_rules(request: Request, principal: GatewayReader, key: Annotated[str, Path(max_length=200)]) -> RulesOut:
+    """Its own rules, or those that are shipped: STOP, STOPALL, UNSUBSCRIBE, CANCEL, END, QUIT, BAJA, PARAR, ALTO and
+    ARRET opt out; START, UNSTOP and ALTA opt in."""
+    return _shown((await _gateway(request, key)).reply_rules)
+
+
+@router.put("/gateways/{key}/reply-rules", summary="Change what replies to a gateway mean")
+async def write_rules(
+    request: Request,
+    principal: GatewayWriter,
+    key: Annotated[str, Path(max_length=200)],
+    wish: Annotated[RulesIn | None, Body(examples=[{"rules": _RULES}])] = None,
+) -> RulesOut:
+    """All of them at once; `{"rules": null}` goes back to those that are shipped. They hold for replies that are applied
+    from now on; `POST /v1/gateways/{key}/test` says what a reply would do."""
+    if wish is None and not (await request.body()).strip():
+        raise Invalid.field("", "Give the rules; null for those that are shipped.")
+    rules = None if wish is None or wish.rules is None else stored(each.rule() for each in wish.rules)
+    gateway = await _gateway(request, key)
+    async with (
+        request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection,
+        connection.transaction(),
+    ):
+        row = await connection.fetchrow(
+            "SELECT reply_rules FROM gateways WHERE id = $1 AND deleted_at IS NULL FOR UPDATE", gateway.id
+        )
+        if row is None:
+            raise NotFound("There is no such gateway.")
+        if row["reply_rules"] != rules:
+            now = datetime.now(UTC)
+            await connection.execute(
+                "UPDATE gateways SET reply_rules = $2, updated_at = $3 WHERE id = $1", gateway.id, rules, now
+            )
+            changed = {"reply_rules": {"from": row["reply_rules"], "to": rules}}
+            await audit.append(
+                connection, audit.PLATFORM, "GTW-CHANGED", f"Gateway {key} was changed: reply_rules.",
+                at=now, actor=principal.name, data={"key": key, "changed": changed},
+            )  # fmt: skip
+    with contextlib.suppress(*AWAY):  # what is committed stands; the refresher tries again by itself
+        await request.app.state.directory.refresh()
+    return _shown(rules)
+
+
+async def _gateway(request: Request, key: str) -> Gateway:
+    gateway: Gateway | None = await request.app.state.directory.find(key)
+    if gateway is None:
+        raise NotFound("There is no such gateway.")
+    return gateway
+
+
+def _shown(rules: Sequence[Any] | None) -> RulesOut:
+    return RulesOut(shipped=rules is None, rules=[RuleOut(**each) for each in stored(rules_of(rules))])
