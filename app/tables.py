@@ -312,11 +312,13 @@ inbound = Table(
     Column("raw", LargeBinary, nullable=False),
     _when("applied_at"),  # none: the reply rules have not been asked yet
     Column("keyword", Text),  # of the rule that matched
-    Column("action", Text),  # denylist, allow, none; no value: no rule matched
+    Column("action", Text),  # denylist, allow, none; review: a person should look at it; no value: no rule matched
     Column("repeat_of", BigInteger),
     Index("ix_inbound_received_at_id", "received_at", "id"),
+    Index("ix_inbound_gateway", "gateway_id", "received_at", "id"),
+    Index("ix_inbound_review", "received_at", "id", postgresql_where=text("action = 'review'")),
     Index("ix_inbound_address", "address", "id"),
-    Index("ix_inbound_provider_message_id", "gateway_id", "provider_message_id"),
+    Index("ix_inbound_provider_message_id", "gateway_id", "provider_message_id", "address"),
     comment="Messages from phones to us",
 )
 Index("ix_inbound_waiting", inbound.c.id, postgresql_where=inbound.c.applied_at.is_(None))

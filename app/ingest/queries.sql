@@ -353,9 +353,11 @@ WITH mine AS MATERIALIZED (
     ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED
 )
 SELECT i.id, i.gateway_id, g.key AS gateway, g.reply_rules, i.received_at, i.address, i.recipient, i.text, i.verified,
-    (SELECT min(o.id) FROM inbound o
-        WHERE o.gateway_id = i.gateway_id AND o.provider_message_id = i.provider_message_id AND o.address = i.address
-            AND o.text = i.text AND o.id <> i.id AND o.repeat_of IS NULL AND (o.applied_at IS NOT NULL OR o.id < i.id)
+    (SELECT min(o.id) FROM (
+        SELECT * FROM inbound l
+        WHERE l.gateway_id = i.gateway_id AND l.provider_message_id = i.provider_message_id AND l.address = i.address
+        OFFSET 0) o
+        WHERE o.text = i.text AND o.id <> i.id AND o.repeat_of IS NULL AND (o.applied_at IS NOT NULL OR o.id < i.id)
     ) AS repeat_of
 FROM mine i JOIN gateways g ON g.id = i.gateway_id ORDER BY i.id
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import ColumnElement, and_, func, select, tuple_
+from sqlalchemy import ColumnElement, Select, and_, func, literal_column, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app import export
@@ -88,7 +88,7 @@ def _came(action: Came) -> ColumnElement[bool]:
         return inbound.c.repeat_of.is_not(None)
     if action == "unmatched":
         return and_(inbound.c.applied_at.is_not(None), inbound.c.action.is_(None), inbound.c.repeat_of.is_(None))
-    return inbound.c.action == action
+    return inbound.c.action == literal_column(f"'{action}'")  # as it stands in the index of what is to be reviewed
 
 
 @router.get("/inbound", summary="Messages from phones", response_model=ItemPage, responses=export.STREAMS)
@@ -141,7 +141,12 @@ def _address(asked: str | None) -> str | None:
 async def _page(
     connection: AsyncConnection, asked: Asked, before: Sequence[Any] | None, limit: int
 ) -> Sequence[Mapping[str, Any]]:
-    """Rows older than the position `before`."""
+    rows = await connection.execute(page_query(asked, before, limit))
+    return [dict(row) for row in rows.mappings()]
+
+
+def page_query(asked: Asked, before: Sequence[Any] | None, limit: int) -> Select[Any]:
+    """Rows older than the position `before`, newest first."""
     query = (
         select(inbound, gateways.c.key.label("gateway"))
         .join(gateways, gateways.c.id == inbound.c.gateway_id)
@@ -152,7 +157,7 @@ async def _page(
     if before is not None:
         place = datetime.fromisoformat(before[0]), before[1]
         query = query.where(tuple_(inbound.c.received_at, inbound.c.id) < place)
-    return [dict(row) for row in (await connection.execute(query)).mappings()]
+    return query
 
 
 def _position(row: Mapping[str, Any]) -> list[Any]:

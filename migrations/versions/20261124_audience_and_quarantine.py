@@ -121,8 +121,18 @@ def upgrade() -> None:
         comment="Messages from phones to us",
     )
     op.create_index("ix_inbound_address", "inbound", ["address", "id"], unique=False)
-    op.create_index("ix_inbound_provider_message_id", "inbound", ["gateway_id", "provider_message_id"], unique=False)
+    op.create_index(
+        "ix_inbound_provider_message_id", "inbound", ["gateway_id", "provider_message_id", "address"], unique=False
+    )
     op.create_index("ix_inbound_received_at_id", "inbound", ["received_at", "id"], unique=False)
+    op.create_index("ix_inbound_gateway", "inbound", ["gateway_id", "received_at", "id"], unique=False)
+    op.create_index(
+        "ix_inbound_review",
+        "inbound",
+        ["received_at", "id"],
+        unique=False,
+        postgresql_where=sa.text("action = 'review'"),
+    )
     op.create_index(
         "ix_inbound_waiting", "inbound", ["id"], unique=False, postgresql_where=sa.text("applied_at IS NULL")
     )
@@ -238,6 +248,8 @@ def downgrade() -> None:
     op.drop_index("ix_meanings_qualification_id", table_name="meanings")
     op.drop_table("meanings")
     op.drop_index("ix_inbound_waiting", table_name="inbound", postgresql_where=sa.text("applied_at IS NULL"))
+    op.drop_index("ix_inbound_review", table_name="inbound", postgresql_where=sa.text("action = 'review'"))
+    op.drop_index("ix_inbound_gateway", table_name="inbound")
     op.drop_index("ix_inbound_received_at_id", table_name="inbound")
     op.drop_index("ix_inbound_provider_message_id", table_name="inbound")
     op.drop_index("ix_inbound_address", table_name="inbound")

@@ -9,9 +9,13 @@ import orjson
 import pytest
 import pytest_asyncio
 from fastapi import FastAPI
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.db import Pool
 from app.gateways import GATEWAYS
+from app.ingest import pipeline
+from app.quarantine.inbound_api import Asked, page_query
 from app.quarantine.replies import SHIPPED, rules_of, stored
 from tests.conftest import Headers, KeyMaker
 
@@ -337,3 +341,41 @@ async def test_a_reply_tried_out_shows_the_answer_where_the_protocol_has_a_way(
 
 def test_only_kinds_whose_protocol_has_a_way_answer_replies() -> None:
     assert {kind for kind, adapter in GATEWAYS.items() if adapter.reply is not None} == {"twilio"}
+
+
+# --- plans -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "index"),
+    [
+        (Asked(), "ix_inbound_received_at_id"),
+        (Asked(gateway=1), "ix_inbound_gateway"),
+        (Asked(action="review"), "ix_inbound_review"),
+        (Asked(address="+34600000000"), "ix_inbound_address"),
+    ],
+)
+async def test_a_page_reads_its_own_rows_by_an_index(engine: AsyncEngine, asked: Asked, index: str) -> None:
+    query = page_query(asked, [NOW.isoformat(), 7], 101)
+    compiled = query.compile(dialect=engine.dialect, compile_kwargs={"literal_binds": True})
+    async with engine.connect() as connection:
+        await connection.execute(text("SET LOCAL enable_seqscan = off"))
+        await connection.execute(text("SET LOCAL enable_bitmapscan = off"))
+        plan = "\n".join(await connection.scalars(text(f"EXPLAIN {compiled}")))
+    assert index in plan
+
+
+async def test_the_worker_finds_what_waits_and_what_it_repeats_by_an_index(pool: Pool) -> None:
+    async with pool.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute(  # one phone that writes and writes
+            "INSERT INTO inbound (gateway_id, received_at, address, text, provider_message_id, verified, raw, applied_at) "
+            "SELECT 1, now(), '+34600888888', 'hello', 'm' || n, true, '', now() FROM generate_series(1, 5000) n"
+        )
+        await connection.execute("ANALYZE inbound")
+        waiting = await connection.fetch(f"EXPLAIN {pipeline.QUERIES['waiting_inbound']}", 100)
+        claim = await connection.fetch(f"EXPLAIN {pipeline.QUERIES['claim_inbound']}", 100, None)
+        await transaction.rollback()
+    assert "ix_inbound_waiting" in "\n".join(row[0] for row in waiting)
+    assert "ix_inbound_provider_message_id" in "\n".join(row[0] for row in claim)
