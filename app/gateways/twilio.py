@@ -123,8 +123,8 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 def reply(text: str | None) -> Answer:
     """TwiML: `text` is sent back to the phone, from the number that it wrote to."""
-    message = "" if text is None else f"<Message>{escape(_NOT_XML.sub('', text))}</Message>"
-    response = f"<Response>{message}</Response>" if message else "<Response/>"
+    written = escape(_NOT_XML.sub("", text or ""))
+    response = f"<Response><Message>{written}</Message></Response>" if written else "<Response/>"
     body = f'<?xml version="1.0" encoding="UTF-8"?>{response}'.encode()
     return Answer(body=body, content_type="text/xml; charset=utf-8")
 

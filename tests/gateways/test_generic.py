@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from app.gateways import generic
 from app.gateways.generic import read_csv, read_object, read_row, read_value
-from app.gateways.receipt import Callback, Outcome, Receipt, Unreadable
+from app.gateways.receipt import Callback, Inbound, Outcome, Receipt, Unreadable
 
 from .contract import NEW, PUBLIC_URL, GatewayContract, storable
 
@@ -91,6 +91,52 @@ class TestGeneric(GatewayContract):
         assert (
             self.receipt(replace(post(b'{"status": "sent", "reference": "m-2"}'), reference="m-1")).reference == "m-2"
         )
+
+    def test_a_message_from_a_phone_has_a_type_and_may_stand_among_receipts(self) -> None:
+        message = {
+            "type": "inbound",
+            "from": "+34600000000",
+            "to": "5555",
+            "text": "STOP",
+            "provider_message_id": "mo-1",
+        }
+        bare = {"type": "inbound", "from": "34600000000", "to": None, "text": ""}
+        body = orjson.dumps([message, {"provider_message_id": "77", "status": "sent"}, bare])
+        lines = body[1:-1].replace(b"},{", b"}\n{")
+        for callback in (post(body), post(lines, "application/x-ndjson")):
+            whole, receipt, empty = self.parse(callback)
+            assert whole == Inbound(
+                sender="+34600000000",
+                recipient="5555",
+                text="STOP",
+                provider_message_id="mo-1",
+                raw=orjson.dumps(message),
+            )
+            assert isinstance(receipt, Receipt)
+            assert empty == Inbound(sender="34600000000", recipient=None, text="", raw=orjson.dumps(bare))
+
+    @pytest.mark.parametrize(
+        ("fields", "reason"),
+        [
+            ({"from": None}, "from is missing"),
+            ({"from": ""}, "from is missing"),
+            ({"from": 34600000000}, "from must be a string"),
+            ({"to": ["5555"]}, "to must be a string"),
+            ({"text": 7}, "text must be a string"),
+            ({"provider_message_id": "a" * 256}, "provider_message_id"),
+            ({"from": "a" * 101}, "from is longer"),
+            ({"to": "a\0"}, "to contains a NUL"),
+        ],
+    )
+    def test_a_message_that_cannot_be_read_says_why(self, fields: dict[str, Any], reason: str) -> None:
+        told = self.refusal(post(orjson.dumps({"type": "inbound", "from": "+34600000000", "text": "x", **fields})))
+        assert reason in told
+        assert "600000000" not in told
+
+    def test_a_long_message_is_cropped_and_odd_characters_are_replaced(self) -> None:
+        [item] = self.parse(post(orjson.dumps({"type": "inbound", "from": "1", "text": "\0" + "x" * 9_999})))
+        assert isinstance(item, Inbound)
+        assert item.text == "\ufffd" + "x" * 4_999
 
 
 def test_every_field_is_read() -> None:

@@ -120,8 +120,25 @@ class TestTwilio(GatewayContract):
         [item] = self.parse(post(fields))
         assert isinstance(item, Inbound)
         assert (item.sender, item.recipient, item.text) == ("+34600000000", "+34911", "STOP")
+        assert item.provider_message_id == "SM1"
         del fields["From"]
         assert "From missing" in self.refusal(post(fields))
+
+    @pytest.mark.parametrize(
+        ("text", "response"),
+        [
+            (None, "<Response/>"),
+            ("", "<Response/>"),
+            ("\x00\ufffe", "<Response/>"),
+            ("Adiós ☃", "<Response><Message>Adiós ☃</Message></Response>"),
+            ("<a> & b\n]]>", "<Response><Message>&lt;a&gt; &amp; b\n]]&gt;</Message></Response>"),
+        ],
+    )
+    def test_a_reply_is_answered_in_twiml_escaped(self, text: str | None, response: str) -> None:
+        assert self.adapter.reply is not None
+        answer = self.adapter.reply(text)
+        assert (answer.status, answer.content_type) == (200, "text/xml; charset=utf-8")
+        assert answer.body.decode() == f'<?xml version="1.0" encoding="UTF-8"?>{response}'
 
     def test_the_reference_comes_from_the_query_or_the_path(self) -> None:
         callback = replace(self.callback(), reference="m-1")
