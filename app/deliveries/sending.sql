@@ -13,8 +13,8 @@ SELECT coalesce(sum(value), 0)::bigint FROM counters WHERE delivery_id = $1 AND 
 
 -- name: start
 -- From now (`$2`) on delivery `$1` is in progress; `$3`: and over at once. The caller holds it.
-UPDATE deliveries SET started_at = $2, updated_at = $2, finished_at = CASE WHEN $3 THEN $2 END::timestamptz,
-    status = CASE WHEN $3 THEN 'finished' ELSE 'in_progress' END::delivery_status
+UPDATE deliveries SET started_at = $2, updated_at = $2, finished_at = CASE WHEN $3::boolean THEN $2::timestamptz END,
+    status = CASE WHEN $3::boolean THEN 'finished' ELSE 'in_progress' END::delivery_status
 WHERE id = $1
 
 -- name: status

@@ -44,6 +44,7 @@ _OPEN = ("editing", "in_progress", "finished")
 _HANDING_OVER = ("in_progress", "finished", "cancelled")
 #: States in which there are submissions of proofs only.
 _UNSTARTED = ("editing", "preparing", "prepared")
+_HAS_TARGETS = "This delivery has an audience here: messages sent elsewhere belong to a delivery of their own."
 _TRIES = 5
 
 
@@ -183,6 +184,8 @@ async def post_messages(delivery_id: str, request: Request, principal: Writer) -
     delivery = await _delivery(request, delivery_id)
     if delivery["status"] not in _OPEN:
         raise Conflict(f"This delivery is {delivery['status']}: messages sent elsewhere cannot be added to it.")
+    if delivery["targets"]:
+        raise Conflict(_HAS_TARGETS)
     default = request.app.state.directory.by_id(delivery["gateway_id"]) if delivery["gateway_id"] else None
 
     def read(line: Line, now: datetime) -> Sent:
@@ -217,7 +220,8 @@ async def post_messages(delivery_id: str, request: Request, principal: Writer) -
 )
 async def post_submissions(delivery_id: str, request: Request, principal: Writer) -> Response:
     """One row a message, by id or reference. Without a provider message id the message is `submitted`; with an error it
-    has failed. Receipts that came earlier find their message now."""
+    has failed. Receipts that came earlier find their message now. Before the start only proofs can be reported; after a
+    cancel everything still can."""
     delivery = await _delivery(request, delivery_id)
     only_proofs = delivery["status"] not in _HANDING_OVER
     if only_proofs and not (delivery["status"] in _UNSTARTED and await _has_proofs(request, delivery["id"])):
@@ -271,7 +275,7 @@ async def _delivery(request: Request, delivery_id: str) -> Any:
     if delivery_id.isdigit() and len(delivery_id) <= 18:
         async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
             row = await connection.fetchrow(
-                "SELECT id, status::text AS status, gateway_id, default_region FROM deliveries WHERE id = $1",
+                "SELECT id, status::text AS status, gateway_id, default_region, targets FROM deliveries WHERE id = $1",
                 int(delivery_id),
             )
     if row is None:
@@ -285,7 +289,13 @@ async def _begin(connection: Connection, delivery_id: int, principal: Principal,
     Comes last in its transaction: workers, too, take keys and counters first and the delivery after them."""
     if await connection.fetchval("SELECT status FROM deliveries WHERE id = $1", delivery_id) == "in_progress":
         return
-    before = await connection.fetchval("SELECT status::text FROM deliveries WHERE id = $1 FOR UPDATE", delivery_id)
+    row = await connection.fetchrow(
+        "SELECT status::text AS status, targets FROM deliveries WHERE id = $1 FOR UPDATE", delivery_id
+    )
+    assert row is not None
+    before = row["status"]
+    if row["targets"]:
+        raise Conflict(_HAS_TARGETS)
     if before == "in_progress":
         return
     if before not in _OPEN:
