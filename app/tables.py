@@ -1,9 +1,9 @@
 """The whole schema on one page.
 
 Facts (appended, never changed): `targets`, `messages`, `exclusions`, `submissions`, `correlations` (which key belongs
-to which message), `receipts`, `inbound`, `decisions`, `breakers`, `meanings`. Projections (could be dropped and rebuilt
-from the facts): `message_state`, `counters`, `quarantine`, `held`.
-`inbox` and `rejected` are where receipts stand before they are facts, or when they cannot become one.
+to which message), `receipts`, `inbound`, `decisions`, `breakers`, `meanings`, `clicks`. Projections (could be dropped and rebuilt
+from the facts): `message_state`, `message_clicks`, `counters`, `quarantine`, `held`.
+`inbox`, `click_inbox` and `rejected` are where receipts and clicks stand before they are facts, or when they cannot become one.
 All times are `timestamptz`. The SQL that moves data between these tables stands in the `queries.sql` of each folder.
 """
 
@@ -388,6 +388,58 @@ erased = Table(
     comment="Numbers that were erased; what is known of them still protects them",
 )
 
+links = Table(
+    "links",
+    metadata,
+    Column("delivery_id", BigInteger, nullable=False),
+    Column("number", SmallInteger, nullable=False),  # 0–63: a token names it
+    Column("label", Text, nullable=False),
+    Column("source_url", Text, nullable=False),  # as it stands in the content, or as it was registered
+    Column("template", Boolean, nullable=False),  # has `{{param}}`: the URL is made for each message
+    Column("tracked", Boolean, nullable=False),
+    Column("params", JSONB, nullable=False),  # added to the query on redirect
+    Column("in_content", Boolean, nullable=False),  # false: not in the content (any more), or registered by itself
+    PrimaryKeyConstraint("delivery_id", "number"),
+    comment="URLs registered with a delivery: the only ones that a short URL leads to",
+)
+
+link_blocks = Table(
+    "link_blocks",
+    metadata,
+    Column("first_id", BigInteger, primary_key=True, autoincrement=False),  # of the messages
+    Column("last_id", BigInteger, nullable=False),
+    Column("delivery_id", BigInteger, nullable=False),
+    Index("ix_link_blocks_delivery_id", "delivery_id"),
+    comment="Whose messages ids belong to, so that a redirect needs to ask nobody",
+)
+
+
+def _click_columns() -> list[Column[object]]:
+    return [
+        Column("message_id", BigInteger, nullable=False),
+        Column("delivery_id", BigInteger, nullable=False),
+        Column("link", SmallInteger, nullable=False),
+        _when("clicked_at", required=True),
+        Column("human", Boolean, nullable=False),
+        Column("reasons", ARRAY(Text), nullable=False),  # why it is no human
+        Column("device", Text, nullable=False),  # phone, tablet, desktop, other
+        Column("agent", Text, nullable=False),  # cropped
+        Column("visit", JSONB, nullable=False),  # what else was judged: method and headers, to judge again
+        Column("network", Text),  # the address truncated to its network; taken away after a time
+        Column("rules_version", SmallInteger, nullable=False),
+    ]
+
+
+clicks = Table(
+    "clicks",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),  # time and chance: known before it is stored
+    *_click_columns(),
+    Index("ix_clicks_delivery_id_id", "delivery_id", "id"),
+    Index("ix_clicks_message_id", "message_id"),
+    comment="Visits to short URLs, by people and by machines",
+)
+
 # --- before they are facts -----------------------------------------------------------------------------------------
 
 inbox = Table(
@@ -399,6 +451,15 @@ inbox = Table(
     Column("reference", Text),
     Column("failure_key", Text),  # last part of the qualification's key; none unless failed
     *_receipt_columns(),
+    postgresql_with={"autovacuum_vacuum_scale_factor": "0.0", "autovacuum_vacuum_threshold": "10000"},
+)
+
+click_inbox = Table(
+    "click_inbox",
+    metadata,
+    Column("seq", BigInteger, Identity(cache=1), primary_key=True),
+    Column("id", BigInteger, nullable=False),
+    *_click_columns(),
     postgresql_with={"autovacuum_vacuum_scale_factor": "0.0", "autovacuum_vacuum_threshold": "10000"},
 )
 
@@ -519,6 +580,23 @@ Index(
     postgresql_where=quarantine.c.delivery_id.is_not(None),
 )
 Index("ix_quarantine_clears_at", quarantine.c.clears_at, postgresql_where=quarantine.c.clears_at.is_not(None))
+
+message_clicks = Table(
+    "message_clicks",
+    metadata,
+    Column("message_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("delivery_id", BigInteger, nullable=False),
+    Column("human", Integer, nullable=False),
+    Column("machine", Integer, nullable=False),
+    _when("first_human_at"),
+    Column("doubtful", Boolean, nullable=False),  # a person clicked, though the message is failed or has no receipt
+)
+Index(
+    "ix_message_clicks_doubtful",
+    message_clicks.c.delivery_id,
+    message_clicks.c.message_id,
+    postgresql_where=message_clicks.c.doubtful,
+)
 
 to_examine = Table(
     "to_examine",
