@@ -1,7 +1,10 @@
 """Messages sent from here: submissions by our own reference, receipts that come early or only echo it, and the end."""
 
 import asyncio
+import random
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 import pytest
@@ -156,6 +159,51 @@ async def test_a_receipt_by_our_reference_and_the_outbox_at_once_always_meet(sen
     await becomes(sending, *["received"] * 40)
     assert await sending.waiting() == []
     await sending.check_books()
+
+
+async def test_outbox_submissions_and_receipts_may_come_in_any_order(sending: Sending) -> None:
+    """The same facts in the expected order and in random ones, some at the same time: the same statuses."""
+    expected = await played(sending, random.Random(0), shuffled=False)
+    assert set(expected) == {"received", "failed", "accepted", "sent"}
+    for seed in range(1, 13):
+        one = await Sending.make(sending.app, sending.client, sending.headers)
+        assert await played(one, random.Random(seed), shuffled=True) == expected, seed
+        assert await one.waiting() == []
+        await one.check_books()
+
+
+async def played(sending: Sending, chance: random.Random, *, shuffled: bool) -> list[str]:
+    first, second, third, fourth, fifth = await sending.started(5)
+    facts: list[Callable[[], Awaitable[Any]]] = [
+        lambda: sending.outbox(),
+        lambda: sending.submit({"message_id": str(first), "provider_message_ids": ["a1", "a2"]}),
+        lambda: sending.submit({"reference": ours(second), "provider_message_id": "b1"}),
+        lambda: sending.submit({"reference": ours(third)}, {"message_id": str(fourth), "provider_message_id": "d1"}),
+        lambda: sending.callback({"provider_message_id": "a1", "status": "delivered"}),
+        lambda: sending.callback({"provider_message_id": "a2", "reference": ours(first), "status": "delivered"}),
+        lambda: sending.callback({"reference": ours(second), "status": "failed", "error_code": "7"}),
+        lambda: sending.callback({"provider_message_id": "b1", "status": "sent"}),
+        lambda: sending.callback({"provider_message_id": "c1", "reference": ours(third), "status": "accepted"}),
+        lambda: sending.callback({"provider_message_id": "c1", "status": "delivered"}),
+        lambda: sending.callback({"reference": ours(fifth), "status": "sent"}),
+    ]  # fmt: skip
+    if shuffled:
+        chance.shuffle(facts)
+    while facts:
+        at_once = chance.randint(1, 3) if shuffled else 1
+        await asyncio.gather(*(fact() for fact in facts[:at_once]))
+        facts = facts[at_once:]
+        await asyncio.sleep(chance.random() * 0.1)
+    if shuffled:
+        await sending.outbox()
+    await until(sending.waiting, lambda items: items == [])
+    await until(lambda: queued(sending), lambda count: count == 0)
+    return await sending.statuses()
+
+
+async def queued(sending: Sending) -> int:
+    async with sending.app.state.pool.acquire() as connection:
+        return int(await connection.fetchval("SELECT count(*) FROM inbox"))
 
 
 # --- cancel ------------------------------------------------------------------------------------------------------------
