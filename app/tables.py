@@ -385,6 +385,7 @@ erased = Table(
     Column("pseudonym", Text, primary_key=True),  # the keyed hash that stands for the number everywhere
     _when("erased_at", required=True),
     Column("certificate", JSONB, nullable=False),
+    Column("returned_as", Text),  # the number, while there are facts about it again that came after
     comment="Numbers that were erased; what is known of them still protects them",
 )
 
