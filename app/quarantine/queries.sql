@@ -6,7 +6,14 @@ SELECT pg_advisory_xact_lock(3, class) FROM (
 ) classes
 
 -- name: erased_among
-SELECT pseudonym FROM erased WHERE pseudonym = ANY($1::text[])
+SELECT pseudonym, returned_as FROM erased WHERE pseudonym = ANY($1::text[])
+
+-- name: note_return
+-- Numbers `$1` of pseudonyms `$2`: that there are facts about them again, if there are.
+UPDATE erased e SET returned_as = n.address FROM unnest($1::text[], $2::text[]) AS n (address, pseudonym)
+WHERE e.pseudonym = n.pseudonym AND e.returned_as IS DISTINCT FROM n.address
+    AND (EXISTS (SELECT FROM messages m WHERE m.address = n.address)
+        OR EXISTS (SELECT FROM decisions d WHERE d.address = n.address))
 
 -- name: outcomes
 -- What the messages to the addresses `$1` came to. Of an address with very many messages those of its newest deliveries.

@@ -45,8 +45,7 @@ async def reexamine(connection: Connection, addresses: Sequence[str], now: datet
     Others that examine the same addresses wait. Facts committed by others before that are seen."""
     if not addresses:
         return Moved(before=Counter(), after=Counter())
-    names = await identities(connection, addresses)
-    await connection.execute(QUERIES["lock_addresses"], sorted(set(names.values())))
+    names = await _locked(connection, addresses)
     facts = await known(connection, names)
     thresholds = await read_thresholds(connection)
     standing = await _standing(connection, facts)
@@ -55,6 +54,20 @@ async def reexamine(connection: Connection, addresses: Sequence[str], now: datet
         for sender, found in health(events, now, thresholds).items():
             wanted[identity, sender] = _row(identity, sender, found)
     return await _write(connection, standing, wanted, now)
+
+
+async def _locked(connection: Connection, addresses: Sequence[str]) -> dict[str, str]:
+    """The identities of `addresses`, each ours until the commit. A number that is erased while we wait has another one
+    after that. One that was erased and comes back is remembered, so that its old facts and its new ones are found."""
+    before: dict[str, str] = {}
+    names = await identities(connection, addresses)
+    while names != before:
+        await connection.execute(QUERIES["lock_addresses"], sorted(set(names.values())))
+        before, names = names, await identities(connection, addresses)
+    back = {address: name for address, name in names.items() if address != name}
+    if back:
+        await connection.execute(QUERIES["note_return"], list(back), list(back.values()))
+    return names
 
 
 async def _standing(connection: Connection, facts: Iterable[str]) -> dict[Key, Row]:
@@ -126,14 +139,16 @@ async def book(connection: Connection, moves: Mapping[Cell, int]) -> None:
 
 
 async def identities(connection: Connection, addresses: Sequence[str]) -> dict[str, str]:
-    """Under which name each address's health is kept: its own, or the pseudonym of a number that was erased."""
+    """Under which name each address's health is kept: its own, or the pseudonym of a number that was erased. Of one that
+    came back since, its number too, whichever of the two was asked for."""
     found = dict(zip(addresses, addresses, strict=True))
     if await pseudonyms.any_erased(connection):
         maker = await pseudonyms.load(connection)
         named = {address: maker.of(address) for address in addresses}
         rows = await connection.fetch(QUERIES["erased_among"], list(named.values()))
-        erased = {row["pseudonym"] for row in rows}
+        erased = {row["pseudonym"]: row["returned_as"] for row in rows}
         found |= {address: name for address, name in named.items() if name in erased}
+        found |= {address: name for name, address in erased.items() if address is not None}
     return found
 
 
