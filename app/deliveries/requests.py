@@ -8,13 +8,15 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Depends, Path, Request
 
 from app import audit
-from app.db import POOL_TIMEOUT_SECONDS, Connection
+from app.db import POOL_TIMEOUT_SECONDS, Connection, load_queries
 from app.deliveries import lifecycle
 from app.errors import Conflict, NotFound
 from app.security import Principal
 
+QUERIES = load_queries(__file__, "sending.sql")
 _MAX_ID = 2**63 - 1
 ResultT = TypeVar("ResultT")
+RowT = TypeVar("RowT")
 
 
 def delivery_id(id: Annotated[str, Path(description="The delivery's `id`.", examples=["1"], max_length=40)]) -> int:
@@ -34,7 +36,15 @@ async def writing(request: Request) -> AsyncIterator[Connection]:
         yield connection
 
 
-def existing(row: Mapping[str, Any] | None) -> Mapping[str, Any]:
+async def hold_alone(connection: Connection, id: int) -> None:
+    """Ours alone until the commit: uploads, preparations and starts of one delivery exclude each other. Raises
+    `Conflict`, and `NotFound`."""
+    if not await connection.fetchval(QUERIES["hold"], id):
+        existing(await connection.fetchrow("SELECT 1 FROM deliveries WHERE id = $1", id))
+        raise Conflict("This delivery is being uploaded to, prepared or started right now; look at it again.")
+
+
+def existing(row: RowT | None) -> RowT:
     if row is None:
         raise NotFound("There is no such delivery.")
     return row

@@ -16,7 +16,7 @@ from app.deliveries import codes, lifecycle, outbox, proofs, store
 from app.deliveries.api import read
 from app.deliveries.encoding import measure
 from app.deliveries.models import Delivery, GatewayKey, Metadata, without_nul
-from app.deliveries.requests import DeliveryId, allowed, existing, note, writing
+from app.deliveries.requests import DeliveryId, allowed, existing, hold_alone, note, writing
 from app.errors import Conflict, Forbidden, Invalid
 from app.idempotency import once
 from app.paging import Cursor, Limit, Page
@@ -53,9 +53,7 @@ async def start(request: Request, id: DeliveryId, principal: Writer) -> Delivery
     other status, and when its preparation found errors. With nothing to send it is finished at once."""
     now = datetime.now(UTC)
     async with writing(request) as connection:
-        if not await connection.fetchval(proofs.QUERIES["hold"], id):
-            existing(await store.lock(connection, id))
-            raise Conflict("This delivery is being uploaded to, prepared or started right now; look at it again.")
+        await hold_alone(connection, id)
         row = existing(await store.lock(connection, id))
         allowed(lifecycle.after_start, row["status"])
         await _refuse_errors(connection, id)
