@@ -1,8 +1,8 @@
 """The service, put together: the only place where things are wired.
 
 On `app.state` stand: `settings`, `public_base` (ACUSE_PUBLIC_URL without a slash at its end, or None), `engine`
-(SQLAlchemy, for reads), `runtime` with its `inbox` and `pool` (asyncpg, for what writes), `directory` and `keys`
-(gateways and API keys in memory), `cursors` (signs list cursors); and what one domain does for another, because they do
+(SQLAlchemy, for reads), `runtime` with its `inbox` and `pool` (asyncpg, for what writes), `preparer`, `directory` and
+`keys` (gateways and API keys in memory), `cursors` (signs list cursors); and what one domain does for another, because they do
 not import each other: `rekey`, `id_hint`, `reading`, `main_figures`, `refold`, `recompute`,
 `claim_references`.
 """
@@ -22,6 +22,9 @@ from starlette.types import Receive, Scope, Send
 from app import logs, migrate, openapi, problems, pseudonyms
 from app.db import Connection, create_engine, create_pool, is_away
 from app.deliveries.api import router as deliveries
+from app.deliveries.audience_api import router as audience
+from app.deliveries.preparation_api import router as preparation
+from app.deliveries.preparer import Preparer
 from app.deliveries.sending_api import router as sending
 from app.gateways.receipt import Gateway
 from app.ingest.api import router as ingest
@@ -88,6 +91,8 @@ def create_app(settings: Settings, *, migrating: bool = False) -> FastAPI:
         ingest,
         shelves,
         deliveries,
+        audience,
+        preparation,
         sending,
         stats,
         messages,
@@ -123,6 +128,7 @@ def _set_state(app: FastAPI, settings: Settings, database_url: str) -> None:
     state.public_base = None if settings.public_url is None else str(settings.public_url).rstrip("/")
     state.engine = create_engine(database_url, pool_size=settings.api_connections)
     state.runtime = Runtime(settings, database_url)
+    state.preparer = Preparer(database_url)
     state.keys = KeyRing()
     state.directory = GatewayDirectory(database_url, state.keys)
     state.cursors = CursorSigner(secrets.token_bytes(32))  # until the installation's own key has been read
@@ -160,6 +166,7 @@ async def _lifespan(app: FastAPI, *, migrating: bool) -> AsyncIterator[None]:
         await asyncio.wait_for(tried.wait(), FIRST_WAIT_SECONDS)
     await state.runtime.start()
     state.inbox, state.pool = state.runtime.inbox, state.runtime.pool
+    await state.preparer.start()
     await state.directory.start()
     with contextlib.suppress(Exception):  # the refresher has said why, and goes on
         await state.directory.refresh()
@@ -173,6 +180,7 @@ async def _lifespan(app: FastAPI, *, migrating: bool) -> AsyncIterator[None]:
         with contextlib.suppress(asyncio.CancelledError):
             await installing
         await state.directory.stop()
+        await state.preparer.stop()
         await state.runtime.stop()
         await state.engine.dispose()
         log.info("service.stopped")

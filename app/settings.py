@@ -33,6 +33,7 @@ class Settings(BaseSettings):
     max_row_bytes: int = Field(
         100_000, ge=1_000, description="One row of a bulk body; longer ones are refused as rows."
     )
+    audience_max: int = Field(10_000_000, ge=1, description="Most targets of one delivery.")
     inbox_queue: int = Field(
         10_000, ge=1, description="Receipts waiting for the next group commit; beyond it: 503 with Retry-After."
     )

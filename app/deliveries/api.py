@@ -125,12 +125,22 @@ async def change(request: Request, id: DeliveryId, body: DeliveryChange, princip
             return await _shown(request, old)
         new = await store.change(connection, id, changed | {"status": status}, now)
         if changed.keys() & _FOLDED:
-            await request.app.state.recompute(connection, id, now)
+            await _fold_anew(request, connection, old, changed, now)
         was, is_now = _said(old), _said(new)
         changes = {name: {"old": was[name], "new": value} for name, value in is_now.items() if value != was[name]}
         text = f"Changed {', '.join(name for name in changes if name != 'status')}."
         await note(connection, new, codes.EDITED, text, principal, now, {"changes": changes})
     return await _shown(request, new)
+
+
+async def _fold_anew(
+    request: Request, connection: Connection, old: Mapping[str, Any], changed: Mapping[str, Any], now: datetime
+) -> None:
+    """What was prepared keeps the gateway that it was prepared for, until it is prepared again: only proofs move."""
+    if old["targets"] and ("gateway_id" not in changed or old["gateway_id"] is not None):
+        await request.app.state.refold(connection, await store.proofs(connection, old["id"]), now)
+    else:
+        await request.app.state.recompute(connection, old["id"], now)
 
 
 @router.post("/v1/deliveries/{id}/cancel", summary="Cancel a delivery", response_model=Delivery)
@@ -204,6 +214,7 @@ def _said(row: Mapping[str, Any]) -> dict[str, Any]:
         "validity_seconds",
         "tracking",
         "metadata",
+        "rules",
         "status",
     )
     return {name: row[name] for name in names}

@@ -23,6 +23,15 @@ def after_edit(status: Status) -> Status:
     return "editing"
 
 
+def after_prepare(status: Status) -> Status:
+    """The status once its preparation was asked for. Raises `Locked` when that is under way or too late."""
+    if status == "preparing":
+        raise Locked("This delivery is being prepared already.")
+    if status not in EDITABLE:
+        raise Locked(f"A delivery can be prepared while it is editing or prepared; this one is {_said(status)}.")
+    return "preparing"
+
+
 def after_start(status: Status) -> Status:
     """The status once started. Raises `Locked` unless it is prepared."""
     if status != "prepared":

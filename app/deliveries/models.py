@@ -3,13 +3,14 @@
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import orjson
 import phonenumbers
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from app.deliveries.lifecycle import Status
+from app.deliveries.rules import Rules
 
 #: An alphanumeric sender has at most 11 characters (3GPP TS 23.040 §9.1.2.5) and at least one letter.
 _NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9][A-Za-z0-9 ._&-]{0,10}")
@@ -130,6 +131,10 @@ EXAMPLE: dict[str, Any] = {
     "started_at": "2026-11-23T08:05:00Z",
     "first_receipt_at": "2026-11-23T08:05:02Z",
     "finished_at": None,
+    "rules": Rules().model_dump(),
+    "targets": 0,
+    "progress": None,
+    "preparation": None,
     "indicators": _INDICATORS,
 }
 
@@ -145,6 +150,7 @@ class NewDelivery(BaseModel):
     validity_seconds: Validity | None = Field(None, description="None: the service's default, 84 h.")
     tracking: Annotated[bool, Field(strict=True, description="Replace links by short URLs.")] = True
     metadata: Metadata = Field(default_factory=dict)
+    rules: Rules = Field(default_factory=Rules)
 
 
 class DeliveryChange(BaseModel):
@@ -162,10 +168,11 @@ class DeliveryChange(BaseModel):
     validity_seconds: Validity | None = None
     tracking: Annotated[bool, Field(strict=True)] | None = None
     metadata: Metadata | None = None
+    rules: Rules | None = Field(None, description="All of them anew: what is not given has its default.")
 
     @model_validator(mode="after")
     def _keeps_what_every_delivery_has(self) -> Self:
-        required = ("label", "sender", "validity_seconds", "tracking", "metadata")
+        required = ("label", "sender", "validity_seconds", "tracking", "metadata", "rules")
         if gone := [name for name in required if name in self.model_fields_set and getattr(self, name) is None]:
             raise ValueError(f"cannot be null: {', '.join(gone)}")
         return self
@@ -189,6 +196,41 @@ class Indicators(BaseModel):
     machine_clicks: int
 
 
+class Progress(BaseModel):
+    """How many targets have become messages or exclusions."""
+
+    done: int
+    total: int
+
+
+class ShownFinding(BaseModel):
+    """What is to be said about the text; an error stops the start."""
+
+    level: Literal["info", "warning", "error"]
+    code: str
+    text: str
+    data: dict[str, Any]
+
+
+class ShownStep(BaseModel):
+    """Steps overlap: their seconds may be more than the whole took."""
+
+    count: int
+    seconds: float
+
+
+class Preparation(BaseModel):
+    """The latest one that came to its end."""
+
+    started_at: datetime
+    finished_at: datetime
+    messages: int = 0
+    parts: int = Field(0, description="Of all texts, as they will be sent.")
+    excluded: dict[str, int] = Field(default_factory=dict, description="By reason.")
+    findings: list[ShownFinding]
+    steps: dict[str, ShownStep] = Field(default_factory=dict)
+
+
 class Delivery(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
@@ -208,6 +250,12 @@ class Delivery(BaseModel):
     started_at: datetime | None
     first_receipt_at: datetime | None
     finished_at: datetime | None
+    rules: Rules
+    targets: int = Field(description="Rows of the audience, as uploaded.")
+    progress: Progress | None = Field(None, description="While `preparing`.")
+    preparation: Preparation | None = Field(
+        None, description="Once prepared; of the editing since then it knows nothing."
+    )
     indicators: Indicators
 
 
@@ -225,7 +273,35 @@ class Recomputed(BaseModel):
     counters: dict[str, int]
 
 
+_NOT_COLUMNS = ("id", "code", "indicators", "progress", "preparation")
+
+
 def shown(row: Mapping[str, Any], indicators: Mapping[str, int]) -> Delivery:
-    """A row of `deliveries` with its gateway's key, as the API shows it."""
-    fields = {name: row[name] for name in Delivery.model_fields if name not in ("id", "code", "indicators")}
-    return Delivery(id=str(row["id"]), code=f"DM{row['id']}", indicators=Indicators(**indicators), **fields)
+    """A row of `deliveries` with its gateway's key and its preparation, as the API shows it."""
+    fields = {name: row[name] for name in Delivery.model_fields if name not in _NOT_COLUMNS}
+    return Delivery(
+        id=str(row["id"]),
+        code=f"DM{row['id']}",
+        indicators=Indicators(**indicators),
+        progress=_progress(row),
+        preparation=_preparation(row),
+        **fields,
+    )
+
+
+def _progress(row: Mapping[str, Any]) -> Progress | None:
+    if row["status"] != "preparing" or row["preparation_total"] is None:
+        return None
+    return Progress(done=row["preparation_done"], total=row["preparation_total"])
+
+
+def _preparation(row: Mapping[str, Any]) -> Preparation | None:
+    if row["preparation_finished_at"] is None:
+        return None
+    figures = row["preparation_figures"]
+    return Preparation(
+        started_at=row["preparation_started_at"],
+        finished_at=row["preparation_finished_at"],
+        findings=row["preparation_findings"],
+        **{name: figures[name] for name in ("messages", "parts", "excluded", "steps") if name in figures},
+    )

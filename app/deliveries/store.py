@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, or_, select
+from sqlalchemy import ColumnElement, Select, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.db import Connection
-from app.tables import deliveries, gateways
+from app.tables import deliveries, gateways, preparations
+from app.tables import targets as targets_table
 
 #: Columns an operator writes, in the order of the API's fields.
 EDITABLE_COLUMNS = (
@@ -21,14 +22,26 @@ EDITABLE_COLUMNS = (
     "validity_seconds",
     "tracking",
     "metadata",
+    "rules",
 )
 #: Messages cancelled and folded at a time.
 _CANCEL_CHUNK = 2_000
 
-_SHOWN = select(deliveries, gateways.c.key.label("gateway")).outerjoin(
-    gateways, gateways.c.id == deliveries.c.gateway_id
+_PREPARATION = ("started_at", "finished_at", "total", "done", "findings", "figures")
+_SHOWN = (
+    select(
+        deliveries,
+        gateways.c.key.label("gateway"),
+        *(preparations.c[name].label(f"preparation_{name}") for name in _PREPARATION),
+    )
+    .outerjoin(gateways, gateways.c.id == deliveries.c.gateway_id)
+    .outerjoin(preparations, preparations.c.delivery_id == deliveries.c.id)
 )
-_ONE = "SELECT d.*, g.key AS gateway FROM deliveries d LEFT JOIN gateways g ON g.id = d.gateway_id WHERE d.id = $1"
+_ONE = (
+    f"SELECT d.*, g.key AS gateway, {', '.join(f'p.{name} AS preparation_{name}' for name in _PREPARATION)} "
+    "FROM deliveries d LEFT JOIN gateways g ON g.id = d.gateway_id "
+    "LEFT JOIN preparations p ON p.delivery_id = d.id WHERE d.id = $1"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +100,12 @@ async def cancel_pending(connection: Connection, id: int, now: datetime, after: 
     return sorted(row["id"] for row in rows)
 
 
+async def proofs(connection: Connection, id: int) -> list[int]:
+    """The ids of all proofs of a delivery."""
+    rows = await connection.fetch("SELECT id FROM messages WHERE delivery_id = $1 AND proof ORDER BY id", id)
+    return [row["id"] for row in rows]
+
+
 # --- reads -----------------------------------------------------------------------------------------------------------
 
 
@@ -109,6 +128,20 @@ async def total(connection: AsyncConnection, asked: Filter) -> int:
     """Deliveries are thousands where messages are millions: this one number is counted."""
     query = select(func.count()).select_from(deliveries).where(*_conditions(asked))
     return int((await connection.execute(query)).scalar_one())
+
+
+async def targets(connection: AsyncConnection, id: int, *, after: int, limit: int) -> list[Mapping[str, Any]]:
+    """The audience behind position `after`."""
+    t = targets_table.c
+    query = (
+        select(
+            t.position, t.given, t.recipient_id, func.coalesce(t.params, text("'{}'::jsonb")).label("params"), t.control
+        )
+        .where(t.delivery_id == id, t.position > after)
+        .order_by(t.position)
+        .limit(limit)
+    )
+    return [dict(row) for row in (await connection.execute(query)).mappings()]
 
 
 def _conditions(asked: Filter) -> list[ColumnElement[bool]]:

@@ -13,8 +13,7 @@ GROWTH = 1.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beside:
-    """What stands beside the messages: exclusions, quarantine and clicks. Zero until those counters exist; a later
-    issue fills `beside` and nothing else has to change."""
+    """What stands beside the messages: exclusions, quarantine and clicks. Clicks are zero until their counters exist."""
 
     excluded_by_reason: Mapping[str, int]
     new_quarantines: int
@@ -27,9 +26,23 @@ class Beside:
         return sum(self.excluded_by_reason.values())
 
 
-def beside() -> Beside:
-    """The one place where exclusions, new quarantines and clicks come from."""
-    return Beside(excluded_by_reason={}, new_quarantines=0, clicks=0, unique_clicks=0, machine_clicks=0)
+#: The counters' metrics that `beside` is made from.
+BESIDE = ("excluded", "new_quarantines")
+
+
+def beside(counts: Iterable[tuple[str, str, int]]) -> Beside:
+    """The one place where exclusions, new quarantines and clicks come from: of `(metric, label, value)` those in
+    `BESIDE`."""
+    excluded: dict[str, int] = {}
+    new_quarantines = 0
+    for metric, label, value in counts:
+        if metric == "excluded" and value:
+            excluded[label] = int(value)
+        elif metric == "new_quarantines":
+            new_quarantines += int(value)
+    return Beside(
+        excluded_by_reason=excluded, new_quarantines=new_quarantines, clicks=0, unique_clicks=0, machine_clicks=0
+    )
 
 
 def main_indicators(by_status: Mapping[str, int], other: Beside) -> dict[str, int]:

@@ -11,13 +11,13 @@ from sqlalchemy import and_, func, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.stats.indicators import beside, main_indicators, percentile, share
+from app.stats.indicators import BESIDE, beside, main_indicators, percentile, share
 from app.tables import MESSAGE_STATUSES, counters, deliveries, gateways, qualifications
 
 #: Stands for "no gateway" in figures by gateway; no gateway can have this key.
 NO_GATEWAY = "-"
 #: What a summary needs row by row. Not `history`, which grows with time, nor `latency`, whose many classes are read as one row.
-_METRICS = ("status", "parts", "parts_received", "contradictory", "unknown_receipts", "cost")
+_METRICS = ("status", "parts", "parts_received", "contradictory", "unknown_receipts", "cost", *BESIDE)
 _FAILURE_TYPES = ("hard", "soft", "ignored", "undefined")
 SERIES = ("received", "failed", "sent", "accepted")
 
@@ -25,14 +25,18 @@ SERIES = ("received", "failed", "sent", "accepted")
 async def main_figures(connection: AsyncConnection, delivery_ids: Sequence[int]) -> dict[int, dict[str, int]]:
     """The main indicators of each of these deliveries, in one query."""
     rows = await connection.execute(
-        select(counters.c.delivery_id, counters.c.label, func.sum(counters.c.value))
-        .where(counters.c.delivery_id.in_(delivery_ids), counters.c.metric == "status")
-        .group_by(counters.c.delivery_id, counters.c.label)
+        select(counters.c.delivery_id, counters.c.metric, counters.c.label, func.sum(counters.c.value))
+        .where(counters.c.delivery_id.in_(delivery_ids), counters.c.metric.in_(("status", *BESIDE)))
+        .group_by(counters.c.delivery_id, counters.c.metric, counters.c.label)
     )
-    found: dict[int, dict[str, int]] = {id: {} for id in delivery_ids}
-    for delivery_id, status, value in rows:
-        found[delivery_id][status] = int(value)
-    return {id: main_indicators(by_status, beside()) for id, by_status in found.items()}
+    found: dict[int, list[tuple[str, str, int]]] = {id: [] for id in delivery_ids}
+    for delivery_id, metric, label, value in rows:
+        found[delivery_id].append((metric, label, int(value)))
+    return {id: main_indicators(_by_status(counts), beside(counts)) for id, counts in found.items()}
+
+
+def _by_status(counts: Iterable[tuple[str, str, int]]) -> dict[str, int]:
+    return {label: value for metric, label, value in counts if metric == "status"}
 
 
 async def summary(connection: AsyncConnection, delivery_id: int) -> dict[str, Any] | None:
@@ -76,7 +80,7 @@ def _summarised(rows: Sequence[Any], latency: Sequence[tuple[int, int]]) -> dict
     status = metrics["status"]
     failed = [row for row in status if row.label == "failed"]
     by_status = _sums(((row.label, row.value) for row in status), MESSAGE_STATUSES)
-    other = beside()
+    other = beside((row.metric, row.label, row.value) for row in rows)
     main = main_indicators(by_status, other)
     return {
         "id": str(rows[0].id),

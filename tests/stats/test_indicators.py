@@ -14,9 +14,10 @@ def test_the_books_balance_whatever_the_statuses() -> None:
     chance = random.Random(3)
     for _ in range(200):
         by_status = {status: chance.randrange(50) for status in MESSAGE_STATUSES if chance.random() < 0.7}
-        found = main_indicators(by_status, beside())
+        found = main_indicators(by_status, beside([("excluded", "double", 3), ("new_quarantines", "quarantined", 2)]))
         assert found["to_send"] == sum(by_status.values())
         assert found["targeted"] == found["to_send"] + found["excluded"]
+        assert (found["excluded"], found["new_quarantines"]) == (3, 2)
         assert found["processed"] == found["success"] + found["errors"]
         rest = found["no_receipt"] + found["in_transit"] + found["cancelled"]
         assert found["processed"] + rest == found["to_send"]

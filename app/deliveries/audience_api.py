@@ -1,0 +1,190 @@
+"""A delivery's audience: targets in, and what was uploaded."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+import orjson
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from app import audit, bulk
+from app.db import Connection
+from app.deliveries import codes, lifecycle, store, targets
+from app.deliveries.preparation import QUERIES
+from app.deliveries.requests import DeliveryId, allowed, existing, hold_alone, writing
+from app.paging import Cursor, Limit, Page
+from app.security import Principal, Reader, Writer
+
+router = APIRouter(tags=["deliveries"])
+
+Mode = Literal["append", "replace"]
+
+_TARGET: dict[str, Any] = {
+    "address": "+34600123000",
+    "recipient_id": "c-17",
+    "params": {"name": "Ana", "points": 120},
+    "control": False,
+}
+_ROWS: list[dict[str, Any]] = [_TARGET, {"address": "0034600123001"}, {"address": "600 123 002", "control": True}]
+_CSV = "address,recipient_id,control,name,points\n+34600123000,c-17,no,Ana,120\n600123002,c-18,yes,Luis,\n"
+_ROW_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "address": {"type": ["string", "null"]},
+        "recipient_id": {"type": ["string", "null"]},
+        "params": {"type": ["object", "null"]},
+        "control": {"type": ["boolean", "null"]},
+    },
+    "additionalProperties": False,
+}
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/x-ndjson": {
+                "schema": {"type": "string"},
+                "example": "\n".join(orjson.dumps(row).decode() for row in _ROWS),
+            },
+            "text/csv": {"schema": {"type": "string"}, "example": _CSV},
+            "application/json": {"schema": {"type": "array", "items": _ROW_SCHEMA}, "example": _ROWS},
+        },
+    }
+}
+
+
+class Uploaded(BaseModel):
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"accepted": 3, "rejected": 0, "errors": [], "total": 3}]}
+    )
+
+    accepted: int
+    rejected: int
+    errors: list[dict[str, Any]] = Field(description="`{line, detail}` of the first 100.")
+    total: int = Field(description="Targets that the delivery has now.")
+
+
+# --- targets in ------------------------------------------------------------------------------------------------------
+
+
+@router.post(
+    "/v1/deliveries/{id}/targets",
+    summary="Upload the audience",
+    openapi_extra=_BODY,
+    responses={200: {"model": Uploaded}},
+    response_model=None,
+)
+async def post_targets(
+    request: Request,
+    id: DeliveryId,
+    principal: Writer,
+    mode: Annotated[Mode, Query(description="`replace` takes the place of all earlier targets.")] = "append",
+) -> Response:
+    """Bulk, all of it or nothing: what broke off can be sent again. Rows with wrong types are rejected as rows; an
+    address that is no number becomes an exclusion when the delivery is prepared. In CSV all columns besides `address`,
+    `recipient_id` and `control` are params. 409 unless the delivery is `editing` or `prepared`; what was prepared must
+    be prepared again."""
+    content_type = bulk.content_type(request)
+    async with request.app.state.engine.connect() as reading:
+        row = existing(await store.read(reading, id))
+    allowed(lifecycle.after_edit, row["status"])
+    settings = request.app.state.settings
+    async with targets.on_disk(request) as body:
+        upload = targets.Upload(
+            body=body, content_type=content_type, max_row_bytes=settings.max_row_bytes, delivery_id=id,
+            most=settings.audience_max,
+        )  # fmt: skip
+        try:
+            async with writing(request) as connection:
+                await _take(connection, upload, mode, principal)
+        except _NothingAccepted:
+            return upload.tally.response(total=row["targets"])
+        return upload.tally.response(total=upload.total)
+
+
+class _NothingAccepted(Exception):
+    """Not one row was good: nothing is changed, and what stood stays."""
+
+
+async def _take(connection: Connection, upload: targets.Upload, mode: Mode, principal: Principal) -> None:
+    """The delivery itself is held only at the end: a long upload must not keep anybody from cancelling."""
+    before = await _held_alone(connection, upload.delivery_id)
+    if mode == "append":
+        upload.before = before
+    else:
+        await connection.execute(QUERIES["forget_targets"], upload.delivery_id)
+    await upload.copy(connection)
+    if not upload.tally.accepted:
+        raise _NothingAccepted
+    row = existing(await store.lock(connection, upload.delivery_id))
+    allowed(lifecycle.after_edit, row["status"])
+    now = datetime.now(UTC)
+    await connection.execute(QUERIES["count_targets"], upload.delivery_id, upload.total, now)
+    await _note(connection, upload, mode, principal, now)
+
+
+async def _held_alone(connection: Connection, id: int) -> int:
+    """How many targets there are, while nobody else uploads, prepares or starts. Raises `Conflict`."""
+    await hold_alone(connection, id)
+    row = await connection.fetchrow("SELECT status::text AS status, targets FROM deliveries WHERE id = $1", id)
+    found = existing(row)
+    allowed(lifecycle.after_edit, found["status"])
+    return int(found["targets"])
+
+
+async def _note(
+    connection: Connection, upload: targets.Upload, mode: Mode, principal: Principal, now: datetime
+) -> None:
+    tally = upload.tally
+    done = "added" if mode == "append" else "put in place of all others"
+    text = f"Targets {done}: {tally.accepted}; rejected: {tally.rejected}; now: {upload.total}."
+    data = {"mode": mode, "accepted": tally.accepted, "rejected": tally.rejected, "total": upload.total}
+    level: audit.Level = "warning" if tally.rejected else "info"
+    await audit.append(
+        connection, upload.delivery_id, codes.TARGETS, text, at=now, actor=principal.name, level=level, data=data
+    )  # fmt: skip
+
+
+# --- what was uploaded -----------------------------------------------------------------------------------------------
+
+
+class ShownTarget(BaseModel):
+    """As it was uploaded; not yet read as a number."""
+
+    position: int
+    address: str | None = Field(description="As given; masked without `pii:read`.")
+    recipient_id: str | None
+    params: dict[str, Any]
+    control: bool
+
+
+class TargetPage(Page[ShownTarget]):
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"items": [{"position": 1, **_TARGET}], "next_cursor": None, "total": 1}]}
+    )
+
+
+@router.get("/v1/deliveries/{id}/targets", summary="The audience as uploaded", response_model=TargetPage)
+async def list_targets(
+    request: Request, id: DeliveryId, principal: Reader, limit: Limit = 100, cursor: Cursor = None
+) -> TargetPage:
+    """In the order of the upload. Without `pii:read` addresses, and numbers among the params, come masked."""
+    signer, scope = request.app.state.cursors, f"targets {id}"
+    after = signer.open(scope, cursor)[0] if cursor is not None else 0
+    async with request.app.state.engine.connect() as connection:
+        row = existing(await store.read(connection, id))
+        rows = await store.targets(connection, id, after=after, limit=limit + 1)
+    items = [_shown(each, principal) for each in rows[:limit]]
+    more = signer.seal(scope, [items[-1].position]) if len(rows) > limit else None
+    return TargetPage(items=items, next_cursor=more, total=row["targets"])
+
+
+def _shown(row: Any, principal: Principal) -> ShownTarget:
+    params = {name: principal.text(value) if isinstance(value, str) else value for name, value in row["params"].items()}
+    return ShownTarget(
+        position=row["position"],
+        address=principal.address(row["given"]) if row["given"] else None,
+        recipient_id=row["recipient_id"],
+        params=params,
+        control=row["control"],
+    )

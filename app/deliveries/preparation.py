@@ -1,0 +1,277 @@
+"""The preparation of one delivery: each target becomes a message or an exclusion, exactly one of the two.
+
+It goes on in chunks. Each is one transaction that holds the delivery, makes what it makes, books it, and says how far
+it came; so whatever happens between two transactions, the next one to take it up goes on there. While PostgreSQL works
+at one chunk the next is read and screened here.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from time import perf_counter
+from typing import Any
+
+import asyncpg
+
+from app import audit, pseudonyms
+from app.db import Connection, Pool, load_queries
+from app.deliveries import codes
+from app.deliveries.content import Finding, examine
+from app.deliveries.exclusions import CAUSES
+from app.deliveries.rules import Rules
+from app.deliveries.screening import Screen, Screened
+from app.deliveries.tally import Tally
+
+QUERIES = load_queries(__file__)
+#: Targets of one transaction: large enough that its commit costs little, small enough to hold nobody up.
+CHUNK = 5_000
+#: Targets screened without a break: callbacks wait as long.
+SLICE = 500
+_DISCARD_CHUNK = 10_000
+#: Plans are made once and kept, always by index. A foreign key's check is a query, too: planned anew for each row it
+#: costs more than the row.
+POOL_SETTINGS = {
+    "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_mergejoin": "off",
+    "work_mem": "32MB",
+    "random_page_cost": "1.1",
+    "synchronous_commit": "on",
+}
+_STEPS = {
+    "discarding": "Took back what an earlier preparation had made",
+    "numbers": "Read the addresses",
+    "rules": "Applied the delivery's rules to the numbers",
+    "texts": "Made the texts and counted their parts",
+    "outcomes": "Left out doubles and whoever must not be sent to, and wrote messages and exclusions",
+    "content": "Examined the content",
+}
+
+
+class Stopped(Exception):
+    """The delivery is not being prepared any more: somebody cancelled it."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Work:
+    """A preparation under way. `done` and `tally` are what was committed last."""
+
+    delivery_id: int
+    actor: str
+    started_at: datetime
+    step: str
+    total: int
+    done: int
+    first_message_id: int
+    tally: Tally
+    gateway_id: int | None
+    sender: str
+    content: str | None
+    tracking: bool
+    rules: Rules
+    screen: Screen = field(repr=False)
+
+
+async def prepare(pool: Pool, delivery_id: int) -> bool:
+    """Prepares the delivery from wherever it stands, to the end. False when somebody else is at it.
+
+    Raises `Stopped`, and whatever the database raises; it can be taken up again afterwards."""
+    async with pool.acquire() as connection:
+        if not await connection.fetchval(QUERIES["take_up"], delivery_id):
+            return False
+        try:
+            await _go_on(pool, connection, delivery_id)
+        except BaseException:
+            connection.terminate()  # and what it held is free, in whatever state this left it
+            raise
+        await connection.execute(QUERIES["let_go"], delivery_id)
+    return True
+
+
+async def _go_on(pool: Pool, connection: Connection, delivery_id: int) -> None:
+    work = await load(connection, delivery_id)
+    if work.step == "discarding":
+        await discard(connection, work)
+        work = await load(connection, delivery_id)
+    await turn(pool, connection, work)
+    await finish(connection, work)
+
+
+async def load(connection: Connection, delivery_id: int) -> Work:
+    row = await connection.fetchrow(QUERIES["preparation"], delivery_id)
+    if row is None:
+        raise Stopped
+    rules = Rules.model_validate(row["rules"])
+    names = (
+        "delivery_id",
+        "actor",
+        "started_at",
+        "step",
+        "total",
+        "done",
+        "gateway_id",
+        "sender",
+        "content",
+        "tracking",
+    )
+    screen = Screen(
+        delivery_id=delivery_id,
+        region=row["default_region"],
+        rules=rules,
+        content=row["content"],
+        pseudonyms=await pseudonyms.load(connection),
+        any_erased=await pseudonyms.any_erased(connection),
+    )
+    return Work(
+        **{name: row[name] for name in names},
+        first_message_id=row["first_message_id"] or 0,
+        tally=Tally.load(row["figures"]),
+        rules=rules,
+        screen=screen,
+    )
+
+
+async def _hold(connection: Connection, work: Work) -> None:
+    """Ours until the commit. Raises `Stopped`."""
+    if not await connection.fetchval(QUERIES["hold_preparing"], work.delivery_id, work.step, work.done):
+        raise Stopped
+
+
+# --- what an earlier preparation made --------------------------------------------------------------------------------
+
+
+async def discard(connection: Connection, work: Work) -> None:
+    """Takes back all of an earlier result, and reserves the message ids of the new one."""
+    began, count = perf_counter(), 0
+    for name in ("discard_messages", "discard_exclusions"):
+        last = 0
+        while gone := await _discard_chunk(connection, work, name, last):
+            count += gone["rows"]
+            last = gone["last"]
+    work.tally.add_step("discarding", count, perf_counter() - began)
+    async with connection.transaction():
+        await _hold(connection, work)
+        await connection.execute(QUERIES["discarded"], work.delivery_id, work.tally.dump())
+
+
+async def _discard_chunk(connection: Connection, work: Work, name: str, last: int) -> asyncpg.Record | None:
+    async with connection.transaction():
+        await _hold(connection, work)
+        gone = await connection.fetchrow(QUERIES[name], work.delivery_id, last, _DISCARD_CHUNK)
+    return gone if gone and gone["rows"] else None
+
+
+# --- targets become messages or exclusions ---------------------------------------------------------------------------
+
+
+async def turn(pool: Pool, connection: Connection, work: Work) -> None:
+    """All targets that have no outcome yet."""
+    ahead = asyncio.ensure_future(_screened(pool, work, work.done))
+    try:
+        while work.done < work.total:
+            screened = await ahead
+            ahead = asyncio.ensure_future(_screened(pool, work, screened.positions[-1]))
+            await _record(connection, work, screened)
+    finally:
+        ahead.cancel()
+        await asyncio.gather(ahead, return_exceptions=True)
+
+
+async def _screened(pool: Pool, work: Work, after: int) -> Screened:
+    """The next chunk; empty behind the last target."""
+    screened = Screened()
+    if after >= work.total:
+        return screened
+    async with pool.acquire() as connection:
+        rows: list[Any] = await connection.fetch(QUERIES["targets"], work.delivery_id, after, CHUNK)
+    for start in range(0, len(rows), SLICE):
+        work.screen.screen(rows[start : start + SLICE], screened)
+        await asyncio.sleep(0)
+    return screened
+
+
+async def _record(connection: Connection, work: Work, screened: Screened) -> None:
+    now, upto = datetime.now(UTC), screened.positions[-1]
+    async with connection.transaction():
+        await _hold(connection, work)
+        began = perf_counter()
+        rows = await connection.fetch(QUERIES["outcomes"], *_outcome_values(work, screened, now))
+        tally = work.tally.merged(screened.tally)
+        for row in rows:
+            tally.note_outcomes(row["reason"], row["targets"], row["parts"], row["missing"], row["first_ones"])
+        tally.add_step("outcomes", len(screened.positions), perf_counter() - began)
+        await connection.execute(QUERIES["go_on"], work.delivery_id, upto, tally.dump())
+    work.done, work.tally = upto, tally
+
+
+def _outcome_values(work: Work, screened: Screened, now: datetime) -> tuple[Any, ...]:
+    days = work.rules.max_messages_days
+    return (
+        work.delivery_id, now, work.first_message_id, work.gateway_id, work.sender, work.rules.max_messages, days,
+        work.started_at - timedelta(days=days), screened.positions, screened.addresses, screened.recipients,
+        screened.pseudonyms, screened.early, screened.late, screened.details, screened.parts, screened.missing,
+    )  # fmt: skip
+
+
+# --- the end ---------------------------------------------------------------------------------------------------------
+
+
+async def finish(connection: Connection, work: Work) -> None:
+    """The delivery is prepared; what was found and done stands in its journal."""
+    now = datetime.now(UTC)
+    with work.tally.step("content", 1):
+        findings = list(_findings(work))
+    tally = work.tally
+    figures = {name: value for name, value in tally.dump().items() if name not in ("longest", "foreign")}
+    async with connection.transaction():
+        await _hold(connection, work)
+        for entry in _entries(tally, findings):
+            await audit.append(connection, work.delivery_id, at=now, actor="system", **entry)
+        await audit.append(
+            connection, work.delivery_id, codes.PREPARED, _summary(work, findings), at=now, actor=work.actor,
+            data={"targets": work.total, "messages": tally.messages, "excluded": sum(tally.excluded.values()),
+                  "parts": tally.parts, "seconds": round((now - work.started_at).total_seconds(), 3)},
+        )  # fmt: skip
+        shown = [_as_json(finding) for finding in findings]
+        await connection.execute(QUERIES["finish_preparation"], work.delivery_id, now, shown, figures)
+
+
+def _findings(work: Work) -> Iterator[Finding]:
+    tally, content = work.tally, work.content or ""
+    yield from examine(work.content, tracking=work.tracking, longest=tally.longest_params(content))
+    for name, count in tally.missing.items():
+        at = tally.missing_at[name]
+        targets = f"target {at[0]}" if count == 1 else f"{count} targets, the first {', '.join(map(str, at))}"
+        yield Finding(
+            level="error",
+            code="placeholder_missing",
+            text=f"{{{{{name}}}}} has no value in {targets}.",
+            data={"placeholder": name, "count": count, "positions": at},
+        )
+
+
+def _entries(tally: Tally, findings: list[Finding]) -> Iterator[dict[str, Any]]:
+    for name, said in _STEPS.items():
+        if (step := tally.steps.get(name)) and step.count:
+            text = f"{said}: {step.count} in {step.seconds:.1f} s."
+            data = {"step": name, "count": step.count, "seconds": round(step.seconds, 3)}
+            yield {"code": codes.PREPARATION_STEP, "text": text, "data": data}
+    if tally.excluded:
+        causes = {reason: tally.excluded[reason] for reason in CAUSES if reason in tally.excluded}
+        said = ", ".join(f"{reason} {count}" for reason, count in causes.items())
+        yield {"code": codes.EXCLUSIONS, "text": f"Excluded: {said}.", "data": {"causes": causes}}
+    for finding in findings:
+        data = {"finding": finding.code, **finding.data}
+        yield {"code": codes.FINDING, "text": finding.text, "level": finding.level, "data": data}
+
+
+def _summary(work: Work, findings: list[Finding]) -> str:
+    errors = sum(finding.level == "error" for finding in findings)
+    said = f"Prepared: {work.tally.messages} to send, {sum(work.tally.excluded.values())} excluded."
+    return said + (f" Errors that forbid the start: {errors}." if errors else "")
+
+
+def _as_json(finding: Finding) -> dict[str, Any]:
+    return {"level": finding.level, "code": finding.code, "text": finding.text, "data": dict(finding.data)}

@@ -1,0 +1,230 @@
+"""Preparing a delivery, and whom that left out. `app.state.preparer` does the work in the background."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from app import export
+from app.deliveries import codes, lifecycle, reading, store
+from app.deliveries.api import read
+from app.deliveries.exclusions import CAUSES, sentence
+from app.deliveries.models import Delivery, without_nul
+from app.deliveries.preparation import QUERIES
+from app.deliveries.requests import DeliveryId, allowed, existing, hold_alone, note, writing
+from app.errors import Conflict
+from app.numbers import normalise
+from app.paging import Cursor, Limit, Page
+from app.security import Principal, Reader, Writer
+
+router = APIRouter()
+
+LONGEST_WAIT_SECONDS = 60
+_POLL_SECONDS = 0.1
+_CHUNK = 1_000
+_EXCLUSION: dict[str, Any] = {
+    "position": 17,
+    "address": "+34600123000",
+    "recipient_id": "c-17",
+    "status": "ignored",
+    "reason": "double",
+    "text": "The address stands in the delivery already: target 3 (recipient c-3) stays.",
+    "detail": {"position": 3, "recipient_id": "c-3"},
+    "excluded_at": "2026-11-23T08:00:00Z",
+}
+
+_CAUSE = {"reason": "double", "text": CAUSES["double"], "count": 30000}
+
+# --- prepare ---------------------------------------------------------------------------------------------------------
+
+Wait = Annotated[
+    float,
+    Query(ge=0, le=LONGEST_WAIT_SECONDS, description="Answer when it is done, or after so many seconds."),
+]
+
+
+@router.post(
+    "/v1/deliveries/{id}/prepare",
+    tags=["deliveries"],
+    status_code=202,
+    summary="Prepare a delivery",
+    response_model=Delivery,
+)
+async def prepare(request: Request, id: DeliveryId, principal: Writer, wait: Wait = 0) -> Delivery:
+    """In the background its targets become messages or exclusions, its text is examined, and it is `prepared`. An earlier
+    result is thrown away. It goes on over restarts of the service. 409 unless the delivery is `editing` or `prepared`,
+    and without targets."""
+    now = datetime.now(UTC)
+    async with writing(request) as connection:
+        await hold_alone(connection, id)
+        row = existing(await store.lock(connection, id))
+        status = allowed(lifecycle.after_prepare, row["status"])
+        if not row["targets"]:
+            raise Conflict("This delivery has no targets: upload its audience first.")
+        await store.change(connection, id, {"status": status}, now)
+        await connection.execute(QUERIES["begin_preparation"], id, now, principal.name)
+        text = f"Preparing {row['targets']} targets."
+        await note(connection, row, codes.PREPARING, text, principal, now, {"targets": row["targets"]})
+    request.app.state.preparer.wake()
+    await _done(request, id, wait)
+    return await read(request, id, principal)
+
+
+async def _done(request: Request, id: int, seconds: float) -> None:
+    """Returns when the delivery is not `preparing` any more, and after so many seconds anyway."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        async with request.app.state.engine.connect() as connection:
+            if await reading.status(connection, id) != "preparing":
+                return
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+# --- whom it left out ------------------------------------------------------------------------------------------------
+
+
+class Exclusion(BaseModel):
+    position: int = Field(description="Of the target, as uploaded.")
+    address: str | None = Field(
+        description="E.164, or as given where it is no possible number; masked without `pii:read`."
+    )
+    recipient_id: str | None
+    status: Literal["ignored"] = "ignored"
+    reason: str
+    text: str = Field(description="What happened, as a sentence.")
+    detail: dict[str, Any] | None
+    excluded_at: datetime
+
+
+class ExclusionPage(Page[Exclusion]):
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"items": [_EXCLUSION], "next_cursor": None, "total": 1}]}
+    )
+
+
+class Cause(BaseModel):
+    reason: str
+    text: str = Field(description="What the reason means.")
+    count: int
+
+
+COLUMNS = tuple(Exclusion.model_fields)
+
+
+def _split(values: object) -> object:
+    """`?reason=a&reason=b` and `?reason=a,b` alike."""
+    return [part for each in values for part in str(each).split(",")] if isinstance(values, list) else values
+
+
+def _is_cause(reason: str) -> str:
+    if reason not in CAUSES:
+        raise ValueError(f"must be one of {', '.join(CAUSES)}")
+    return reason
+
+
+Reasons = Annotated[
+    list[Annotated[str, AfterValidator(_is_cause)]],
+    BeforeValidator(_split),
+    Query(description="One or several.", examples=[["double"]]),
+]
+Address = Annotated[
+    str | None,
+    Query(
+        max_length=200,
+        description="Exactly this number in E.164 (`+` as `%2B`); or a text that is no number, as it was given.",
+        examples=["+34600123000"],
+    ),
+    AfterValidator(lambda text: text if text is None else without_nul(text)),
+]
+
+
+def asked_filter(reason: Reasons = [], address: Address = None) -> reading.Filter:  # noqa: B006 — FastAPI copies it
+    return reading.Filter(reasons=tuple(sorted(set(reason))), address=None if address is None else _as_kept(address))
+
+
+def _as_kept(address: str) -> str:
+    """A `+` that was not escaped comes as a space."""
+    written = f"+{address[1:]}" if address[:1] == " " else address
+    return normalise(written) or written
+
+
+@router.get(
+    "/v1/deliveries/{id}/exclusions",
+    tags=["reading a delivery"],
+    summary="Targets that are not sent to",
+    response_model=ExclusionPage,
+    responses=export.STREAMS,
+)
+async def list_exclusions(
+    request: Request,
+    principal: Reader,
+    id: DeliveryId,
+    asked: Annotated[reading.Filter, Depends(asked_filter)],
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Any:
+    """In the order of the audience, each with its reason. They are no messages; their status is `ignored`."""
+    scope, signer = f"exclusions {id} {asked!r}", request.app.state.cursors
+    after = signer.open(scope, cursor)[0] if cursor is not None else 0
+    form = export.wanted(request)
+    rows, total = await _page(request, id, asked, after=after, limit=_CHUNK if form != "json" else limit + 1)
+    if form != "json":
+        return export.stream(form, COLUMNS, _all(request, principal, id, asked, rows))
+    more = signer.seal(scope, [rows[limit - 1]["position"]]) if len(rows) > limit else None
+    return ExclusionPage(
+        items=[Exclusion(**_item(row, principal)) for row in rows[:limit]], next_cursor=more, total=total
+    )
+
+
+async def _page(
+    request: Request, id: int, asked: reading.Filter, *, after: int, limit: int
+) -> tuple[Sequence[Mapping[str, Any]], int]:
+    async with request.app.state.engine.connect() as connection:
+        existing(await store.read(connection, id))
+        rows = await reading.exclusions(connection, id, asked, after=after, limit=limit)
+        return rows, await reading.total(connection, id, asked)
+
+
+async def _all(
+    request: Request, principal: Principal, id: int, asked: reading.Filter, rows: Sequence[Mapping[str, Any]]
+) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+    """Everything from `rows` on, a chunk at a time; no connection is held while a slow client reads."""
+    while rows:
+        yield [_item(row, principal) for row in rows]
+        if len(rows) < _CHUNK:
+            return
+        rows, _ = await _page(request, id, asked, after=rows[-1]["position"], limit=_CHUNK)
+
+
+def _item(row: Mapping[str, Any], principal: Principal) -> dict[str, Any]:
+    return {
+        "position": row["position"],
+        "address": principal.address(row["address"]) if row["address"] else None,
+        "recipient_id": row["recipient_id"],
+        "status": "ignored",
+        "reason": row["reason"],
+        "text": sentence(row["reason"], row["detail"]),
+        "detail": row["detail"],
+        "excluded_at": row["excluded_at"],
+    }
+
+
+@router.get(
+    "/v1/deliveries/{id}/exclusions/causes",
+    tags=["reading a delivery"],
+    summary="Why targets are not sent to",
+    response_model=list[Cause],
+    responses={200: {"content": {"application/json": {"example": [_CAUSE]}}}},
+)
+async def list_causes(request: Request, id: DeliveryId, _: Reader) -> list[Cause]:
+    """By reason, in the order of the rules."""
+    async with request.app.state.engine.connect() as connection:
+        existing(await store.read(connection, id))
+        counts = await reading.causes(connection, id)
+    return [
+        Cause(reason=reason, text=text, count=counts[reason]) for reason, text in CAUSES.items() if counts.get(reason)
+    ]

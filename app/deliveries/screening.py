@@ -1,0 +1,140 @@
+"""What the numbers, the delivery's rules and its text alone say of targets. Pure; a chunk goes through in columns.
+
+What needs to know of others (doubles, the quarantine, messages of other deliveries) is decided in SQL, by `outcomes` in
+`queries.sql`, which puts both together in the order of the rules.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.deliveries.encoding import measure
+from app.deliveries.placeholders import MissingParam, Template
+from app.deliveries.rules import Rules
+from app.deliveries.tally import Tally
+from app.numbers import normalise
+from app.pseudonyms import Pseudonyms
+
+Row = Mapping[str, Any]
+_SHARES = 2**64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Screened:
+    """Some targets, column by column as `outcomes` takes them, and what was counted on the way."""
+
+    positions: list[int] = field(default_factory=list)
+    #: E.164; as given where it is no possible number.
+    addresses: list[str] = field(default_factory=list)
+    recipients: list[str | None] = field(default_factory=list)
+    #: Empty while nobody was erased.
+    pseudonyms: list[str] = field(default_factory=list)
+    #: A reason that comes before doubles and the quarantine; and one that comes after them.
+    early: list[str | None] = field(default_factory=list)
+    late: list[str | None] = field(default_factory=list)
+    details: list[dict[str, Any] | None] = field(default_factory=list)
+    parts: list[int] = field(default_factory=list)
+    #: The first placeholder that has no value.
+    missing: list[str | None] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Screen:
+    delivery_id: int
+    region: str | None
+    rules: Rules
+    content: str | None
+    #: This installation's; its key also draws the control group.
+    pseudonyms: Pseudonyms = field(repr=False)
+    any_erased: bool
+
+    def screen(self, rows: Sequence[Row], into: Screened) -> None:
+        """Adds `rows` to `into`. A thousand take a few milliseconds."""
+        start = len(into.positions)
+        into.positions.extend(row["position"] for row in rows)
+        into.recipients.extend(row["recipient_id"] for row in rows)
+        with into.tally.step("numbers", len(rows)):
+            self._read_numbers(rows, into)
+        with into.tally.step("rules", len(rows)):
+            self._apply_rules(rows, into, start)
+        with into.tally.step("texts", len(rows)):
+            self._measure_texts(rows, into, start)
+
+    def _read_numbers(self, rows: Sequence[Row], into: Screened) -> None:
+        region, impossible = self.region, {"region": self.region}
+        for row in rows:
+            given = row["given"]
+            address = normalise(given, region)
+            into.addresses.append(address or given)
+            if address is not None:
+                into.early.append(None)
+                into.details.append(None)
+            elif given.strip():
+                into.early.append("invalid_address")
+                into.details.append(impossible)
+            else:
+                into.early.append("address_not_specified")
+                into.details.append(None)
+        if self.any_erased:
+            new = into.addresses[len(into.pseudonyms) :]
+            into.pseudonyms.extend(map(self.pseudonyms.of, new))
+
+    def _apply_rules(self, rows: Sequence[Row], into: Screened, start: int) -> None:
+        share = int(self.rules.control_share * _SHARES)
+        of_number = self.rules.of_number
+        for place, row in enumerate(rows, start):
+            late: str | None = None
+            detail: dict[str, Any] | None = None
+            if into.early[place] is None:
+                address = into.addresses[place]
+                if row["control"]:
+                    late, detail = "control_group", {"listed": True}
+                elif share and self._draw(address) < share:
+                    late, detail = "control_group", {"share": self.rules.control_share}
+                elif found := of_number(address):
+                    late, detail = "excluded_by_rule", found
+                if late is not None:
+                    into.details[place] = detail
+            into.late.append(late)
+
+    def _draw(self, address: str) -> int:
+        """A number below 2^64: random over addresses, always the same for one in this delivery."""
+        salt = self.delivery_id.to_bytes(16, "big")
+        drawn = hashlib.blake2b(address.encode(), key=self.pseudonyms.key, salt=salt, person=b"control", digest_size=8)
+        return int.from_bytes(drawn.digest(), "big")
+
+    def _measure_texts(self, rows: Sequence[Row], into: Screened, start: int) -> None:
+        template = Template.parse(self.content or "")
+        if not template.names:
+            parts = measure(self.content or "").parts
+            into.parts.extend([parts] * len(rows))
+            into.missing.extend([None] * len(rows))
+            if parts > self.rules.most_parts:
+                for place in range(start, len(into.positions)):
+                    self._limit(into, place, parts)
+            return
+        nothing: Mapping[str, Any] = {}
+        for place, row in enumerate(rows, start):
+            missing, parts = None, 1
+            if into.early[place] is None:
+                params = row["params"] or nothing
+                try:
+                    size = measure(template.render(params))
+                except MissingParam as error:
+                    missing = error.name
+                else:
+                    parts = size.parts
+                    if parts > self.rules.most_parts:
+                        self._limit(into, place, parts)
+                    if into.late[place] is None:
+                        into.tally.note_params(template.names, params, foreign=size.encoding == "ucs2")
+            into.parts.append(parts)
+            into.missing.append(missing)
+
+    def _limit(self, into: Screened, place: int, parts: int) -> None:
+        """Comes last of all rules: what another one leaves out keeps that one's reason."""
+        if into.early[place] is None and into.late[place] is None:
+            into.late[place] = "size_limited"
+            into.details[place] = {"parts": parts, "limit": self.rules.most_parts}

@@ -1,0 +1,202 @@
+"""The audience: who a delivery is for, row by row as it was uploaded. Preparation reads it.
+
+One upload is one transaction. The body is first written to disk, so that a slow client holds nothing; then all of it goes
+into the table in one COPY, or nothing does.
+"""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import IO, Any, NamedTuple
+
+import orjson
+from starlette.requests import ClientDisconnect, Request
+
+from app import bulk
+from app.bulk import BadRow, Line, Tally
+from app.db import Connection
+from app.errors import Problem, TooLarge
+
+_FIELDS = frozenset({"address", "recipient_id", "params", "control"})
+COLUMNS = ("delivery_id", "position", "given", "recipient_id", "params", "control")
+#: What is longer cannot be meant as a number.
+LONGEST_ADDRESS = 200
+LONGEST_ID = 255
+MOST_PARAMS = 50
+LONGEST_NAME = 64
+LONGEST_VALUE = 1_000
+_PIECE_BYTES = 65_536
+_MEMORY_BYTES = 1_000_000
+_SAID = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False, "": False}
+
+
+class Target(NamedTuple):
+    given: str
+    recipient_id: str | None
+    params: dict[str, Any] | None
+    control: bool
+
+
+# --- one row ---------------------------------------------------------------------------------------------------------
+
+
+def read(line: Line) -> Target:
+    """The row, checked. Raises `ValueError` with a sentence. An address that is no number is kept: preparation excludes
+    it and says why."""
+    value = orjson.loads(line.value) if isinstance(line.value, bytes) else line.value
+    if not isinstance(value, Mapping):
+        raise ValueError("The row is not a JSON object.")
+    if line.csv:
+        value = _from_csv(value)
+    elif not value.keys() <= _FIELDS:
+        raise ValueError(f"A target has no other fields than {', '.join(sorted(_FIELDS))}.")
+    params = value.get("params")
+    control = value.get("control")
+    if control is not None and control.__class__ is not bool:
+        raise ValueError("control: this must be true or false.")
+    return Target(
+        _address(value.get("address")),
+        _recipient(value.get("recipient_id")),
+        _params(params) if params is not None else None,
+        control is True,
+    )
+
+
+def _from_csv(row: Mapping[str, str]) -> dict[str, Any]:
+    """All columns besides the known ones are params; what is empty is left out by the reader."""
+    if "params" in row:
+        raise ValueError("params: in CSV each param is a column of its own.")
+    control = row.get("control", "").strip().lower()
+    if control not in _SAID:
+        raise ValueError("control: this must be one of true, false, 1, 0, yes, no.")
+    params = {name: cell for name, cell in row.items() if name not in _FIELDS}
+    known = {"address": row.get("address"), "recipient_id": row.get("recipient_id")}
+    return {**known, "control": _SAID[control], "params": params}
+
+
+def _address(value: object) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise ValueError("address: this must be a text.")
+    address = value.strip().replace("\0", "�")
+    if len(address) > LONGEST_ADDRESS:
+        raise ValueError(f"address: this must have at most {LONGEST_ADDRESS} characters.")
+    return _storable("address", address)
+
+
+def _recipient(value: object) -> str | None:
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or len(value) > LONGEST_ID:
+        raise ValueError(f"recipient_id: this must be a text of at most {LONGEST_ID} characters.")
+    return _storable("recipient_id", value)
+
+
+def _params(params: object) -> dict[str, Any] | None:
+    if not isinstance(params, dict):
+        raise ValueError("params: this must be an object.")
+    if not params:
+        return None
+    if len(params) > MOST_PARAMS:
+        raise ValueError(f"params: there must be at most {MOST_PARAMS}.")
+    for name, value in params.items():
+        if len(name) > LONGEST_NAME:
+            raise ValueError(f"params: a name must have at most {LONGEST_NAME} characters.")
+        _storable("params", name)
+        if value.__class__ is str:
+            if len(value) > LONGEST_VALUE:
+                raise ValueError(f"params: a value must have at most {LONGEST_VALUE} characters.")
+            _storable("params", value)
+        elif isinstance(value, Decimal):  # a JSON array is read without losing digits
+            params[name] = float(value)
+        elif value is not None and not isinstance(value, bool | int | float):
+            raise ValueError("params: a value must be a text, a number, true, false or null.")
+    return _within_bigint(params)
+
+
+def _within_bigint(params: dict[str, Any]) -> dict[str, Any]:
+    """Raises for an integer that JSON libraries disagree about."""
+    if any(value.__class__ is int and abs(value) >= 2**63 for value in params.values()):
+        raise ValueError("params: a number is too large; give it as a text.")
+    return params
+
+
+def _storable(name: str, text: str) -> str:
+    """Raises for what PostgreSQL cannot hold: NUL and lone surrogates."""
+    if text.isascii():
+        if "\0" in text:
+            raise ValueError(f"{name}: NUL characters are not allowed.")
+    elif "\0" in text or any("\ud800" <= each <= "\udfff" for each in text):
+        raise ValueError(f"{name}: there are characters that are none.")
+    return text
+
+
+# --- a whole upload --------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def on_disk(request: Request) -> AsyncIterator[IO[bytes]]:
+    """The request's body, whole. Raises a 400 `Problem` when it breaks off."""
+    with tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES) as file:
+        try:
+            async for piece in request.stream():
+                file.write(piece)
+        except ClientDisconnect as error:
+            raise Problem("The body ended early; nothing of it was kept. Send it again.") from error
+        file.seek(0)
+        yield file
+
+
+@dataclass(slots=True, kw_only=True)
+class Upload:
+    """Rows on their way into the table."""
+
+    body: IO[bytes]
+    content_type: str
+    max_row_bytes: int
+    delivery_id: int
+    #: How many targets there may be, and how many stand already.
+    most: int
+    before: int = 0
+    tally: Tally = field(default_factory=Tally)
+
+    @property
+    def total(self) -> int:
+        return self.before + self.tally.accepted
+
+    async def copy(self, connection: Connection) -> None:
+        """All rows in one COPY. Raises `TooLarge`, and a 400 `Problem` for a body that cannot be read."""
+        await connection.copy_records_to_table("targets", records=self._records(), columns=COLUMNS)
+
+    async def _records(self) -> AsyncIterator[tuple[Any, ...]]:
+        tally, id, position = self.tally, self.delivery_id, self.before
+        async for chunk in bulk.rows(self._pieces(), self.content_type, max_row_bytes=self.max_row_bytes):
+            for line in chunk:
+                try:
+                    if isinstance(line, BadRow):
+                        raise ValueError(line.detail)
+                    target = read(line)
+                except ValueError as error:
+                    tally.reject(line.number, _sentence(error))
+                    continue
+                position += 1
+                yield id, position, *target
+            tally.accepted = position - self.before
+            if position > self.most:
+                raise TooLarge(
+                    f"An audience has at most {self.most} targets, and this upload would make more; nothing of it was kept."
+                )
+            await asyncio.sleep(0)
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        while piece := self.body.read(_PIECE_BYTES):
+            yield piece
+
+
+def _sentence(error: ValueError) -> str:
+    """What the row was told; of the JSON reader, which would repeat where in the row it stopped, only that it did."""
+    return "The row is not JSON." if isinstance(error, orjson.JSONDecodeError) else str(error)
