@@ -85,11 +85,13 @@ def content_type(request: Request) -> str:
 
 
 async def rows(
-    body: AsyncIterable[bytes], content_type: str, *, max_row_bytes: int
+    body: AsyncIterable[bytes], content_type: str, *, max_row_bytes: int, bare: str | None = None
 ) -> AsyncIterator[list[Line | BadRow]]:
-    """The rows of `body`, which comes in any pieces, some at a time. Raises a 400 `Problem` before the first of them."""
+    """The rows of `body`, which comes in any pieces, some at a time. Raises a 400 `Problem` before the first of them.
+
+    `bare`: in a JSON array a text by itself is a row with only this field."""
     if content_type == "application/json":
-        source = _json_array(body)
+        source = _json_array(body, bare)
     else:
         source = _lines(body, _Ndjson(max_row_bytes) if content_type == "application/x-ndjson" else _Csv(max_row_bytes))
     any_row = False
@@ -231,7 +233,7 @@ def _header(cells: list[str]) -> list[str]:
     return names
 
 
-async def _json_array(pieces: AsyncIterable[bytes]) -> AsyncIterator[list[Line | BadRow]]:
+async def _json_array(pieces: AsyncIterable[bytes], bare: str | None) -> AsyncIterator[list[Line | BadRow]]:
     with tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES) as body:
         async for data in pieces:
             body.write(data)
@@ -240,6 +242,8 @@ async def _json_array(pieces: AsyncIterable[bytes]) -> AsyncIterator[list[Line |
         body.seek(0)
         chunk: list[Line | BadRow] = []
         for number, value in enumerate(ijson.items(body, "item", use_float=False), start=1):
+            if bare is not None and isinstance(value, str):
+                value = {bare: value}
             chunk.append(
                 Line(number, value) if isinstance(value, dict) else BadRow(number, "The row is not a JSON object.")
             )

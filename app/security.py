@@ -9,11 +9,12 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
 from app.errors import Forbidden, Unauthenticated
+from app.pseudonyms import PREFIX
 
 SCOPES = (
     "deliveries:read",
@@ -55,16 +56,33 @@ def hash_secret(secret: str) -> bytes:
 
 
 def mask(address: str) -> str:
-    """`+34600123000` → `+34600•••000`; what is too short to mask in part is masked whole."""
+    """`+34600123000` → `+34600•••000`; what is too short to mask in part is masked whole. A pseudonym says nothing."""
+    if address.startswith(PREFIX):
+        return address
     return f"{address[:6]}•••{address[-3:]}" if len(address) > 9 else "•••"
 
 
 _NUMBERS = re.compile(r"(?:\+|%2[bB]|00)?\d[\d .()/-]{5,}\d")
+#: A number of this many digits in JSON could be a phone number.
+_PHONE_DIGITS = 7
 
 
 def mask_numbers(text: str) -> str:
     """Masks everything in `text` that could be a phone number. Ids made of digits go too: better so than the reverse."""
     return _NUMBERS.sub("•••", text)
+
+
+def mask_within(value: Any) -> Any:
+    """`value` with all that could be a phone number masked, however deep."""
+    if isinstance(value, str):
+        return mask_numbers(value)
+    if isinstance(value, Mapping):
+        return {mask_numbers(str(name)): mask_within(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [mask_within(each) for each in value]
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) >= 10**_PHONE_DIGITS:
+        return "•••"
+    return value
 
 
 class KeyRing:

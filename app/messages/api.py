@@ -16,14 +16,12 @@ from app.messages.timeline import Known, by_part, timeline
 from app.numbers import normalise
 from app.paging import Cursor, Limit, Page
 from app.references import reference_of
-from app.security import Principal, Reader, mask_numbers
+from app.security import Principal, Reader, mask_within
 
 router = APIRouter(tags=["reading a delivery"])
 
 _MAX_ID = 2**63 - 1
 _CHUNK = 1_000
-#: A number of this many digits in a payload could be a phone number.
-_PHONE_DIGITS = 7
 
 Status = Literal["pending", "cancelled", "submitted", "accepted", "sent", "no_receipt", "failed", "received"]
 FailureType = Literal["hard", "soft", "ignored", "undefined"]
@@ -374,20 +372,7 @@ _FREE_TEXT = ("error_text", "raw", "details")
 def _entry(entry: dict[str, Any], principal: Principal) -> dict[str, Any]:
     if principal.may("pii:read"):
         return entry
-    hidden = {name: _masked(entry[name]) for name in _FREE_TEXT if name in entry}
+    hidden = {name: mask_within(entry[name]) for name in _FREE_TEXT if name in entry}
     if entry.get("encoding") == "base64":
         hidden |= {"raw": None, "encoding": "hidden"}
     return entry | hidden
-
-
-def _masked(value: Any) -> Any:
-    """`value` with all that could be a phone number masked, however deep."""
-    if isinstance(value, str):
-        return mask_numbers(value)
-    if isinstance(value, Mapping):
-        return {mask_numbers(str(name)): _masked(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_masked(each) for each in value]
-    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) >= 10**_PHONE_DIGITS:
-        return "•••"
-    return value

@@ -197,10 +197,10 @@ async def _all(
 @router.get("/quarantine/{address}", summary="One address, explained", response_model=models.AddressHealth)
 async def read_one(request: Request, address: AddressPath, principal: QuarantineReader) -> models.AddressHealth:
     """Its status for whoever sends, its rows, and every fact that they rest on with the rule that was applied."""
-    return await _explained(request, e164(address), principal)
+    return await explained(request, e164(address), principal)
 
 
-async def _explained(request: Request, address: str, principal: Principal) -> models.AddressHealth:
+async def explained(request: Request, address: str, principal: Principal) -> models.AddressHealth:
     async with _writing(request) as connection:
         identity, events = await facts_of(connection, address)
         thresholds = await read_thresholds(connection)
@@ -278,7 +278,7 @@ async def release_one(
         await _note(
             connection, RELEASED, text, principal, now, data | {"kind": decision.kind, "sender": sender or None}, reason
         )
-    return await _explained(request, number, principal)
+    return await explained(request, number, principal)
 
 
 @router.post("/quarantine/release", summary="Release by a filter", response_model=models.Released)
