@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import bulk, callbacks, memory, reading, visible
+from . import audience, bulk, callbacks, memory, reading, visible
 from .bench import FULL, QUICK, Bench
 from .report import Figure, Machine, as_json, machine, show
 from .service import ROOT, running
@@ -20,6 +20,7 @@ MEASUREMENTS = {
     "visible": visible.measure,
     "bulk": bulk.measure,
     "reading": reading.measure,
+    "audience": audience.measure,
 }
 
 

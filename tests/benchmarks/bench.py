@@ -18,10 +18,22 @@ class Sizes:
     bulk: int  # rows of one bulk request
     delivery: int  # messages of the large delivery that is read
     readings: int  # of each page
+    audience: int  # targets uploaded and prepared
 
 
-FULL = Sizes(rounds=5, seconds=10, recorded=100_000, visible=100_000, bulk=200_000, delivery=1_000_000, readings=200)
-QUICK = Sizes(rounds=2, seconds=3, recorded=20_000, visible=20_000, bulk=40_000, delivery=50_000, readings=50)
+FULL = Sizes(
+    rounds=5,
+    seconds=10,
+    recorded=100_000,
+    visible=100_000,
+    bulk=200_000,
+    delivery=1_000_000,
+    readings=200,
+    audience=1_000_000,
+)
+QUICK = Sizes(
+    rounds=2, seconds=3, recorded=20_000, visible=20_000, bulk=40_000, delivery=50_000, readings=50, audience=50_000
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
