@@ -4,7 +4,7 @@ On `app.state` stand: `settings`, `public_base` (ACUSE_PUBLIC_URL without a slas
 (SQLAlchemy, for reads), `runtime` with its `inbox` and `pool` (asyncpg, for what writes), `preparer`, `directory` and
 `keys` (gateways and API keys in memory), `cursors` (signs list cursors); and what one domain does for another, because they do
 not import each other: `rekey`, `id_hint`, `reading`, `main_figures`, `refold`, `recompute`,
-`claim_references`.
+`claim_references`, `address_health`, `reexamine`, `exclusion_sentence`, `delivery_rules`.
 """
 
 import asyncio
@@ -20,11 +20,14 @@ from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
 from app import logs, migrate, openapi, problems, pseudonyms
+from app.addresses.api import router as addresses
 from app.db import Connection, create_engine, create_pool, is_away
 from app.deliveries.api import router as deliveries
 from app.deliveries.audience_api import router as audience
+from app.deliveries.exclusions import sentence
 from app.deliveries.preparation_api import router as preparation
 from app.deliveries.preparer import Preparer
+from app.deliveries.rules import Rules
 from app.deliveries.sending_api import router as sending
 from app.gateways.receipt import Gateway
 from app.ingest.api import router as ingest
@@ -46,11 +49,12 @@ from app.platform.trial import Reading
 from app.qualifications.api import router as qualifications
 from app.qualifications.rules import meaning
 from app.quarantine import inbound_api, reply_rules
+from app.quarantine.api import explained
 from app.quarantine.api import router as quarantine
 from app.quarantine.changing import drain, requalified, would_move
 from app.quarantine.imports import router as quarantine_imports
 from app.quarantine.rules import Thresholds
-from app.quarantine.store import write_thresholds
+from app.quarantine.store import reexamine, write_thresholds
 from app.security import KeyRing
 from app.settings import Settings
 from app.stats.api import router as stats
@@ -99,6 +103,7 @@ def create_app(settings: Settings, *, migrating: bool = False) -> FastAPI:
         qualifications,
         quarantine,
         quarantine_imports,
+        addresses,
     ):
         app.include_router(router)
     for module in (gateways, keys, audit_api, reply_rules, inbound_api):
@@ -134,6 +139,8 @@ def _set_state(app: FastAPI, settings: Settings, database_url: str) -> None:
     state.cursors = CursorSigner(secrets.token_bytes(32))  # until the installation's own key has been read
     state.rekey, state.id_hint = _rekey, id_hint
     state.claim_references = claim_references
+    state.address_health, state.reexamine = explained, reexamine
+    state.exclusion_sentence, state.delivery_rules = sentence, Rules
     state.reading = Reading(row=inbox_row, meaning=meaning, verdict=verdict_of)
     state.would_move, state.requalified, state.drain = would_move, requalified, drain
     state.main_figures, state.refold, state.recompute = main_figures, fold, recompute

@@ -18,6 +18,7 @@ TAGS = [
     {"name": "messages", "description": "The delivery log, and one message's timeline."},
     {"name": "receipts", "description": "Status reports: in bulk, unmatched, rejected."},
     {"name": "qualifications", "description": "What errors mean."},
+    {"name": "addresses", "description": "One number: may it be sent to, what is known about it, forgetting it."},
     {"name": "audit", "description": "The journals and their chains."},
     {"name": "callbacks", "description": "The door for gateways, in each provider's own format."},
     {"name": "machines", "description": "Health and metrics."},

@@ -20,7 +20,7 @@ from app.deliveries.requests import DeliveryId, allowed, existing, note, writing
 from app.errors import Invalid
 from app.idempotency import once
 from app.paging import Cursor, Limit, Page
-from app.security import Reader, Writer
+from app.security import Reader, Writer, mask_numbers, mask_within
 
 router = APIRouter(tags=["deliveries"])
 
@@ -45,8 +45,8 @@ async def create(request: Request, body: NewDelivery, principal: Writer) -> Resp
         async def make() -> Response:
             now = datetime.now(UTC)
             row = await store.create(connection, values, now)
-            text = f"Created “{row['label']}”."
-            await note(connection, row, codes.CREATED, text, principal, now, {"values": _said(row)})
+            text = f"Created “{mask_numbers(row['label'])}”."
+            await note(connection, row, codes.CREATED, text, principal, now, {"values": mask_within(_said(row))})
             answer = (await _shown(request, row)).model_dump_json()
             return Response(answer, 201, {"Location": f"/v1/deliveries/{row['id']}"}, "application/json")
 
@@ -127,7 +127,11 @@ async def change(request: Request, id: DeliveryId, body: DeliveryChange, princip
         if changed.keys() & _FOLDED:
             await _fold_anew(request, connection, old, changed, now)
         was, is_now = _said(old), _said(new)
-        changes = {name: {"old": was[name], "new": value} for name, value in is_now.items() if value != was[name]}
+        changes = {
+            name: {"old": mask_within(was[name]), "new": mask_within(value)}
+            for name, value in is_now.items()
+            if value != was[name]
+        }
         text = f"Changed {', '.join(name for name in changes if name != 'status')}."
         await note(connection, new, codes.EDITED, text, principal, now, {"changes": changes})
     return await _shown(request, new)
@@ -204,7 +208,8 @@ async def _columns(request: Request, fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _said(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A delivery's values as the journal keeps them: by the API's names."""
+    """A delivery's values by the API's names. The journal keeps them with numbers masked: it cannot be altered when one is
+    erased."""
     names = (
         "label",
         "sender",

@@ -1,0 +1,280 @@
+"""One number: may it be sent to, what is known about it, and forgetting it.
+
+What other folders do for this one comes by `app.state`: `address_health(request, address, principal)` and
+`reexamine(connection, addresses, now)` (quarantine), `delivery_rules` and `exclusion_sentence` (deliveries).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
+from tempfile import SpooledTemporaryFile
+from typing import Annotated, Any
+
+import asyncpg
+import orjson
+from fastapi import APIRouter, Depends, Path, Query, Request
+from pydantic import ValidationError
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response, StreamingResponse
+
+from app import audit, bulk, export, pseudonyms
+from app.addresses import models, reading
+from app.addresses.checking import Check
+from app.addresses.erasure import QUERIES, Asked, erase
+from app.addresses.spellings import Spellings
+from app.bulk import BadRow, Line
+from app.db import POOL_TIMEOUT_SECONDS, Connection
+from app.errors import Busy, Invalid, Problem, TooLarge
+from app.numbers import is_region, normalise
+from app.problems import field_errors
+from app.security import Principal, QuarantineReader, QuarantineWriter, Reader, allowed, mask, mask_numbers
+
+router = APIRouter(prefix="/v1", tags=["addresses"])
+
+ERASED = "ADR-ERASED"
+#: Of a list to check: two million rows and more. It waits on disk until it is whole.
+MOST_BYTES = 128_000_000
+_MEMORY_BYTES = 1_000_000
+_PIECE_BYTES = 65_536
+_SPOOL_WAIT_SECONDS = 3.0
+
+Path_ = Annotated[
+    str, Path(max_length=60, description="In E.164 (`+` as `%2B` or as it is).", examples=["+34600123000"])
+]
+
+
+def e164(address: str) -> str:
+    """A `+` that was not escaped comes as a space. Raises `Invalid`."""
+    found = normalise(f"+{address[1:]}" if address[:1] == " " else address)
+    if found is None:
+        raise Invalid.field("address", "Give a phone number in E.164, such as `+34600123000`.")
+    return found
+
+
+# --- may they be sent to ---------------------------------------------------------------------------------------------
+
+_COLUMNS = ("line", "address", "allowed", "reason", "text")
+_LIST: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"type": "array", "items": {}}, "example": ["+34600123000", "600123001"]},
+            "application/x-ndjson": {"schema": {"type": "string"}, "example": '{"address": "+34600123000"}\n'},
+            "text/csv": {"schema": {"type": "string"}, "example": "address\n+34600123000\n"},
+        },
+    }
+}
+_CHECKED: dict[str, Any] = {
+    "items": [
+        {"line": 1, "address": "+34600123000", "allowed": True, "reason": None, "text": None},
+        {
+            "line": 2,
+            "address": "+34600123001",
+            "allowed": False,
+            "reason": "denylisted",
+            "text": "Opted out since 2026-11-23: denylisted, from reply.",
+        },
+    ],
+    "allowed": 1,
+    "excluded": 1,
+}
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {
+            "application/json": {"example": _CHECKED},
+            "application/x-ndjson": {"schema": {"type": "string"}},
+            "text/csv": {"schema": {"type": "string"}},
+        }
+    }
+}
+Countries = Annotated[str | None, Query(max_length=1000, examples=["ES,PT"])]
+Choice = Annotated[str, Query(pattern="^(exclude|send)$")]
+
+
+def asked_rules(
+    request: Request,
+    landlines: Choice = "exclude",
+    premium_rate: Choice = "exclude",
+    countries_only: Countries = None,
+    countries_except: Countries = None,
+) -> Any:
+    """The same rules as a delivery's (`rules`)."""
+    countries = {"only": countries_only, "except": countries_except}
+    given = {name: codes.split(",") for name, codes in countries.items() if codes is not None}
+    values: dict[str, Any] = {"landlines": landlines, "premium_rate": premium_rate}
+    try:
+        return request.app.state.delivery_rules(**values, **({"countries": given} if given else {}))
+    except ValidationError as error:
+        (first, *_) = field_errors(error.errors(), prefix="/rules")
+        raise Invalid.field("?countries_only" if countries_only else "?countries_except", first["detail"]) from None
+
+
+def asked_region(
+    default_region: Annotated[
+        str | None, Query(max_length=2, description="Country of national numbers.", examples=["ES"])
+    ] = None,
+) -> str | None:
+    if default_region is not None and not is_region(default_region):
+        raise Invalid.field("?default_region", "must be a country code of ISO 3166-1 alpha-2 in capitals, such as `ES`")
+    return default_region
+
+
+@router.post(
+    "/addresses/check", summary="Check whether numbers may be sent to", openapi_extra=_LIST, responses=_ANSWERS
+)
+async def check(
+    request: Request,
+    principal: QuarantineReader,
+    region: Annotated[str | None, Depends(asked_region)],
+    rules: Annotated[Any, Depends(asked_rules)],
+    sender: Annotated[str, Query(max_length=16, description="Opt-outs to this sender count, too.")] = "",
+) -> Response:
+    """Bulk; one answer a row, in order, as JSON, or as CSV or NDJSON by `Accept`. The rules are those of preparation that
+    need no delivery: no address, no possible number, a double in this list, opted out, in quarantine, left out by a rule.
+    Nothing is stored. The list is read whole, to disk, before the answer begins."""
+    if "\0" in sender:
+        raise Invalid.field("?sender", "must not contain NUL characters")
+    body = await _spooled(request, bulk.content_type(request))
+    chunks = aiter(body)
+    first = await anext(chunks)
+    checking = await _checking(request, principal, region, rules, sender)
+    form = export.wanted(request)
+    answered = _answered(checking, first, chunks)
+    if form != "json":
+        return export.stream(form, _COLUMNS, answered)
+    return StreamingResponse(_document(checking, answered), media_type="application/json")
+
+
+async def _spooled(request: Request, content_type: str) -> AsyncIterator[list[Line | BadRow]]:
+    """The rows of the body, once it is here whole: who sends it may read the answer only after that."""
+    file = SpooledTemporaryFile(max_size=_MEMORY_BYTES)  # noqa: SIM115 — closed when nobody reads it any more
+    size = 0
+    try:
+        async for data in request.stream():
+            size += len(data)
+            if size > MOST_BYTES:
+                raise TooLarge(f"Send at most {MOST_BYTES} bytes at a time.")
+            file.write(data)
+    except ClientDisconnect as error:
+        raise Problem("The body ended early. Send it again.") from error
+    file.seek(0)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        with file:
+            while data := file.read(_PIECE_BYTES):
+                yield data
+
+    most = request.app.state.settings.max_row_bytes
+    return bulk.rows(pieces(), content_type, max_row_bytes=most, bare="address")
+
+
+async def _checking(request: Request, principal: Principal, region: str | None, rules: Any, sender: str) -> Check:
+    state = request.app.state
+
+    async def kept_away(names: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+        async with state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+            found: Sequence[Mapping[str, Any]] = await connection.fetch(QUERIES["kept_away"], names, sender)
+            return found
+
+    async with state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+        any_erased = await pseudonyms.any_erased(connection)
+    return Check(
+        region=region,
+        rules=rules,
+        sentence=state.exclusion_sentence,
+        kept_away=kept_away,
+        pseudonyms=state.pseudonyms if any_erased else None,
+        shown=principal.address,
+    )
+
+
+async def _answered(
+    checking: Check, first: list[Line | BadRow], rest: AsyncIterator[list[Line | BadRow]]
+) -> AsyncIterator[list[dict[str, Any]]]:
+    yield await checking.answer(first)
+    async for chunk in rest:
+        yield await checking.answer(chunk)
+
+
+async def _document(checking: Check, answered: AsyncIterator[list[dict[str, Any]]]) -> AsyncIterator[bytes]:
+    before = b'{"items":['
+    async for rows in answered:
+        yield before + orjson.dumps(rows)[1:-1]
+        before = b","
+    yield b'],"allowed":%d,"excluded":%d}' % (checking.allowed, checking.excluded)
+
+
+# --- what is known about one -----------------------------------------------------------------------------------------
+
+
+@router.get("/addresses/{address}", summary="Everything about one number", response_model=models.Address)
+async def read(request: Request, address: Path_, principal: QuarantineReader, _: Reader) -> models.Address:
+    """Its health with the evidence, and the newest hundred each of messages, exclusions, replies and decisions, with
+    their totals. Needs `quarantine:read` and `deliveries:read`. An erased number is found by the number and by its
+    pseudonym."""
+    state = request.app.state
+    number = address if address.startswith(pseudonyms.PREFIX) else e164(address)
+    name = state.pseudonyms.of(number)
+    health = await state.address_health(request, number, principal)
+    async with (
+        state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection,
+        connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        erased = await connection.fetchrow(QUERIES["erasure"], name)
+        names = {number, name, erased and erased["returned_as"]} - {None}
+        facts = await reading.page(connection, sorted(names), principal, state.exclusion_sentence)
+    return models.Address(
+        address=principal.address(name if erased else number) or "",
+        erased_at=erased and erased["erased_at"],
+        health=health.model_dump(),
+        **facts,
+    )
+
+
+# --- forgetting one --------------------------------------------------------------------------------------------------
+
+Reason = Annotated[
+    str,
+    Query(min_length=1, max_length=500, description="Why: for people, kept in the journal.", examples=["A request"]),
+]
+
+
+@router.delete("/addresses/{address}", summary="Erase a number", response_model=models.Certificate)
+async def erase_one(
+    request: Request, address: Path_, principal: QuarantineWriter, reason: Reason
+) -> models.Certificate:
+    """The number becomes a keyed hash everywhere; opt-outs and quarantine still hold for it, and no counter changes. It
+    cannot be undone. Needs `quarantine:write` and `pii:read`. Takes some seconds; a second time it finds only what came
+    after the first. What providers and phones send about it later is new, and needs another time."""
+    allowed(principal, "pii:read")
+    number = e164(address)
+    state = request.app.state
+    await _nothing_spooled(request)
+    pseudonym = state.pseudonyms.of(number)
+    now = datetime.now(UTC)
+    asked = Asked(
+        spellings=Spellings(number, pseudonym),
+        reason=mask_numbers(reason).replace("\0", ""),
+        actor=principal.name,
+        now=now,
+    )
+
+    async def note(connection: Connection, certificate: Mapping[str, Any]) -> None:
+        data = {"address": mask(number), **{name: certificate[name] for name in ("pseudonym", "replaced", "reason")}}
+        await audit.append(
+            connection, audit.PLATFORM, ERASED, "A number was erased.", at=now, actor=principal.name, data=data
+        )
+
+    try:
+        return models.Certificate(**await erase(state.pool, asked, state.reexamine, note))
+    except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
+        raise Busy("The number is being worked on; send this again.") from None
+
+
+async def _nothing_spooled(request: Request) -> None:
+    """Receipts that wait on this process's disk cannot be looked through: they come to the database first."""
+    until = asyncio.get_running_loop().time() + _SPOOL_WAIT_SECONDS
+    while request.app.state.inbox.spooled:
+        if asyncio.get_running_loop().time() > until:
+            raise Busy("Receipts wait in the spool for the database; send this again when it is empty.", retry_after=10)
+        await asyncio.sleep(0.1)

@@ -1,0 +1,54 @@
+"""Everything about one number, by its names: the number, and its pseudonym once it was erased. Each part goes by an index."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from app.addresses import models
+from app.addresses.checking import Sentence
+from app.addresses.erasure import QUERIES
+from app.db import Connection
+from app.security import Principal
+
+#: Rows of each kind, the newest.
+SHOWN = 100
+Row = Any  # a record of asyncpg
+
+
+async def page(
+    connection: Connection, names: Sequence[str], principal: Principal, sentence: Sentence
+) -> dict[str, Any]:
+    """What `models.Address` shows of the facts; the caller's transaction sees one moment."""
+    messages = await connection.fetch(QUERIES["messages_of"], names, SHOWN)
+    exclusions = await connection.fetch(QUERIES["exclusions_of"], names, SHOWN)
+    inbound = await connection.fetch(QUERIES["inbound_of"], names, SHOWN)
+    decisions = await connection.fetch(QUERIES["decisions_of"], names, SHOWN)
+    totals = await connection.fetchrow(QUERIES["totals_of"], names)
+    assert totals is not None
+    return {
+        "held": totals["held"],
+        "totals": models.Totals(**{name: totals[name] for name in models.Totals.model_fields}),
+        "messages": [models.Message(**_with_text_ids(row)) for row in messages],
+        "exclusions": [
+            models.Exclusion(
+                **_with_text_ids(row, "detail"), text=principal.text(sentence(row["reason"], row["detail"])) or ""
+            )
+            for row in exclusions
+        ],
+        "inbound": [
+            models.Inbound(**_with_text_ids(row, "text"), text=principal.text(row["text"]) or "") for row in inbound
+        ],
+        "decisions": [
+            models.Decision(**_with_text_ids(row, "note"), note=principal.text(row["note"])) for row in decisions
+        ],
+    }
+
+
+_IDS = ("id", "delivery_id", "inbound_id", "repeat_of")
+
+
+def _with_text_ids(row: Row, *without: str) -> dict[str, Any]:
+    return {
+        name: str(value) if name in _IDS and value is not None else value
+        for name, value in row.items()
+        if name not in without
+    }
