@@ -87,8 +87,9 @@ async def learn(connection: Connection, changes: Sequence[Changed], now: datetim
         failures=[id for change in changes for id in change.failures],
         new_failures={id for change in changes for id in change.new_failures},
         successes=[id for change in changes for id in change.successes],
+        revised=[id for change in changes for id in change.revised],
     )
-    if heard.finals or heard.failures or heard.successes:
+    if heard.finals or heard.failures or heard.successes or heard.revised:
         await breaker.learn(connection, heard, now)
 
 

@@ -220,6 +220,8 @@ SELECT c.delivery_id, c.gateway_id, count(*) AS changed, count(*) FILTER (WHERE 
     array_agg(c.message_id) FILTER (WHERE c.status = 'failed'
         AND (b.status, b.qualification_id) IS DISTINCT FROM (c.status, c.qualification_id)) AS new_failures,
     array_agg(c.message_id) FILTER (WHERE c.status = 'received' AND b.status IS DISTINCT FROM 'received') AS successes,
+    array_agg(c.message_id) FILTER (WHERE b.status = 'received'
+        AND (b.status, b.received_at, b.receipt_id) IS DISTINCT FROM (c.status, c.received_at, c.receipt_id)) AS revised,
     (SELECT count(*) FROM booked) AS counters
 FROM changed c LEFT JOIN before b USING (message_id) GROUP BY c.delivery_id, c.gateway_id
 

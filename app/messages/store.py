@@ -31,6 +31,8 @@ class Changed:
     new_failures: Sequence[int]
     #: Messages that are received, and were not before.
     successes: Sequence[int]
+    #: Messages that were received before, and now are not, or since another time.
+    revised: Sequence[int]
 
 
 async def refold(connection: Connection, message_ids: Sequence[int], now: datetime) -> list[Changed]:
@@ -51,6 +53,7 @@ async def refold(connection: Connection, message_ids: Sequence[int], now: dateti
             failures=row["failures"] or (),
             new_failures=row["new_failures"] or (),
             successes=row["successes"] or (),
+            revised=row["revised"] or (),
         )
         for row in rows
     ]

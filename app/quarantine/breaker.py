@@ -1,8 +1,9 @@
 """The breaker: a carrier's outage must not put its customers into quarantine.
 
-When failures of one gateway with one error jump far above their usual share, counting for that error pauses: what is
-received from then on is held, touches no address, and waits for an operator to apply or discard it. The share is that
-among the messages of this gateway that came to a final answer, counted by minute, when we learned it.
+When failures of one gateway with one error jump far above their usual share, counting for that error pauses: what was
+received in the minutes before and what is from then on is held, touches no address, and waits for an operator to apply
+or discard it. The share is that among the messages of this gateway that came to a final answer, counted by minute, when
+we learned it.
 """
 
 from collections import Counter
@@ -19,9 +20,10 @@ from app.quarantine.store import QUERIES, Cell, book, enqueue, reexamine
 Pair = tuple[int, int]  # gateway, qualification
 TRIPPED = "QRT-BREAKER-TRIPPED"
 
-WINDOW = timedelta(minutes=10)
+#: An outage shows in one of these: in the short one also where very much went well just before.
+WINDOWS = (timedelta(minutes=1), timedelta(minutes=10))
 USUAL = timedelta(days=7)
-#: Fewer failures than this in the window are no outage.
+#: Fewer failures than this in a window are no outage.
 LEAST_FAILURES = 100
 #: A share below this is ordinary bad luck, whatever was usual.
 LEAST_SHARE = 0.25
@@ -42,8 +44,10 @@ class Changes:
     #: Messages that failed, or had failed before; and those of them whose failure is new.
     failures: Sequence[int]
     new_failures: Collection[int]
-    #: Messages that are received now.
+    #: Messages that are received now, and were not before.
     successes: Sequence[int]
+    #: Messages that were received before, and now are not, or since another time.
+    revised: Sequence[int] = ()
 
 
 def trips(failures: int, finals: int, usual_share: float | None) -> bool:
@@ -60,12 +64,12 @@ async def learn(connection: Connection, changes: Changes, now: datetime) -> None
     suspects = [row for row in failures if _counts(row)]
     fresh = [row for row in suspects if row["message_id"] in changes.new_failures]
     await _count(connection, changes, fresh, now)
-    await _watch(connection, fresh, now)
-    held = await _hold(connection, suspects, changes)
-    addresses = {row["address"] for row in failures if row["message_id"] not in held}
-    if changes.successes:
-        cleared = await connection.fetch(QUERIES["cleared_by_success"], changes.successes)
-        addresses |= {row["address"] for row in cleared}
+    addresses = await _watch(connection, fresh, now)
+    await _hold(connection, failures, suspects)
+    addresses |= {row["address"] for row in failures}
+    if changes.successes or changes.revised:
+        touched = await connection.fetch(QUERIES["touched_by_success"], changes.successes, changes.revised)
+        addresses |= {row["address"] for row in touched}
     await reexamine(connection, sorted(addresses), now)
 
 
@@ -92,17 +96,21 @@ async def _count(connection: Connection, changes: Changes, fresh: Sequence[Any],
     await book(connection, moves)
 
 
-async def _watch(connection: Connection, fresh: Sequence[Any], now: datetime) -> None:
-    """Opens a breaker for each error whose failures are an outage now."""
+async def _watch(connection: Connection, fresh: Sequence[Any], now: datetime) -> set[str]:
+    """Opens a breaker for each error whose failures are an outage now; returns addresses that it holds from before."""
+    found = set()
     for pair in sorted(set(map(_pair, fresh))):
-        window = await _shares(connection, pair, now - WINDOW, now + timedelta(minutes=1))
-        if not trips(*window, None):
-            continue
-        past = await _shares(connection, pair, now - USUAL, now - WINDOW)
-        usual = past[0] / past[1] if past[1] >= ENOUGH_TO_COMPARE else None
-        if trips(*window, usual) and not await connection.fetchval(QUERIES["applied_lately"], *pair, now - TRUSTED):
-            since = min((row["received_at"] for row in fresh if _pair(row) == pair and row["received_at"]), default=now)
-            await _trip(connection, pair, since, window, usual, now)
+        for window in WINDOWS:
+            share = await _shares(connection, pair, now - window, now + timedelta(minutes=1))
+            if trips(*share, None) and trips(*share, usual := await _usual(connection, pair, now)):
+                found |= await _trip(connection, pair, share, usual, now)
+                break
+    return found
+
+
+async def _usual(connection: Connection, pair: Pair, now: datetime) -> float | None:
+    failures, finals = await _shares(connection, pair, now - USUAL, now - max(WINDOWS))
+    return failures / finals if finals >= ENOUGH_TO_COMPARE else None
 
 
 async def _shares(connection: Connection, pair: Pair, start: datetime, end: datetime) -> tuple[int, int]:
@@ -113,27 +121,35 @@ async def _shares(connection: Connection, pair: Pair, start: datetime, end: date
 
 
 async def _trip(
-    connection: Connection, pair: Pair, since: datetime, window: tuple[int, int], usual: float | None, now: datetime
-) -> None:
-    id = await connection.fetchval(QUERIES["trip"], *pair, since, *window, usual)
-    if id is None:  # another worker was quicker
-        return
-    log.warning("breaker.tripped", breaker_id=id, gateway_id=pair[0], failures=window[0], finals=window[1])
+    connection: Connection, pair: Pair, share: tuple[int, int], usual: float | None, now: datetime
+) -> set[str]:
+    """What was received just before is held, too: the outage began before it showed."""
+    row = await connection.fetchrow(QUERIES["trip"], *pair, now - max(WINDOWS), *share, usual, now - TRUSTED)
+    if row is None:  # another worker was quicker, or an operator said lately that they are real
+        return set()
+    id = row["id"]
+    log.warning("breaker.tripped", breaker_id=id, gateway_id=pair[0], failures=share[0], finals=share[1])
     data = {"breaker_id": str(id), "gateway_id": pair[0], "qualification_id": str(pair[1])}
-    figures = {"failures": window[0], "finals": window[1], "usual_share": usual}
+    figures = {"failures": share[0], "finals": share[1], "usual_share": usual}
     text = "Failures with one error jumped far above their usual share: they are held until an operator decides."
     await audit.append(
         connection, audit.PLATFORM, TRIPPED, text, at=now, actor="system", level="warning", data=data | figures
     )
+    earlier = await connection.fetch(QUERIES["hold_earlier"], id, *pair, row["opened_at"])
+    return {each["address"] for each in earlier}
 
 
-async def _hold(connection: Connection, suspects: Sequence[Any], changes: Changes) -> set[int]:
-    """Files what open breakers hold; returns its messages."""
-    gateways = sorted({row["gateway_id"] for row in suspects} | changes.finals.keys())
-    open_ones = await connection.fetch(QUERIES["open_breakers"], gateways)
+async def _hold(connection: Connection, failures: Sequence[Any], suspects: Sequence[Any]) -> None:
+    """Files what open breakers hold, for people to see and for their decision. Whether a failure counts is not read from
+    there: that follows from when it was received."""
+    open_ones = await connection.fetch(QUERIES["open_breakers"]) if failures else ()
     if not open_ones:
-        return set()
-    by_pair = {_pair(row): row for row in open_ones}
+        return
+    messages = [row["message_id"] for row in failures]
+    await connection.execute(QUERIES["let_go"], [row["id"] for row in open_ones], messages)
+    pairs = set(map(_pair, suspects))
+    held_open = await connection.fetch(QUERIES["hold_open"], [row["id"] for row in open_ones if _pair(row) in pairs])
+    by_pair = {_pair(row): row for row in held_open}
     rows = [
         (by_pair[_pair(row)]["id"], row["message_id"], row["address"])
         for row in suspects
@@ -141,9 +157,6 @@ async def _hold(connection: Connection, suspects: Sequence[Any], changes: Change
     ]
     if rows:
         await connection.execute(QUERIES["hold"], *zip(*rows, strict=True))
-    others = [*changes.successes, *changes.failures]
-    await connection.execute(QUERIES["let_go"], [row["id"] for row in open_ones], others)
-    return {row[1] for row in rows}
 
 
 def _minute(at: datetime) -> int:

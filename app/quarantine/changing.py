@@ -15,7 +15,7 @@ from sqlalchemy.dialects import postgresql
 
 from app.db import Connection, Pool
 from app.quarantine.reading import RELEASABLE, Filter, conditions
-from app.quarantine.rules import Event, Meaning, Origin, health
+from app.quarantine.rules import Event, Meaning, Origin, health, reach
 from app.quarantine.store import (
     CHUNK,
     QUERIES,
@@ -117,11 +117,17 @@ async def requalified(connection: Connection, before: Any, after: Any, now: date
     """Notes that an error means something else for failures of the last 30 days, and queues their addresses.
 
     `before` and `after` are the qualification's row."""
-    since = now - REQUALIFIED_BACK
-    if not await read_meanings(connection, [before["id"]]):
+    meanings = await _meanings(connection, before)
+    if len(meanings) == 1:
         await _note_meaning(connection, before, None, now)
-    await _note_meaning(connection, after, since, now)
-    await connection.execute(QUERIES["enqueue_failed_with"], before["id"], since)
+    changed = _meaning(after, now - REQUALIFIED_BACK)
+    await _note_meaning(connection, after, changed.since, now)
+    await connection.execute(QUERIES["enqueue_failed_with"], before["id"], reach(meanings, changed))
+
+
+async def _meanings(connection: Connection, row: Any) -> Sequence[Meaning]:
+    """How the error was qualified over time; one that never changed means what its row says."""
+    return (await read_meanings(connection, [row["id"]])).get(row["id"]) or [_meaning(row, None)]
 
 
 async def _note_meaning(connection: Connection, row: Any, since: datetime | None, now: datetime) -> None:
@@ -134,10 +140,10 @@ async def _note_meaning(connection: Connection, row: Any, since: datetime | None
 
 async def would_move(connection: Connection, before: Any, after: Any, now: datetime) -> int:
     """How many addresses would change their status if the error `before` meant `after`. Writes nothing."""
-    since = now - REQUALIFIED_BACK
-    meanings = (await read_meanings(connection, [before["id"]])).get(before["id"]) or [_meaning(before, None)]
-    supposed = {before["id"]: [*meanings, _meaning(after, since)]}
-    rows = await connection.fetch(QUERIES["failed_with"], before["id"], since)
+    meanings = await _meanings(connection, before)
+    changed = _meaning(after, now - REQUALIFIED_BACK)
+    supposed = {before["id"]: [*meanings, changed]}
+    rows = await connection.fetch(QUERIES["failed_with"], before["id"], reach(meanings, changed))
     addresses = [row["address"] for row in rows]
     moved = 0
     for start in range(0, len(addresses), CHUNK):

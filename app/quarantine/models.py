@@ -215,7 +215,7 @@ class Breaker(BaseModel):
     decision: Literal["apply", "discard"] | None
     decided_by: str | None
     note: str | None
-    failures: int = Field(description="With this error, in the ten minutes that tripped it.")
+    failures: int = Field(description="With this error, in the minutes that tripped it.")
     finals: int = Field(description="Messages of the gateway with a final answer, in the same minutes.")
     usual_share: float | None = Field(description="Of the week before; null: too few to tell.")
     held: int = Field(description="Messages whose failure waits for a decision.")

@@ -70,10 +70,12 @@ SELECT * FROM unnest($1::bigint[], $2::text[], $3::int[], $4::text[], $5::bigint
 ORDER BY 1, 2, 3, 4, 5
 ON CONFLICT (delivery_id, metric, gateway_id, label, bucket) DO UPDATE SET value = t.value + excluded.value
 
--- name: cleared_by_success
--- Of the messages `$1`, all received, the addresses that had errors.
-SELECT DISTINCT m.address FROM messages m JOIN quarantine q ON q.address = m.address AND q.status = 'with_errors'
-WHERE m.id = ANY($1::bigint[])
+-- name: touched_by_success
+-- Addresses to examine because of successes: of the messages `$1`, received now, those that have errors (a success from
+-- before a quarantine may undo it: it restarts the count); of the messages `$2`, received once and not as before, all.
+SELECT m.address FROM messages m JOIN quarantine q ON q.address = m.address AND q.errors > 0 WHERE m.id = ANY($1::bigint[])
+UNION
+SELECT m.address FROM messages m WHERE m.id = ANY($2::bigint[])
 
 -- name: failures
 -- The messages `$1`, each of which failed or had failed before, with what a breaker needs to know.
@@ -118,8 +120,12 @@ DELETE FROM to_examine WHERE address = ANY (ARRAY(
     SELECT address FROM to_examine ORDER BY address LIMIT $1 FOR UPDATE SKIP LOCKED)) RETURNING address
 
 -- name: open_breakers
--- Breakers that are open, of the gateways `$1`.
-SELECT id, gateway_id, qualification_id, opened_at FROM breakers WHERE closed_at IS NULL AND gateway_id = ANY($1::int[])
+SELECT id, gateway_id, qualification_id FROM breakers WHERE closed_at IS NULL
+
+-- name: hold_open
+-- Those of the breakers `$1` that are open still, and stay so until the commit: whoever decides waits for what we hold.
+SELECT id, gateway_id, qualification_id, opened_at FROM breakers WHERE id = ANY($1::int[]) AND closed_at IS NULL
+ORDER BY id FOR SHARE
 
 -- name: window
 -- Failures with error `$2` of gateway `$1`, and all its messages with a final answer, from minute `$3` up to before `$4`.
@@ -129,24 +135,40 @@ SELECT
     coalesce((SELECT sum(value) FROM counters WHERE delivery_id = 0 AND metric = 'finals' AND gateway_id = $1
         AND label = '' AND bucket >= $3 AND bucket < $4), 0)::bigint AS finals
 
--- name: applied_lately
--- Whether an operator applied what a breaker for this gateway and error held, after `$3`: then it is no surprise.
-SELECT EXISTS (SELECT FROM breakers WHERE gateway_id = $1 AND qualification_id = $2 AND decision = 'apply' AND closed_at > $3)
-
 -- name: trip
+-- Opens a breaker for gateway `$1` and error `$2`, that holds from `$3` on but nothing that an operator decided about.
+-- Not after one for the same was applied later than `$7`: then it is no surprise.
 INSERT INTO breakers (gateway_id, qualification_id, opened_at, failures, finals, usual_share)
-VALUES ($1, $2, $3, $4, $5, $6)
+SELECT $1, $2, greatest($3, max(closed_at)), $4, $5, $6
+FROM (SELECT closed_at, decision FROM breakers WHERE gateway_id = $1 AND qualification_id = $2) b
+HAVING NOT coalesce(bool_or(decision = 'apply' AND closed_at > $7), false)
 ON CONFLICT (gateway_id, qualification_id) WHERE closed_at IS NULL DO NOTHING
-RETURNING id
+RETURNING id, opened_at
+
+-- name: hold_earlier
+-- Breaker `$1`, for gateway `$2` and error `$3`, holds what was received from `$4` on before it opened. Delivery by
+-- delivery through its index; those finished long ago have no such receipts. A state is not older than its receipt.
+INSERT INTO held (breaker_id, message_id, address)
+SELECT $1, m.id, m.address
+FROM deliveries d
+JOIN counters c ON c.delivery_id = d.id AND c.metric = 'status' AND c.gateway_id = $2 AND c.label = 'failed' AND c.bucket = $3
+JOIN message_state s ON s.delivery_id = d.id AND s.qualification_id = $3 AND s.status = 'failed' AND s.gateway_id = $2
+    AND s.updated_at >= $4::timestamptz - interval '10 minutes'
+JOIN receipts r ON r.id = s.receipt_id AND r.received_at >= $4 AND r.verified
+JOIN messages m ON m.id = s.message_id
+WHERE c.value > 0 AND coalesce(d.finished_at, 'infinity') > $4 - interval '30 days'
+ON CONFLICT (breaker_id, message_id) DO NOTHING
+RETURNING address
 
 -- name: hold
 INSERT INTO held (breaker_id, message_id, address) SELECT * FROM unnest($1::int[], $2::bigint[], $3::text[])
 ON CONFLICT (breaker_id, message_id) DO NOTHING
 
 -- name: let_go
--- Messages that did not fail after all are held no longer.
-DELETE FROM held h USING message_state s
-WHERE h.breaker_id = ANY($1::int[]) AND h.message_id = ANY($2::bigint[]) AND s.message_id = h.message_id AND s.status <> 'failed'
+-- Of the messages `$2` those that did not fail after all, or not so, are held by the breakers `$1` no longer.
+DELETE FROM held h USING message_state s, breakers b
+WHERE h.breaker_id = ANY($1::int[]) AND h.message_id = ANY($2::bigint[]) AND s.message_id = h.message_id AND b.id = h.breaker_id
+    AND (s.status, s.gateway_id, s.qualification_id) IS DISTINCT FROM ('failed', b.gateway_id, b.qualification_id)
 
 -- name: forget_minutes
 -- Counts by minute that are older than any comparison needs, some at a time.

@@ -102,6 +102,7 @@ def explain(events: Iterable[Event], thresholds: Thresholds) -> list[Explained]:
     ]
 
 
+_UNVERIFIED = "The source of this receipt is not verified: it does not count."
 _AT_ONCE: Mapping[Kind, int] = {"failed": 0, "received": 1, "quarantine": 2, "denylist": 2, "allow": 2, "release": 2}
 
 
@@ -127,7 +128,7 @@ class Walk:
             case "failed":
                 return self._failed(event)
             case "received":
-                return self._received()
+                return self._received(event)
             case "denylist":
                 self.denied.setdefault(event.sender, event)
                 return f"Denylisted {_scope(event.sender)}."
@@ -143,7 +144,7 @@ class Walk:
 
     def _failed(self, event: Event) -> str:
         if not event.verified:
-            return "The source of this receipt is not verified: it does not count."
+            return _UNVERIFIED
         if event.held:
             return "Held by a breaker, or discarded with it: it does not count."
         if event.ignored or event.failure_type in ("ignored", "undefined"):
@@ -153,14 +154,14 @@ class Walk:
             return f"The provider reports an opt-out: denylisted {_scope(event.sender)}."
         if self.quarantined:
             return "Quarantined already: it changes nothing."
+        if self._is_forgotten(event.at):
+            self._forget()
         if event.failure_type == "hard":
             self.quarantined = event
             return "A hard error quarantines at once."
         return self._soft(event)
 
     def _soft(self, event: Event) -> str:
-        if self._is_forgotten(event.at):
-            self._forget()
         self.last_error = event
         if self.counted_at is not None and event.at - self.counted_at < self.thresholds.interval:
             return "A soft error, too soon after the last one counted: not counted."
@@ -172,7 +173,9 @@ class Walk:
         self.quarantined = event
         return f"Soft error {self.errors} of {self.thresholds.soft_errors}: quarantined."
 
-    def _received(self) -> str:
+    def _received(self, event: Event) -> str:
+        if not event.verified:
+            return _UNVERIFIED
         if self.quarantined:
             return "Received; a success does not lift a quarantine."
         cleared = self.errors
@@ -249,13 +252,28 @@ class Meaning:
 def meaning_at(meanings: Sequence[Meaning], at: datetime) -> Meaning:
     """The meaning that holds for a failure at `at`; `meanings` in the order in which they were given, the first without
     a time. A change that takes back the one before it leaves things exactly as they were."""
+    return next(each for each in reversed(_standing(meanings)) if each.since is None or each.since <= at)
+
+
+def reach(meanings: Sequence[Meaning], changed: Meaning) -> datetime | None:
+    """From when on failures mean something else once `changed` follows `meanings`: what takes a change back reaches as
+    far as that change did."""
+    standing = _standing(meanings)
+    return standing[-1].since if _takes_back(standing, changed) else changed.since
+
+
+def _standing(meanings: Sequence[Meaning]) -> list[Meaning]:
     standing: list[Meaning] = []
     for meaning in meanings:
-        if len(standing) > 1 and _same(standing[-2], meaning):
+        if _takes_back(standing, meaning):
             standing.pop()
         else:
             standing.append(meaning)
-    return next(each for each in reversed(standing) if each.since is None or each.since <= at)
+    return standing
+
+
+def _takes_back(standing: Sequence[Meaning], meaning: Meaning) -> bool:
+    return len(standing) > 1 and _same(standing[-2], meaning)
 
 
 def _same(one: Meaning, other: Meaning) -> bool:

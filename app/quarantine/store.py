@@ -257,6 +257,8 @@ async def reexamine_delivery(connection: Connection, delivery_id: int, now: date
     rows of the quarantine were not what the facts give, and are now."""
     rows = await connection.fetch(QUERIES["addresses_of_delivery"], delivery_id)
     addresses = [row["address"] for row in rows]
+    # All at once: chunk by chunk they would be locked in no order, and we could wait in a circle with a worker.
+    await connection.execute(QUERIES["lock_addresses"], addresses)
     wrong = 0
     for start in range(0, len(addresses), CHUNK):
         moved = await reexamine(connection, addresses[start : start + CHUNK], now)
