@@ -28,3 +28,13 @@ poisoned_total = Counter(
     "acuse_poisoned_total", "Receipts set aside because they could not be applied.", registry=registry
 )
 spool_rows = Gauge("acuse_spool_rows", "Rows in the local spool, waiting for the database.", registry=registry)
+clicks_total = Counter(
+    "acuse_clicks_total", "Clicks taken, by `human` or `machine` as judged at the door.", ["verdict"], registry=registry
+)
+clicks_lost_total = Counter(
+    "acuse_clicks_lost_total", "Clicks that were redirected and could not be stored.", registry=registry
+)
+clicks_applied_total = Counter("acuse_clicks_applied_total", "Clicks applied.", registry=registry)
+short_misses_total = Counter(
+    "acuse_short_misses_total", "Short URLs asked for that lead nowhere, by reason.", ["reason"], registry=registry
+)

@@ -1,8 +1,9 @@
 """The durable inbox: group commit, and the spool when the database is away.
 
 What waits for a few milliseconds goes to the database in one COPY, and each waiting request is answered after that
-commit. The queue is bounded: a caller beyond it is told to come back. This is the seam where a replicated log could
-take PostgreSQL's place: append (`put`), claim and finish (`worker.py`).
+commit. The queue is bounded: a caller beyond it is told to come back. Clicks have a queue of their own (`offer`), so that
+neither takes the other's place: who clicks does not wait for long, and is never told to come back. This is the seam where
+a replicated log could take PostgreSQL's place: append (`put`, `offer`), claim and finish (`worker.py`).
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from app import metrics
@@ -19,10 +21,12 @@ from app.errors import Busy
 from app.ingest.plain import COLUMNS, PlainRow, copied, whole
 from app.ingest.rows import InboundRow, InboxRow, RejectedRow, pack, unpack
 from app.ingest.spool import Spool, SpoolFile, SpoolFull
+from app.links.clicks import ClickRow
 from app.logs import log
 from app.settings import Settings
 
-Row = InboxRow | InboundRow | RejectedRow | PlainRow
+Row = InboxRow | InboundRow | RejectedRow | PlainRow | ClickRow
+Request = tuple[Sequence[Row], asyncio.Future[None]]
 _WRITERS = 2
 _PROBE_SECONDS = 0.25
 _ADOPT_SECONDS = 5.0
@@ -31,14 +35,37 @@ _LOOK_SECONDS = 1.0
 _PATIENCE_SECONDS = 1.0
 
 
+@dataclass(slots=True)
+class _Queue:
+    """Requests that wait for the next group commit, and how many rows they have."""
+
+    waiting: deque[Request] = field(default_factory=deque)
+    rows: int = 0
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def add(self, request: Request) -> None:
+        self.waiting.append(request)
+        self.rows += len(request[0])
+        self.wake.set()
+
+    def take(self, limit: int) -> list[Request]:
+        """Up to `limit` rows, and at least one request."""
+        taken: list[Request] = []
+        count = 0
+        while self.waiting and (not taken or count + len(self.waiting[0][0]) <= limit):
+            request = self.waiting.popleft()
+            taken.append(request)
+            count += len(request[0])
+        self.rows -= count
+        return taken
+
+
 class Inbox:
     def __init__(self, pool: Pool, spool: Spool, settings: Settings) -> None:
         self._pool = pool
         self._spool = spool
         self._settings = settings
-        self._waiting: deque[tuple[Sequence[Row], asyncio.Future[None]]] = deque()
-        self._queued = 0
-        self._wake = asyncio.Event()
+        self._receipts, self._clicks = _Queue(), _Queue()
         self._tasks: list[asyncio.Task[None]] = []
         self._commits: set[asyncio.Task[None]] = set()
         self._closing = False
@@ -50,14 +77,16 @@ class Inbox:
         self.unreachable = asyncio.Event()
 
     async def start(self) -> None:
-        self._tasks = [asyncio.create_task(self._write()) for _ in range(_WRITERS)]
+        queues = [*[self._receipts] * _WRITERS, self._clicks]
+        self._tasks = [asyncio.create_task(self._write(queue)) for queue in queues]
         self._tasks.append(asyncio.create_task(self._drain_for_ever()))
 
     async def stop(self) -> None:
         """Makes everything that waits durable, then ends."""
         self._closing = True
-        self._wake.set()
-        writers, drainer = self._tasks[:_WRITERS], self._tasks[_WRITERS]
+        for queue in (self._receipts, self._clicks):
+            queue.wake.set()
+        *writers, drainer = self._tasks
         await asyncio.gather(*writers)
         drainer.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -66,7 +95,7 @@ class Inbox:
 
     @property
     def queued(self) -> int:
-        return self._queued
+        return self._receipts.rows + self._clicks.rows
 
     @property
     def spooled(self) -> int:
@@ -79,44 +108,45 @@ class Inbox:
         """Returns once `rows` are durable, all of them. Raises `Busy` when the queue or the spool is full."""
         if not rows:
             return
-        if self._closing or self._queued + len(rows) > max(self._settings.inbox_queue, len(rows)):
+        if self._closing or self._receipts.rows + len(rows) > max(self._settings.inbox_queue, len(rows)):
             raise Busy("Too many receipts are waiting to be stored; send this again.", retry_after=1)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((rows, done))
-        self._queued += len(rows)
-        self._wake.set()
+        self._receipts.add((rows, done))
         await done
+
+    def offer(self, row: ClickRow) -> asyncio.Future[None] | None:
+        """Done once `row` is durable, or lost; who does not wait for it leaves it to become so. None when the queue is
+        full: then the click is lost, and counted as such."""
+        if self._closing or self._clicks.rows >= self._settings.inbox_queue:
+            metrics.clicks_lost_total.inc()
+            return None
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._clicks.add(((row,), done))
+        return done
 
     # --- writers ---------------------------------------------------------------------------------------------------
 
-    async def _write(self) -> None:
-        while self._waiting or not self._closing:
-            if not self._waiting:
-                self._wake.clear()
-                await self._wake.wait()
+    async def _write(self, queue: _Queue) -> None:
+        while queue.waiting or not self._closing:
+            if not queue.waiting:
+                queue.wake.clear()
+                await queue.wake.wait()
                 continue
-            requests = self._take()
+            requests = queue.take(self._settings.inbox_batch)
             try:
                 await self._make_durable([row for rows, _ in requests for row in rows])
             except Exception as error:
-                self._answer(requests, _told(error))
+                told = _told(error)
+                if queue is self._clicks:
+                    metrics.clicks_lost_total.inc(len(requests))
+                self._answer(requests, None if queue is self._clicks else told)
             else:
                 self._answer(requests, None)
 
-    def _take(self) -> list[tuple[Sequence[Row], asyncio.Future[None]]]:
-        taken: list[tuple[Sequence[Row], asyncio.Future[None]]] = []
-        count = 0
-        while self._waiting and (not taken or count + len(self._waiting[0][0]) <= self._settings.inbox_batch):
-            request = self._waiting.popleft()
-            taken.append(request)
-            count += len(request[0])
-        self._queued -= count
-        return taken
-
     @staticmethod
-    def _answer(requests: Iterable[tuple[Sequence[Row], asyncio.Future[None]]], error: Exception | None) -> None:
+    def _answer(requests: Iterable[Request], error: Exception | None) -> None:
         for _, done in requests:
-            if done.done():  # the caller went away; its rows are durable all the same
+            if done.done():  # the caller went away, or did not wait; its rows are durable all the same
                 continue
             if error is None:
                 done.set_result(None)
@@ -136,7 +166,7 @@ class Inbox:
                 metrics.inbox_commit_seconds.observe(time.perf_counter() - began)
                 self.arrived.set()
                 return None
-        await self._spool.append([pack(whole(row)) for row in rows])
+        await self._spool.append([pack(row if isinstance(row, ClickRow) else whole(row)) for row in rows])
         metrics.spool_rows.set(self._spool.rows)
 
     async def _commit_in_time(self, rows: Sequence[Row]) -> None:
@@ -164,7 +194,8 @@ class Inbox:
                 await self._make_durable([row])
             return
         (row,) = rows
-        await self._make_durable([refused(row, error)])
+        if kept := instead(row, error):
+            await self._make_durable(kept)
 
     # --- the database away, and back ---------------------------------------------------------------------------------
 
@@ -246,7 +277,16 @@ def new_id() -> str:
     return "rj_" + uuid.uuid4().hex
 
 
-def refused(row: Row, error: Exception) -> RejectedRow:
+def instead(row: Row, error: Exception) -> Sequence[Row]:
+    """What is kept of a row that the database does not take; of a click nothing: nobody could mend it, so it is lost."""
+    if not isinstance(row, ClickRow):
+        return [refused(row, error)]
+    log.error("click.refused", error=type(error).__name__)
+    metrics.clicks_lost_total.inc()
+    return []
+
+
+def refused(row: InboxRow | InboundRow | RejectedRow | PlainRow, error: Exception) -> RejectedRow:
     """A receipt that the database does not take, for the shelf: raw, with the reason. Raises `error` for what is one."""
     row = whole(row)
     if isinstance(row, RejectedRow):
@@ -264,7 +304,8 @@ async def bring(connection: Connection, rows: Sequence[Row]) -> None:
         if is_away(error):
             raise
         if len(rows) == 1:
-            await copy(connection, [refused(rows[0], error)])
+            if kept := instead(rows[0], error):
+                await copy(connection, kept)
             return
         middle = len(rows) // 2
         await bring(connection, rows[:middle])
@@ -299,6 +340,10 @@ async def _copy_inbound(connection: Connection, rows: Sequence[InboundRow]) -> N
     await connection.copy_records_to_table("inbound", records=rows, columns=InboundRow._fields)
 
 
+async def _copy_clicks(connection: Connection, rows: Sequence[ClickRow]) -> None:
+    await connection.copy_records_to_table("click_inbox", records=rows, columns=ClickRow._fields)
+
+
 async def _copy_rejected(connection: Connection, rows: Sequence[RejectedRow]) -> None:
     await connection.copy_records_to_table("rejected", records=rows, columns=RejectedRow._fields)
 
@@ -309,6 +354,7 @@ _COPIES: Mapping[type, Callable[[Connection, Sequence[Any]], Awaitable[None]]] =
     bytes: _copy_plain,
     InboundRow: _copy_inbound,
     RejectedRow: _copy_rejected,
+    ClickRow: _copy_clicks,
 }
 
 

@@ -1,4 +1,5 @@
-"""A receipt as the inbox keeps it, and an inbound message: one flat row, made safe for the database at the door.
+"""A receipt as the inbox keeps it, and an inbound message: one flat row, made safe for the database at the door. (A click
+is made in `app/links/clicks.py`; the spool keeps all of them alike.)
 
 The row is cropped and cleaned here once, so that nothing a gateway sends can make a whole COPY fail.
 """
@@ -14,6 +15,7 @@ import orjson
 
 from app.gateways.ids import canonical
 from app.gateways.receipt import MAX_ID_LENGTH, Gateway, Inbound, Outcome, Receipt
+from app.links.clicks import ClickRow
 from app.qualifications.rules import KEY_LENGTH, failure_key
 from app.quarantine.replies import number
 
@@ -188,20 +190,20 @@ def _sane(at: datetime | None) -> datetime | None:
 
 #: By the mark before each row. The first two are what they are because spools outlive versions: rows that an older one
 #: left there must be read.
-_KINDS: Mapping[bool | str, Any] = {False: InboxRow, True: RejectedRow, "inbound": InboundRow}
+_KINDS: Mapping[bool | str, Any] = {False: InboxRow, True: RejectedRow, "inbound": InboundRow, "click": ClickRow}
 _MARKS = {kind: mark for mark, kind in _KINDS.items()}
 
 
-def pack(row: InboxRow | InboundRow | RejectedRow) -> bytes:
+def pack(row: InboxRow | InboundRow | RejectedRow | ClickRow) -> bytes:
     """A row as JSON for the spool; `unpack` gives it back equal."""
     return orjson.dumps([_MARKS[type(row)], *row], default=_pack_value)
 
 
-def unpack(data: bytes) -> InboxRow | InboundRow | RejectedRow:
+def unpack(data: bytes) -> InboxRow | InboundRow | RejectedRow | ClickRow:
     mark, *values = orjson.loads(data)
     kind = _KINDS[mark]
     fields = {name: _UNPACK.get(name, _same)(value) for name, value in zip(kind._fields, values, strict=True)}
-    row: InboxRow | InboundRow | RejectedRow = kind(**fields)
+    row: InboxRow | InboundRow | RejectedRow | ClickRow = kind(**fields)
     return row
 
 
@@ -226,6 +228,7 @@ def _time(value: str | None) -> datetime | None:
 _UNPACK: Mapping[str, Any] = {
     "received_at": _time,
     "occurred_at": _time,
+    "clicked_at": _time,
     "price": lambda value: None if value is None else Decimal(value),
     "raw": base64.b64decode,
 }

@@ -21,7 +21,7 @@ from app.gateways.receipt import Auth, Gateway, Inbound, Options
 from app.gateways.twilio import reply, signature
 from app.ingest.inbox import Inbox, bring, copy, refused
 from app.ingest.replies import Replies, apply_inbound
-from app.ingest.rows import InboundRow, inbound_row, pack, unpack
+from app.ingest.rows import InboundRow, RejectedRow, inbound_row, pack, unpack
 from app.ingest.spool import Spool
 from app.settings import Settings
 
@@ -320,7 +320,8 @@ def test_rows_come_out_of_the_spool_as_they_went_in() -> None:
 def test_rows_that_an_older_version_left_in_the_spool_are_still_read() -> None:
     old = orjson.dumps([True, "rj_1", 7, NOW, "not JSON", {"method": "POST"}, "e30="])
     row = unpack(old)
-    assert (type(row).__name__, row.raw) == ("RejectedRow", b"{}")
+    assert isinstance(row, RejectedRow)
+    assert row.raw == b"{}"
 
 
 @pytest.mark.parametrize(

@@ -309,11 +309,11 @@ async def test_bad_requests_get_a_problem_of_one_shape(
 
 async def test_a_full_queue_tells_gateways_to_come_back(client: httpx.AsyncClient, app: FastAPI) -> None:
     account = await Account.make(client)
-    app.state.inbox._queued += 1_000_000
+    app.state.inbox._receipts.rows += 1_000_000
     try:
         answer = await account.callback({"provider_message_id": "q", "status": "sent"})
     finally:
-        app.state.inbox._queued -= 1_000_000
+        app.state.inbox._receipts.rows -= 1_000_000
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
 
 
