@@ -25,7 +25,7 @@ from app.deliveries.tally import Tally
 
 QUERIES = load_queries(__file__)
 #: Targets of one transaction: large enough that its commit costs little, small enough to hold nobody up.
-CHUNK = 5_000
+CHUNK = 2_500
 #: Targets screened without a break: callbacks wait as long.
 SLICE = 500
 _DISCARD_CHUNK = 10_000
