@@ -1,6 +1,6 @@
 -- name: lock
 -- Nobody examines the health of the addresses `$1` until the commit: the same lock as the quarantine's.
-SELECT pg_advisory_xact_lock(3, class) FROM (
+SELECT pg_advisory_xact_lock(4, class) FROM (
     SELECT DISTINCT (hashtext(address) & 255) AS class FROM unnest($1::text[]) AS a (address) ORDER BY 1
 ) classes
 

@@ -1,7 +1,7 @@
 -- name: lock_addresses
 -- Nobody else examines the addresses `$1` until the commit. By classes of addresses, so that a thousand of them take
 -- few locks, and in one order for everybody.
-SELECT pg_advisory_xact_lock(3, class) FROM (
+SELECT pg_advisory_xact_lock(4, class) FROM (
     SELECT DISTINCT (hashtext(address) & 255) AS class FROM unnest($1::text[]) AS a (address) ORDER BY 1
 ) classes
 
