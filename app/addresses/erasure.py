@@ -93,7 +93,6 @@ _LOOKED_THROUGH = (
     (RECEIPTS, "waiting_receipts"),
     (INBOUND, "waiting_inbound"),
     (DELIVERIES, "waiting_deliveries"),
-    (EXCLUSIONS, "waiting_exclusions"),
     (QUALIFICATIONS, "waiting_qualifications"),
     (BREAKERS, "waiting_breakers"),
     (DECISIONS, "waiting_decisions"),
@@ -135,23 +134,28 @@ async def erase(pool: Pool, asked: Asked, reexamine: Reexamine, note: Note) -> d
                 async with connection.transaction():
                     replaced += await _replace(connection, place, keys[start : start + _CHUNK], asked.spellings)
     async with pool.acquire() as connection:
+        unread = _keys(await connection.fetch(QUERIES["waiting_exclusions"], asked.spellings.pattern))
         unprepared = _keys(await connection.fetch(QUERIES["waiting_targets"], asked.spellings.tail))
         journals = await _in_journals(connection, asked.spellings)
         async with connection.transaction():
-            replaced += await _rename(connection, asked, unprepared, reexamine)
+            replaced += await _rename(connection, asked, unread, unprepared, reexamine)
             certificate = await _certify(connection, asked, replaced, journals)
             await note(connection, certificate)
     return certificate
 
 
-async def _rename(connection: Connection, asked: Asked, unprepared: Keys, reexamine: Reexamine) -> Counter[str]:
-    """Everything that an index finds. The caller commits."""
+async def _rename(
+    connection: Connection, asked: Asked, unread: Keys, unprepared: Keys, reexamine: Reexamine
+) -> Counter[str]:
+    """Everything that an index finds, and the targets found before: `unread` ones, excluded because they are no possible
+    number, and ones that are not prepared yet. The caller commits."""
     address, pseudonym = asked.spellings.address, asked.spellings.pseudonym
     names = [address, pseudonym]
     await connection.execute("SET LOCAL lock_timeout = '10s'")
     await connection.execute(QUERIES["lock"], names)
     await connection.execute(QUERIES["erase"], pseudonym, asked.now, {})
-    replaced = await _rename_targets(connection, asked.spellings, unprepared)
+    replaced = await _rename_targets(connection, asked.spellings, [*unread, *unprepared])
+    replaced += await _replace(connection, EXCLUSIONS, unread, asked.spellings)
     ids = [row["id"] for row in await connection.fetch(QUERIES["message_ids"], names)]
     for place, query in _BY_MESSAGE:
         replaced += await _replace(
@@ -168,11 +172,11 @@ async def _rename(connection: Connection, asked: Asked, unprepared: Keys, reexam
     return replaced
 
 
-async def _rename_targets(connection: Connection, spellings: Spellings, unprepared: Keys) -> Counter[str]:
-    """Those of its messages and exclusions, and those of audiences that are not prepared yet. An audience may have been
-    replaced since: only targets that are this number are touched."""
+async def _rename_targets(connection: Connection, spellings: Spellings, others: Keys) -> Counter[str]:
+    """Those of its messages and exclusions, and `others`. An audience may have been replaced since: only targets that are
+    this number are touched."""
     own = _keys(await connection.fetch(QUERIES["own_targets"], [spellings.address, spellings.pseudonym]))
-    keys = sorted({*own, *unprepared})
+    keys = sorted({*own, *others})
     deliveries = sorted({key[0] for key in keys})
     await connection.execute(QUERIES["hold_deliveries"], deliveries)
     rows = await connection.fetch("SELECT id, default_region FROM deliveries WHERE id = ANY($1::bigint[])", deliveries)
@@ -182,7 +186,7 @@ async def _rename_targets(connection: Connection, spellings: Spellings, unprepar
         given = row["given"]
         if spellings.is_meant(given, regions[row["delivery_id"]]):
             given = spellings.pseudonym
-        elif given != spellings.pseudonym:
+        elif spellings.pseudonym not in (given := spellings.replace(given)):
             return None
         return {"given": given} | {name: spellings.replace(row[name]) for name in ("recipient_id", "params")}
 
