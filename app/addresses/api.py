@@ -5,10 +5,11 @@ What other folders do for this one comes by `app.state`: `address_health(request
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime
 from tempfile import SpooledTemporaryFile
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 import asyncpg
 import orjson
@@ -134,38 +135,44 @@ async def check(
     Nothing is stored. The list is read whole, to disk, before the answer begins."""
     if "\0" in sender:
         raise Invalid.field("?sender", "must not contain NUL characters")
-    body = await _spooled(request, bulk.content_type(request))
-    chunks = aiter(body)
-    first = await anext(chunks)
-    checking = await _checking(request, principal, region, rules, sender)
+    content_type = bulk.content_type(request)
+    async with AsyncExitStack() as cleaning:
+        body = cleaning.enter_context(_on_disk())
+        await _receive(request, body)
+        most = request.app.state.settings.max_row_bytes
+        chunks = bulk.rows(_pieces(body), content_type, max_row_bytes=most, bare="address")
+        first = await anext(chunks)
+        checking = await _checking(request, principal, region, rules, sender)
+        answered = _answered(checking, first, chunks, cleaning.pop_all())
     form = export.wanted(request)
-    answered = _answered(checking, first, chunks)
     if form != "json":
         return export.stream(form, _COLUMNS, answered)
     return StreamingResponse(_document(checking, answered), media_type="application/json")
 
 
-async def _spooled(request: Request, content_type: str) -> AsyncIterator[list[Line | BadRow]]:
-    """The rows of the body, once it is here whole: who sends it may read the answer only after that."""
-    file = SpooledTemporaryFile(max_size=_MEMORY_BYTES)  # noqa: SIM115 — closed when nobody reads it any more
+@contextmanager
+def _on_disk() -> Iterator[IO[bytes]]:
+    with SpooledTemporaryFile(max_size=_MEMORY_BYTES) as file:
+        yield file
+
+
+async def _receive(request: Request, body: IO[bytes]) -> None:
+    """The whole body, before anything is answered: who sends it may read the answer only after that."""
     size = 0
     try:
         async for data in request.stream():
             size += len(data)
             if size > MOST_BYTES:
                 raise TooLarge(f"Send at most {MOST_BYTES} bytes at a time.")
-            file.write(data)
+            body.write(data)
     except ClientDisconnect as error:
         raise Problem("The body ended early. Send it again.") from error
-    file.seek(0)
+    body.seek(0)
 
-    async def pieces() -> AsyncIterator[bytes]:
-        with file:
-            while data := file.read(_PIECE_BYTES):
-                yield data
 
-    most = request.app.state.settings.max_row_bytes
-    return bulk.rows(pieces(), content_type, max_row_bytes=most, bare="address")
+async def _pieces(body: IO[bytes]) -> AsyncIterator[bytes]:
+    while data := body.read(_PIECE_BYTES):
+        yield data
 
 
 async def _checking(request: Request, principal: Principal, region: str | None, rules: Any, sender: str) -> Check:
@@ -189,11 +196,12 @@ async def _checking(request: Request, principal: Principal, region: str | None, 
 
 
 async def _answered(
-    checking: Check, first: list[Line | BadRow], rest: AsyncIterator[list[Line | BadRow]]
+    checking: Check, first: list[Line | BadRow], rest: AsyncIterator[list[Line | BadRow]], cleaning: AsyncExitStack
 ) -> AsyncIterator[list[dict[str, Any]]]:
-    yield await checking.answer(first)
-    async for chunk in rest:
-        yield await checking.answer(chunk)
+    async with cleaning:
+        yield await checking.answer(first)
+        async for chunk in rest:
+            yield await checking.answer(chunk)
 
 
 async def _document(checking: Check, answered: AsyncIterator[list[dict[str, Any]]]) -> AsyncIterator[bytes]:

@@ -50,7 +50,7 @@ async def health(client: httpx.AsyncClient, number: str) -> str:
 
 async def prepared(
     client: httpx.AsyncClient, gateway: str, targets: list[dict[str, Any]], **fields: Any
-) -> tuple[str, dict[str, Any]]:
+) -> tuple[str, dict[int, Any]]:
     """A delivery with these targets, prepared, and its exclusions by target."""
     body = {"label": "Winter", "sender": "Acme", "content": "Hi {{name}}", "gateway": gateway, "default_region": "ES"}
     id = (await client.post("/v1/deliveries", json=body | fields)).json()["id"]
@@ -59,7 +59,7 @@ async def prepared(
     return id, await prepare(client, id)
 
 
-async def prepare(client: httpx.AsyncClient, id: str) -> dict[str, Any]:
+async def prepare(client: httpx.AsyncClient, id: str) -> dict[int, Any]:
     answer = await client.post(f"/v1/deliveries/{id}/prepare")
     assert answer.status_code == 202, answer.text
     await until(lambda: _status(client, id), lambda status: status == "prepared")
