@@ -32,8 +32,8 @@ async def world(app: FastAPI) -> World:
     """Fresh for each test: they change it."""
     async with app.state.pool.acquire() as connection:
         await connection.execute(
-            "TRUNCATE deliveries, messages, message_state, counters, qualifications, gateways, audit, audit_heads "
-            "RESTART IDENTITY CASCADE"
+            "TRUNCATE deliveries, messages, message_state, counters, qualifications, meanings, quarantine, gateways, audit, "
+            "audit_heads RESTART IDENTITY CASCADE"
         )
         await add_gateway(connection, "acme")
         qualifications = await add_qualifications(connection)
@@ -80,7 +80,7 @@ async def test_a_preview_says_what_would_move_and_changes_nothing(
 ) -> None:
     body = {"failure_type": "ignored", "reason": "error_ignored"}
     moved = (await client.post(f"{world.url}/preview", json=body, headers=admin)).json()
-    assert (moved["messages"], moved["deliveries"], moved["counters"], moved["quarantines"]) == (5, 2, 8, 0)
+    assert (moved["messages"], moved["deliveries"], moved["counters"], moved["quarantines"]) == (5, 2, 8, 1)
     assert [(each["label"], each["messages"]) for each in moved["per_delivery"]] == [("Two", 2), ("One", 3)]
     assert (await summary(client, admin, world.deliveries[0]))["by_reason"] == {"user_unknown": 3, "unreachable": 1}
 
