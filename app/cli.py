@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, TypeVar
@@ -31,14 +32,18 @@ from app.errors import Problem
 from app.gateways import GATEWAYS
 from app.ingest.replay import replay as ingest_replay
 from app.ingest.runtime import run_worker
+from app.links import keys as token_keys
+from app.links import store as links_store
 from app.platform import changes, installation, store
 from app.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Acuse tells the truth about SMS deliveries.")
 keys = typer.Typer(no_args_is_help=True, help="API keys.")
 gateways = typer.Typer(no_args_is_help=True, help="Accounts at SMS providers.")
+links = typer.Typer(no_args_is_help=True, help="Short URLs and their clicks.")
 app.add_typer(keys, name="keys")
 app.add_typer(gateways, name="gateways")
+app.add_typer(links, name="links")
 
 ResultT = TypeVar("ResultT")
 ACTOR = "command line"
@@ -157,6 +162,7 @@ def _serve(settings: Settings, url: str) -> None:
         access_log=False,
         log_config=None,
         server_header=False,
+        forwarded_allow_ips=list(settings.trusted_proxies),
         timeout_keep_alive=75,  # longer than providers' connection pools keep an idle connection
         timeout_graceful_shutdown=10,
         timeout_worker_healthcheck=60,  # on a busy machine a process needs more than the usual 5 s to start
@@ -287,6 +293,8 @@ async def _replayed(url: str, delivery: int | None) -> bool:
             out.print(f"Delivery {difference.delivery_id}, {difference.messages} messages:")
             for row in (*difference.states, *difference.counters):
                 out.print("  " + " ".join(f"{name}={value}" for name, value in row.items()))
+            if difference.clicks:
+                out.print(f"  messages with a wrong count of clicks: {difference.clicks}")
             if difference.quarantine:
                 out.print(f"  rows of the quarantine: {difference.quarantine}")
     return empty
@@ -413,6 +421,45 @@ def delete_gateway(key: str) -> None:
     """Delete a gateway: its callbacks get 404, what it said stays."""
     in_database(lambda connection: changes.delete_gateway(connection, key, actor=ACTOR))
     out.print(f"Gateway {key} is deleted.")
+
+
+# --- links -----------------------------------------------------------------------------------------------------------
+
+#: Clicks judged anew in one transaction.
+_REJUDGED = 2_000
+
+
+@links.command(name="rotate-key")
+def rotate_key(
+    forget_oldest: Annotated[
+        bool, typer.Option(help="Even if the links of the oldest of eight keys lead nowhere afterwards.")
+    ] = False,
+) -> None:
+    """Make new short URLs with a new key. Those that were made with the seven keys before keep working."""
+    now = datetime.now(UTC)
+    made = in_database(lambda connection: token_keys.rotate(connection, now, actor=ACTOR, forgetting=forget_oldest))
+    out.print(f"New short URLs are made with key {made.current}. All processes know it within seconds.")
+
+
+@links.command()
+def rejudge(delivery: Annotated[int | None, typer.Option(help="Only the clicks of this delivery.")] = None) -> None:
+    """Judge clicks anew by the present rules: person or machine. Figures move by what changed."""
+    settings = settings_or_exit()
+    logs.configure(json=settings.log_json)
+    with database(settings) as url:
+        looked_at, changed = asyncio.run(_rejudged(url, delivery))
+    out.print(f"Clicks judged: {looked_at}. Changed sides: {changed}.")
+
+
+async def _rejudged(url: str, delivery: int | None) -> tuple[int, int]:
+    last = looked_at = changed = 0
+    async with connected(url) as connection:
+        while True:
+            async with connection.transaction():
+                last, some, turned = await links_store.rejudge(connection, delivery, last, _REJUDGED)
+            if not some:
+                return looked_at, changed
+            looked_at, changed = looked_at + some, changed + turned
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """The service, put together: the only place where things are wired.
 
 On `app.state` stand: `settings`, `public_base` (ACUSE_PUBLIC_URL without a slash at its end, or None), `engine`
-(SQLAlchemy, for reads), `runtime` with its `inbox` and `pool` (asyncpg, for what writes), `preparer`, `directory` and
+(SQLAlchemy, for reads), `runtime` with its `inbox` and `pool` (asyncpg, for what writes), `preparer`, `routes` (where
+short URLs lead, in memory), `limiter` (who asks for wrong ones), `directory` and
 `keys` (gateways and API keys in memory), `cursors` (signs list cursors); and what one domain does for another, because they do
 not import each other: `rekey`, `id_hint`, `reading`, `main_figures`, `refold`, `recompute`,
 `claim_references`, `address_health`, `reexamine`, `exclusion_sentence`, `delivery_rules`.
@@ -40,6 +41,12 @@ from app.ingest.replies import verdict_of
 from app.ingest.rows import inbox_row
 from app.ingest.runtime import Runtime
 from app.ingest.shelves import router as shelves
+from app.links import keys as token_keys
+from app.links.api import router as links
+from app.links.limiter import Limiter
+from app.links.redirect import PREFIX as LINK_PREFIX
+from app.links.redirect import redirect, short_hosts, short_token
+from app.links.routes import Routes
 from app.logs import log
 from app.messages.api import router as messages
 from app.paging import CursorSigner
@@ -66,14 +73,29 @@ _RETRY_SECONDS = 1.0
 
 
 class Acuse(FastAPI):
-    """The framework's application with the hot road beside it: callbacks pass no middleware and no routing."""
+    """The framework's application with the hot roads beside it: callbacks and short URLs pass no middleware and no
+    routing."""
+
+    #: Hosts whose paths of one segment are short URLs, unless they are one of `own_paths`.
+    short_hosts: frozenset[bytes] = frozenset()
+    own_paths: frozenset[str] = frozenset()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith(PREFIX):
-            scope["app"] = self
-            await callbacks(scope, receive, send)
-        else:
-            await super().__call__(scope, receive, send)
+        if scope["type"] == "http":
+            path = scope["path"]
+            if path.startswith(PREFIX):
+                scope["app"] = self
+                await callbacks(scope, receive, send)
+                return
+            token = path[len(LINK_PREFIX) :] if path.startswith(LINK_PREFIX) else self._short_token(scope)
+            if token is not None:
+                scope["app"] = self
+                await redirect(scope, receive, send, token)
+                return
+        await super().__call__(scope, receive, send)
+
+    def _short_token(self, scope: Scope) -> str | None:
+        return short_token(scope, self.short_hosts, self.own_paths) if self.short_hosts else None
 
 
 def create_app(settings: Settings, *, migrating: bool = False) -> FastAPI:
@@ -104,12 +126,15 @@ def create_app(settings: Settings, *, migrating: bool = False) -> FastAPI:
         quarantine,
         quarantine_imports,
         addresses,
+        links,
     ):
         app.include_router(router)
     for module in (gateways, keys, audit_api, reply_rules, inbound_api):
         app.include_router(module.router)
     problems.install(app, max_body_bytes=settings.max_json_bytes)
     openapi.install(app)
+    app.short_hosts = short_hosts(settings.short_hosts)
+    app.own_paths = frozenset(getattr(route, "path", "") for route in app.routes)
     return app
 
 
@@ -134,6 +159,7 @@ def _set_state(app: FastAPI, settings: Settings, database_url: str) -> None:
     state.engine = create_engine(database_url, pool_size=settings.api_connections)
     state.runtime = Runtime(settings, database_url)
     state.preparer = Preparer(database_url)
+    state.routes, state.limiter = Routes(database_url, life_days=settings.link_life_days), Limiter()
     state.keys = KeyRing()
     state.directory = GatewayDirectory(database_url, state.keys)
     state.cursors = CursorSigner(secrets.token_bytes(32))  # until the installation's own key has been read
@@ -174,6 +200,7 @@ async def _lifespan(app: FastAPI, *, migrating: bool) -> AsyncIterator[None]:
     await state.runtime.start()
     state.inbox, state.pool = state.runtime.inbox, state.runtime.pool
     await state.preparer.start()
+    await state.routes.start()
     await state.directory.start()
     with contextlib.suppress(Exception):  # the refresher has said why, and goes on
         await state.directory.refresh()
@@ -187,6 +214,7 @@ async def _lifespan(app: FastAPI, *, migrating: bool) -> AsyncIterator[None]:
         with contextlib.suppress(asyncio.CancelledError):
             await installing
         await state.directory.stop()
+        await state.routes.stop()
         await state.preparer.stop()
         await state.runtime.stop()
         await state.engine.dispose()
@@ -226,6 +254,7 @@ async def _install(state: Any) -> None:
         async with pool.acquire() as connection, connection.transaction():
             state.cursors = CursorSigner(await installation.cursor_key(connection))
             state.pseudonyms = await pseudonyms.load(connection)
+            await token_keys.install(connection)
             await write_thresholds(connection, thresholds(state.settings))
             if state.settings.admin_key is not None:
                 await installation.set_env_admin(connection, state.settings.admin_key.get_secret_value())

@@ -1,7 +1,7 @@
 """The OpenAPI document: what FastAPI says of the routes, and what it cannot know.
 
-That is: the callbacks (plain routes, for speed), the key that every operation needs, and the one shape of errors, which
-is described once and named by each operation.
+That is: the callbacks and short URLs (plain routes, for speed), the key that every operation needs, and the one shape of
+errors, which is described once and named by each operation.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,6 +21,7 @@ TAGS = [
     {"name": "addresses", "description": "One number: may it be sent to, what is known about it, forgetting it."},
     {"name": "audit", "description": "The journals and their chains."},
     {"name": "callbacks", "description": "The door for gateways, in each provider's own format."},
+    {"name": "short URLs", "description": "The door for recipients."},
     {"name": "machines", "description": "Health and metrics."},
 ]
 DESCRIPTION = """Acuse tells the truth about SMS deliveries: receipts in, delivery log and summary out.
@@ -31,7 +32,7 @@ and `cursor`; `Accept: text/csv` or `application/x-ndjson` streams all of one. E
 for 24 h, another body 409."""
 
 _METHODS = ("get", "put", "post", "patch", "delete", "head")
-_OPEN = ("/callbacks/", "/healthz", "/readyz", "/metrics")
+_OPEN = ("/callbacks/", "/r/", "/healthz", "/readyz", "/metrics")
 _PROBLEM_EXAMPLE = {
     "type": "about:blank",
     "title": "Unprocessable Content",
@@ -84,7 +85,7 @@ def install(app: FastAPI) -> None:
 
 def document(app: FastAPI) -> dict[str, Any]:
     found = get_openapi(title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes, tags=TAGS)
-    found["paths"] = {**_callbacks(), **found["paths"]}
+    found["paths"] = {**_callbacks(), **_short_urls(), **found["paths"]}
     components = found.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
@@ -110,7 +111,7 @@ def operations(document: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str
 def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
     responses = operation["responses"]
     for status, response in list(responses.items()):
-        if status[0] in "45" and not _says_problem(response):
+        if status[0] in "45" and "text/html" not in response.get("content", {}) and not _says_problem(response):
             responses[status] = _problem(response.get("description") or "An error.")
     if "422" in responses and "HTTPValidationError" in str(responses["422"]):
         responses["422"] = _problem("A field is wrong; `errors` says which.")
@@ -178,3 +179,33 @@ def _callback(method: str, parameters: list[Any]) -> dict[str, Any]:
             }
         }
     return operation
+
+
+# --- short URLs ------------------------------------------------------------------------------------------------------
+
+
+def _short_urls() -> dict[str, Any]:
+    return {"/r/{token}": {method: _short_url(method) for method in ("get", "head")}}
+
+
+def _short_url(method: str) -> dict[str, Any]:
+    token = {"name": "token", "in": "path", "required": True, "schema": {"type": "string"}, "example": "3fQ7xKz0"}
+    token["description"] = "It names one link of one message, and checks itself."
+    page = {"text/html": {"schema": {"type": "string"}, "example": "<!doctype html>…"}}
+    location = {"schema": {"type": "string", "format": "uri"}, "example": "https://shop.example/offer?utm_source=sms"}
+    return {
+        "tags": ["short URLs"],
+        "operationId": f"visit_{method}",
+        "summary": f"A recipient opens a link ({method.upper()})",
+        "description": "The same stands at `/{token}` on the hosts of ACUSE_SHORT_HOSTS. The click is kept, and counts when "
+        "a person made it. Where it leads nowhere there is a small page in Spanish or English (`Accept-Language`).",
+        "parameters": [token],
+        "responses": {
+            "302": {"description": "To the registered URL; never cached.", "headers": {"Location": location}},
+            "404": {"description": "A wrong link.", "content": page},
+            "405": {"description": "Only GET and HEAD."},
+            "410": {"description": "Over, or its delivery was cancelled. The same page.", "content": page},
+            "429": {"description": "Too many wrong links from this network: see `Retry-After`.", "content": page},
+            "503": {"description": "It cannot be looked up now: see `Retry-After`.", "content": page},
+        },
+    }

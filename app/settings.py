@@ -24,6 +24,9 @@ class Settings(BaseSettings):
         None, description="Scheme and host by which providers reach this service; signatures are checked against it."
     )
     short_hosts: Annotated[tuple[str, ...], NoDecode] = Field((), description="Hosts of short URLs, comma-separated.")
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("127.0.0.1",), description="Addresses or networks whose X-Forwarded-For and -Proto are believed."
+    )
     workers: int = Field(1, ge=1, le=64, description="Server processes; each also applies receipts.")
 
     max_callback_bytes: int = Field(
@@ -38,6 +41,13 @@ class Settings(BaseSettings):
         10_000, ge=1, description="Receipts waiting for the next group commit; beyond it: 503 with Retry-After."
     )
     inbox_batch: int = Field(2_000, ge=1, le=20_000, description="Most receipts in one group commit.")
+    click_wait_ms: float = Field(
+        20.0, ge=0, le=5_000, description="A redirect waits no longer than this for its click to be durable."
+    )
+    click_network_days: float = Field(
+        30.0, ge=0, description="How long a click keeps the network it came from (IPv4 /24, IPv6 /48)."
+    )
+    link_life_days: float = Field(365.0, gt=0, description="Short URLs lead somewhere for so long after the start.")
     commit_timeout_seconds: float = Field(
         1.5, gt=0, description="A commit slower than this counts as a database away. Telnyx gives up after 2 s."
     )
@@ -68,7 +78,7 @@ class Settings(BaseSettings):
             raise ValueError(f"An admin key has at least {SHORTEST_ADMIN_KEY} printable characters and no spaces.")
         return value
 
-    @field_validator("short_hosts", mode="before")
+    @field_validator("short_hosts", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

@@ -40,6 +40,8 @@ def test_every_setting_is_documented_with_its_default(name: str) -> None:
 def _written(default: Any) -> str:
     if default is None or default == ():
         return "none"
+    if isinstance(default, tuple):
+        return f"`{','.join(default)}`"
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"
 
 
@@ -51,7 +53,7 @@ def test_no_setting_is_documented_that_does_not_exist() -> None:
 
 def test_every_command_is_documented() -> None:
     commands = set(_commands(typer.main.get_command(cli.app), "acuse"))
-    assert commands == set(re.findall(r"`(acuse [a-z ]+)`", README))
+    assert commands == set(re.findall(r"`(acuse [a-z -]+)`", README))
 
 
 def _commands(command: Any, name: str) -> list[str]:

@@ -1,5 +1,5 @@
 """What happens because time passes: messages without a receipt, deliveries that are over, errors of addresses that are
-forgotten, figures for operators."""
+forgotten, visitors' networks that are not kept for longer, figures for operators."""
 
 import asyncio
 import time
@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from app import audit, metrics
 from app.db import Connection, Pool, is_away, load_queries
 from app.ingest.pipeline import fold
+from app.links.store import forget_networks
 from app.logs import log
 from app.quarantine.breaker import forget_minutes
 from app.quarantine.store import examine_some, forget_errors
@@ -21,9 +22,10 @@ _SURVEY_SECONDS = 5.0
 
 
 class Clock:
-    def __init__(self, pool: Pool, *, every_seconds: float) -> None:
+    def __init__(self, pool: Pool, *, every_seconds: float, click_network_days: float = 30) -> None:
         self._pool = pool
         self._every = every_seconds
+        self._network_days = click_network_days
         self._survey_at = 0.0
 
     async def run(self) -> None:
@@ -48,6 +50,11 @@ class Clock:
             self._survey_at = time.monotonic() + _SURVEY_SECONDS
             await self._in_transaction(survey, now)
             await self._in_transaction(forget_minutes, now)
+            while await self._in_transaction(self._forget_networks, now):
+                pass
+
+    async def _forget_networks(self, connection: Connection, now: datetime) -> int:
+        return await forget_networks(connection, now, days=self._network_days)
 
     async def _in_transaction(self, step: Step, now: datetime) -> int:
         async with self._pool.acquire() as connection, connection.transaction():

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.db import Connection
+from app.links import store as links
 from app.messages import store as messages
 from app.messages.store import Difference
 from app.quarantine.store import reexamine_delivery
@@ -14,9 +15,10 @@ from app.quarantine.store import reexamine_delivery
 async def recompute(connection: Connection, delivery_id: int, now: datetime) -> dict[str, Any]:
     """Rebuilds a delivery's states and counters, and the health of the addresses that it failed to reach, from facts:
     `{"drift", "counters", "states_changed", "quarantine_changed"}`. Repairs what it finds; the caller commits."""
+    clicked = await links.mend(connection, delivery_id)
     found = await messages.recompute(connection, delivery_id, now)
     wrong = await reexamine_delivery(connection, delivery_id, now)
-    return found | {"drift": found["drift"] + wrong, "quarantine_changed": wrong}
+    return found | {"drift": found["drift"] + wrong + clicked, "quarantine_changed": wrong}
 
 
 async def replay(connection: Connection, delivery_id: int | None = None) -> AsyncGenerator[Difference, None]:
@@ -27,8 +29,9 @@ async def replay(connection: Connection, delivery_id: int | None = None) -> Asyn
     for each in ids:
         async with connection.transaction():
             now = datetime.now(UTC)
+            clicked = await links.mend(connection, each)
             difference = await messages.replay(connection, each, now)
-            yield replace(difference, quarantine=await reexamine_delivery(connection, each, now))
+            yield replace(difference, quarantine=await reexamine_delivery(connection, each, now), clicks=clicked)
 
 
 async def _all(connection: Connection) -> list[int]:

@@ -45,7 +45,7 @@ class Runtime:
         self.inbox = Inbox(self._inbox_pool, spool, settings)
         await self.inbox.start()
         worker = Worker(self.pool, self.inbox.arrived, batch=settings.apply_batch)
-        clock = Clock(self.pool, every_seconds=settings.clock_seconds)
+        clock = _clock(self.pool, settings)
         self._tasks = [asyncio.create_task(worker.run()), asyncio.create_task(clock.run())]
 
     async def stop(self) -> None:
@@ -71,11 +71,15 @@ class Runtime:
         }
 
 
+def _clock(pool: Pool, settings: Settings) -> Clock:
+    return Clock(pool, every_seconds=settings.clock_seconds, click_network_days=settings.click_network_days)
+
+
 async def run_worker(settings: Settings, database_url: str) -> None:
     """Only the worker and the clock, until cancelled: more hands for the inbox of a service that runs elsewhere."""
     pool = await create_pool(database_url, name="worker", size=4, settings=WORKER_SETTINGS)
     try:
         worker = Worker(pool, asyncio.Event(), batch=settings.apply_batch)
-        await asyncio.gather(worker.run(), Clock(pool, every_seconds=settings.clock_seconds).run())
+        await asyncio.gather(worker.run(), _clock(pool, settings).run())
     finally:
         pool.terminate()

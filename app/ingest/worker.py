@@ -2,7 +2,7 @@
 
 Any number of workers may run, here and on other hosts; `SKIP LOCKED` shares the work. A crash before the commit puts a
 batch back, harmlessly. A batch that raises is taken apart, and the receipt to blame is set aside with its error.
-Replies from phones are applied in between.
+Replies from phones and clicks are applied in between.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import time
 from app import metrics
 from app.db import Pool, is_away
 from app.ingest import pipeline
+from app.ingest.clicks import Clicks
 from app.ingest.inbox import new_id
 from app.ingest.replies import Replies
 from app.logs import log
@@ -34,6 +35,7 @@ class Worker:
         self._arrived = arrived
         self._batch = batch
         self._replies = Replies(pool)
+        self._clicks = Clicks(pool, batch=batch)
         self._alone = 0  # how often in a row nothing of a batch could be applied
 
     async def run(self) -> None:
@@ -56,9 +58,9 @@ class Worker:
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     async def step(self) -> int:
-        """Applies one batch; returns how many replies and receipts it took, 0 when there were none. Replies come first:
-        receipts that cannot be applied must not keep a STOP from being heard."""
-        return await self._replies.step() + await self._receipts()
+        """Applies one batch; returns how many replies, clicks and receipts it took, 0 when there were none. Replies
+        come first: receipts that cannot be applied must not keep a STOP from being heard."""
+        return await self._replies.step() + await self._clicks.step() + await self._receipts()
 
     async def _receipts(self) -> int:
         began = time.perf_counter()

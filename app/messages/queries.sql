@@ -33,6 +33,13 @@
     UNION ALL
     SELECT delivery_id, 'unknown_receipts', 0, '', 0, sum(sign * unknown_receipts) FROM sides GROUP BY 1
     UNION ALL
+    -- A person opened a link of a message that is said not to have come. In the same cells as `status`.
+    SELECT s.delivery_id, 'doubtful', coalesce(s.gateway_id, 0), s.status::text, coalesce(s.qualification_id, 0)::bigint, sum(s.sign)
+    FROM sides s CROSS JOIN LATERAL (
+        SELECT FROM message_clicks l WHERE l.message_id = s.message_id AND l.human > 0 OFFSET 0
+    ) clicked
+    WHERE s.status IN ('failed', 'no_receipt') GROUP BY 1, 3, 4, 5
+    UNION ALL
     SELECT delivery_id, 'cost', 0, coalesce(currency, ''), 0, sum(sign * (price * 1000000)::bigint)
     FROM sides WHERE price IS NOT NULL GROUP BY 1, 4
 ) every_metric WHERE value <> 0)
@@ -202,6 +209,16 @@ changed AS (
         unknown_receipts = excluded.unknown_receipts, price = excluded.price, currency = excluded.currency
     RETURNING s.*
 ),
+-- The same is said of the message where it is looked up; few messages come to these statuses or leave them.
+shaken AS MATERIALIZED (
+    SELECT c.message_id, c.status IN ('failed', 'no_receipt') AS not_come FROM changed c LEFT JOIN before b USING (message_id)
+    WHERE c.status IN ('failed', 'no_receipt') OR b.status IN ('failed', 'no_receipt')
+),
+doubted AS (
+    UPDATE message_clicks k SET doubtful = s.not_come FROM shaken s
+    WHERE k.message_id = ANY (ARRAY(SELECT message_id FROM shaken)) AND k.message_id = s.message_id
+        AND k.human > 0 AND k.doubtful <> s.not_come
+),
 sides AS MATERIALIZED (
     SELECT s.*, 1 AS sign FROM changed s WHERE NOT s.proof
     UNION ALL
@@ -225,13 +242,36 @@ SELECT c.delivery_id, c.gateway_id, count(*) AS changed, count(*) FILTER (WHERE 
     (SELECT count(*) FROM booked) AS counters
 FROM changed c LEFT JOIN before b USING (message_id) GROUP BY c.delivery_id, c.gateway_id
 
+-- name: clicked
+-- The counters that the clicks of delivery `$1` give: people's and machines' by link, messages and messages of a link that
+-- a person clicked on, people's clicks by minute. Proofs never count.
+WITH visits AS MATERIALIZED (
+    SELECT c.delivery_id, c.message_id, c.link, c.human, c.clicked_at
+    FROM clicks c JOIN messages m ON m.id = c.message_id WHERE c.delivery_id = $1 AND NOT m.proof
+)
+SELECT delivery_id, 'clicks' AS metric, 0 AS gateway_id, CASE WHEN human THEN 'human' ELSE 'machine' END AS label,
+    link::bigint AS bucket, count(*) AS value FROM visits GROUP BY 1, 4, 5
+UNION ALL
+SELECT delivery_id, 'history', 0, 'clicks', floor(date_part('epoch', clicked_at) / 60)::bigint, count(*)
+FROM visits WHERE human GROUP BY 1, 5
+UNION ALL
+SELECT delivery_id, 'unique_clicks', 0, '', 0, count(DISTINCT message_id) FROM visits WHERE human GROUP BY 1
+UNION ALL
+SELECT delivery_id, 'unique_link_clicks', 0, '', link, count(DISTINCT message_id) FROM visits WHERE human GROUP BY 1, 5
+
+-- name: beside
+-- Which counters do not come from the fold.
+metric IN ('excluded', 'new_quarantines', 'clicks', 'unique_clicks', 'unique_link_clicks') OR metric = 'history' AND label = 'clicks'
+
 -- name: counted_beside
--- What stands beside the messages of delivery `$1` in its counters: exclusions, and addresses that its receipts put away.
+-- What stands beside the messages of delivery `$1` in its counters: exclusions, addresses that its receipts put away, clicks.
 SELECT delivery_id, 'excluded' AS metric, 0 AS gateway_id, reason AS label, 0::bigint AS bucket, count(*) AS value
 FROM exclusions WHERE delivery_id = $1 GROUP BY 1, 4
 UNION ALL
 SELECT delivery_id, 'new_quarantines', 0, status::text, 0, count(*)
 FROM quarantine WHERE delivery_id = $1 AND status IN ('quarantined', 'denylisted') GROUP BY 1, 4
+UNION ALL
+SELECT delivery_id, metric, gateway_id, label, bucket, value FROM ({clicked}) clicked
 
 -- name: mend_counters
 -- Sets the counters of delivery `$1` to what its states give, and returns the sum of all differences found.
@@ -261,6 +301,24 @@ SELECT coalesce(sum(abs(difference)), 0) FROM compared
 -- Messages of delivery `$1` by status.
 SELECT label, sum(value) AS value FROM counters WHERE delivery_id = $1 AND metric = 'status' GROUP BY label ORDER BY label
 
+-- name: mend_clicked
+-- Sets the counters of delivery `$1` that come from clicks to what those give; returns the ones that were wrong.
+WITH compared AS MATERIALIZED (
+    SELECT metric, gateway_id, label, bucket, coalesce(t.value, 0) AS before, coalesce(r.value, 0) AS after
+    FROM ({clicked}) r
+    FULL JOIN (
+        SELECT * FROM counters
+        WHERE delivery_id = $1 AND ({beside}) AND metric NOT IN ('excluded', 'new_quarantines')
+    ) t USING (delivery_id, metric, gateway_id, label, bucket)
+    WHERE coalesce(t.value, 0) <> coalesce(r.value, 0)
+),
+mended AS (
+    INSERT INTO counters AS t (delivery_id, metric, gateway_id, label, bucket, value)
+    SELECT $1, metric, gateway_id, label, bucket, after FROM compared ORDER BY 2, 3, 4, 5
+    ON CONFLICT (delivery_id, metric, gateway_id, label, bucket) DO UPDATE SET value = excluded.value
+)
+SELECT * FROM compared ORDER BY 1, 2, 3, 4
+
 -- name: set_apart
 -- Moves the projections of delivery `$1` out of the way, to be compared with those built anew. Several statements.
 CREATE TEMPORARY TABLE former_state ON COMMIT DROP AS SELECT * FROM message_state WHERE false;
@@ -272,7 +330,7 @@ WITH gone AS (DELETE FROM message_state WHERE delivery_id = $1 RETURNING *) INSE
 -- name: take_counters
 -- Those of the messages; what stands beside them does not come from the fold.
 WITH gone AS (
-    DELETE FROM counters WHERE delivery_id = $1 AND metric NOT IN ('excluded', 'new_quarantines') RETURNING *
+    DELETE FROM counters WHERE delivery_id = $1 AND NOT ({beside}) RETURNING *
 )
 INSERT INTO former_counters SELECT * FROM gone
 
@@ -294,7 +352,7 @@ ORDER BY 1
 -- Counters of delivery `$1` that are not what they were.
 SELECT metric, gateway_id, label, bucket, coalesce(f.value, 0) AS before, coalesce(t.value, 0) AS after
 FROM former_counters f
-FULL JOIN (SELECT * FROM counters WHERE delivery_id = $1 AND metric NOT IN ('excluded', 'new_quarantines')) t
+FULL JOIN (SELECT * FROM counters WHERE delivery_id = $1 AND NOT ({beside})) t
     USING (delivery_id, metric, gateway_id, label, bucket)
 WHERE coalesce(f.value, 0) <> coalesce(t.value, 0)
 ORDER BY 1, 2, 3, 4

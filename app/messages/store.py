@@ -99,10 +99,12 @@ class Difference:
     counters: list[dict[str, Any]]
     #: Rows of the quarantine that were not what the facts give; the caller looks after those.
     quarantine: int = 0
+    #: Messages whose own count of clicks was not what the clicks give; the caller looks after those, too.
+    clicks: int = 0
 
     @property
     def empty(self) -> bool:
-        return not self.states and not self.counters and not self.quarantine
+        return not self.states and not self.counters and not self.quarantine and not self.clicks
 
 
 async def replay(connection: Connection, delivery_id: int, now: datetime) -> Difference:
@@ -117,7 +119,10 @@ async def replay(connection: Connection, delivery_id: int, now: datetime) -> Dif
         await refold(connection, ids, now)
         last, messages = ids[-1], messages + len(ids)
     states = await connection.fetch(QUERIES["differing_states"], delivery_id)
-    counters = await connection.fetch(QUERIES["differing_counters"], delivery_id)
+    counters = [
+        *await connection.fetch(QUERIES["differing_counters"], delivery_id),
+        *await connection.fetch(QUERIES["mend_clicked"], delivery_id),
+    ]
     return Difference(
         delivery_id=delivery_id,
         messages=messages,

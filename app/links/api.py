@@ -1,0 +1,186 @@
+"""A delivery's links with their figures, and its log of clicks."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app import export
+from app.errors import NotFound
+from app.links import reading
+from app.links.tokens import LINKS
+from app.paging import Cursor, Limit, Page
+from app.security import Principal, Reader
+
+router = APIRouter(tags=["reading a delivery"])
+
+_MAX_ID = 2**63 - 1
+_CHUNK = 1_000
+_LINK: dict[str, Any] = {
+    "number": 0,
+    "label": "Offer",
+    "type": "fixed",
+    "source_url": "https://shop.example/offer",
+    "tracked": True,
+    "params": {"utm_source": "sms"},
+    "in_content": True,
+    "clicks": 310,
+    "unique_clicks": 288,
+    "machine_clicks": 42,
+}
+_CLICK: dict[str, Any] = {
+    "id": "1866212044800123",
+    "message_id": "42",
+    "address": "+34600123000",
+    "recipient_id": "c-17",
+    "link": 0,
+    "label": "Offer",
+    "clicked_at": "2026-11-23T08:02:00Z",
+    "human": True,
+    "reasons": [],
+    "device": "phone",
+    "agent": "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15",
+    "network": "203.0.113.0/24",
+}
+
+
+class Link(BaseModel):
+    """Clicks are people's; those of proofs never count."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_LINK]})
+
+    number: int
+    label: str
+    type: Literal["fixed", "template"] = Field(description="`template`: made for each message from its params.")
+    source_url: str
+    tracked: bool
+    params: dict[str, Any] = Field(description="Added to the query on redirect.")
+    in_content: bool
+    clicks: int
+    unique_clicks: int = Field(description="Messages in which a person opened this link.")
+    machine_clicks: int
+
+
+class LinkPage(Page[Link]):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_LINK], "next_cursor": None, "total": 1}]})
+
+
+class Click(BaseModel):
+    """One visit to a short URL."""
+
+    id: str
+    message_id: str
+    address: str = Field(description="E.164; masked without `pii:read`.")
+    recipient_id: str | None
+    link: int
+    label: str | None
+    clicked_at: datetime
+    human: bool
+    reasons: list[str] = Field(description="What speaks for a machine; empty for a person.")
+    device: Literal["phone", "tablet", "desktop", "other"]
+    agent: str
+    network: str | None = Field(
+        description="Of the visitor, IPv4 /24 or IPv6 /48; null without `pii:read`, and once it is forgotten."
+    )
+
+
+class ClickPage(Page[Click]):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_CLICK], "next_cursor": None, "total": 1}]})
+
+
+COLUMNS = tuple(Click.model_fields)
+
+
+def delivery_id(id: Annotated[str, Path(description="The delivery's `id`.", examples=["1"], max_length=40)]) -> int:
+    """Ids are opaque to callers: one that cannot be ours is simply not found."""
+    if not (id.isascii() and id.isdigit() and int(id) <= _MAX_ID):
+        raise NotFound("There is no such delivery.")
+    return int(id)
+
+
+DeliveryId = Annotated[int, Depends(delivery_id)]
+Human = Annotated[bool | None, Query(description="People's clicks, or machines'; none: all.")]
+Number = Annotated[int | None, Query(ge=0, lt=LINKS, description="The number of one link.", examples=[0])]
+
+
+@router.get("/v1/deliveries/{id}/links", summary="A delivery's links with their clicks", response_model=LinkPage)
+async def list_links(request: Request, _: Reader, id: DeliveryId) -> LinkPage:
+    """All of them (64 at the most), by number. The figures come from counters."""
+    async with request.app.state.engine.connect() as connection:
+        rows = await reading.links(connection, id)
+    if rows is None:
+        raise NotFound("There is no such delivery.")
+    items = [Link(**dict(row), type="template" if row["template"] else "fixed") for row in rows]
+    return LinkPage(items=items, next_cursor=None, total=len(items))
+
+
+@router.get(
+    "/v1/deliveries/{id}/clicks", summary="The log of clicks", response_model=ClickPage, responses=export.STREAMS
+)
+async def list_clicks(
+    request: Request,
+    principal: Reader,
+    id: DeliveryId,
+    human: Human = None,
+    link: Number = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Any:
+    """One row a click, newest first. Machines' are kept and shown, but left out of the indicators; those of proofs are not
+    part of it. `total` comes from the counters."""
+    scope = f"clicks {id} {human} {link}"
+    signer = request.app.state.cursors
+    before = signer.open(scope, cursor)[0] if cursor is not None else None
+    form = export.wanted(request)
+    asked = {"human": human, "link": link}
+    rows, total = await _page(request, id, asked, before=before, limit=_CHUNK if form != "json" else limit + 1)
+    if form != "json":
+        return export.stream(form, COLUMNS, _all(request, principal, id, asked, rows))
+    more = signer.seal(scope, [rows[limit - 1]["id"]]) if len(rows) > limit else None
+    return ClickPage(items=[Click(**_item(row, principal)) for row in rows[:limit]], next_cursor=more, total=total)
+
+
+async def _page(
+    request: Request, id: int, asked: Mapping[str, Any], *, before: int | None, limit: int
+) -> tuple[Sequence[dict[str, Any]], int]:
+    """Rows and total of one moment. Raises `NotFound`."""
+    async with _snapshot(request) as connection:
+        found = await reading.clicks(connection, id, **asked, before=before, limit=limit)
+    if found is None:
+        raise NotFound("There is no such delivery.")
+    return found
+
+
+@asynccontextmanager
+async def _snapshot(request: Request) -> AsyncIterator[AsyncConnection]:
+    """A connection on which every statement sees the same moment."""
+    async with request.app.state.engine.connect() as connection:
+        yield await connection.execution_options(isolation_level="REPEATABLE READ")
+
+
+async def _all(
+    request: Request, principal: Principal, id: int, asked: Mapping[str, Any], rows: Sequence[dict[str, Any]]
+) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+    """Everything from `rows` on, a chunk at a time; no connection is held while a slow client reads."""
+    while rows:
+        yield [_cells(_item(row, principal)) for row in rows]
+        if len(rows) < _CHUNK:
+            return
+        rows, _ = await _page(request, id, asked, before=rows[-1]["id"], limit=_CHUNK)
+
+
+def _cells(item: dict[str, Any]) -> dict[str, Any]:
+    return item | {"reasons": " ".join(item["reasons"])}
+
+
+def _item(row: dict[str, Any], principal: Principal) -> dict[str, Any]:
+    return row | {
+        "id": str(row["id"]),
+        "message_id": str(row["message_id"]),
+        "address": principal.address(row["address"]),
+        "network": row["network"] if principal.may("pii:read") else None,
+    }

@@ -1,0 +1,52 @@
+"""The secrets that tokens are made with: made on the first start, rotated by an operator, never given out."""
+
+import secrets
+from datetime import datetime
+
+from app import audit
+from app.db import Connection
+from app.errors import Conflict
+from app.links.store import QUERIES
+from app.links.tokens import KEY_NUMBERS, SECRET_BYTES, Keys, rotated
+
+_PREFIX = "token_key_"
+_CURRENT = f"{_PREFIX}current"
+
+
+async def load(connection: Connection) -> Keys | None:
+    """The keys as they stand; None before there are any."""
+    rows = {row["key"].removeprefix(_PREFIX): row["value"] for row in await connection.fetch(QUERIES["token_keys"])}
+    current = rows.pop("current", None)
+    if current is None:
+        return None
+    return Keys(int(current), {int(number): bytes.fromhex(value) for number, value in rows.items()})
+
+
+async def install(connection: Connection) -> Keys:
+    """Makes the first key unless there is one. Any number of processes may do so at once; the caller commits."""
+    for key, value in ((f"{_PREFIX}0", secrets.token_hex(SECRET_BYTES)), (_CURRENT, "0")):
+        await connection.execute(
+            "INSERT INTO platform (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING", key, value
+        )
+    keys = await load(connection)
+    assert keys is not None
+    return keys
+
+
+async def rotate(connection: Connection, now: datetime, *, actor: str, forgetting: bool = False) -> Keys:
+    """Makes a new current key. Tokens of the others keep working, of which there can be seven: `forgetting` the oldest is
+    asked for in so many words. Raises `Conflict` without it. The caller commits."""
+    await install(connection)
+    await connection.fetchval(QUERIES["hold_token_keys"])
+    keys = await load(connection)
+    assert keys is not None
+    if (keys.current + 1) % KEY_NUMBERS in keys.secrets and not forgetting:
+        raise Conflict("All numbers of keys are taken: a new key makes the links of the oldest one lead nowhere.")
+    keys = rotated(keys, secrets.token_bytes(SECRET_BYTES))
+    await connection.execute(QUERIES["set_token_key"], f"{_PREFIX}{keys.current}", keys.secrets[keys.current].hex())
+    await connection.execute(QUERIES["set_token_key"], _CURRENT, str(keys.current))
+    await audit.append(
+        connection, audit.PLATFORM, "LNK-ROTATED", f"New short URLs are made with key {keys.current} from now on.",
+        at=now, actor=actor, data={"key": keys.current, "forgotten": forgetting},
+    )  # fmt: skip
+    return keys

@@ -1,0 +1,217 @@
+-- name: take
+-- Takes the oldest `$1` clicks nobody else holds out of their inbox and makes facts of them; one that came before, over the
+-- spool, is no new one. A click less than `$2` seconds after the sending is a machine's. Those of `$3` are left where they
+-- are. Returns the new ones' ids and messages.
+WITH oldest AS MATERIALIZED (
+    SELECT seq FROM click_inbox WHERE seq <> ALL($3::bigint[]) ORDER BY seq LIMIT $1 FOR UPDATE SKIP LOCKED
+),
+taken AS (
+    DELETE FROM click_inbox WHERE seq = ANY (ARRAY(SELECT seq FROM oldest)) RETURNING *
+),
+judged AS (
+    SELECT DISTINCT ON (t.id) t.*, coalesce(t.clicked_at >= s.submitted_at
+        AND t.clicked_at < s.submitted_at + make_interval(secs => $2), false) AS too_soon
+    FROM taken t LEFT JOIN message_state s ON s.message_id = t.message_id
+    ORDER BY t.id, t.seq
+),
+facts AS (
+    INSERT INTO clicks (id, message_id, delivery_id, link, clicked_at, human, reasons, device, agent, visit, network, rules_version)
+    SELECT id, message_id, delivery_id, link, clicked_at, human AND NOT too_soon,
+        CASE WHEN too_soon THEN array_append(reasons, 'too_soon') ELSE reasons END, device, agent, visit, network, rules_version
+    FROM judged
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id, message_id
+)
+SELECT (SELECT count(*) FROM taken) AS taken, array_agg(id) AS ids, array_agg(message_id) AS messages FROM facts
+
+-- name: lock_states
+-- Holds the states of the messages `$1` until the commit, in the fold's order: a click and a change of status wait for each
+-- other, so that `doubtful` sees both, and two clicks on one message count one after the other.
+SELECT message_id FROM message_state WHERE message_id = ANY($1::bigint[]) ORDER BY message_id FOR UPDATE
+
+-- name: settle
+-- Moves what is counted by the clicks `$1`; `$2` says of each whether it counted as a person's before, null for a new one.
+-- Proofs never count. Call `lock_states` first, in a statement of its own.
+WITH sides AS MATERIALIZED (
+    SELECT c.message_id, c.delivery_id, c.link, c.clicked_at, s.human, s.sign
+    FROM unnest($1::bigint[], $2::boolean[]) AS t (id, was)
+    JOIN clicks c ON c.id = t.id
+    JOIN messages m ON m.id = c.message_id
+    CROSS JOIN LATERAL (VALUES (c.human, 1), (t.was, -1)) AS s (human, sign)
+    WHERE s.human IS NOT NULL AND NOT m.proof
+),
+added AS MATERIALIZED (
+    SELECT message_id, delivery_id, coalesce(sum(sign) FILTER (WHERE human), 0)::int AS human,
+        coalesce(sum(sign) FILTER (WHERE NOT human), 0)::int AS machine,
+        min(clicked_at) FILTER (WHERE human AND sign = 1) AS first_human_at
+    FROM sides GROUP BY message_id, delivery_id
+),
+written AS (
+    INSERT INTO message_clicks AS k (message_id, delivery_id, human, machine, first_human_at, doubtful)
+    SELECT a.message_id, a.delivery_id, a.human, a.machine, a.first_human_at,
+        a.human > 0 AND s.status IN ('failed', 'no_receipt')
+    FROM added a JOIN message_state s USING (message_id) ORDER BY a.message_id
+    ON CONFLICT (message_id) DO UPDATE SET human = k.human + excluded.human, machine = k.machine + excluded.machine,
+        first_human_at = CASE WHEN k.human + excluded.human > 0 THEN least(k.first_human_at, excluded.first_human_at) END,
+        doubtful = k.human + excluded.human > 0
+            AND (SELECT s.status IN ('failed', 'no_receipt') FROM message_state s WHERE s.message_id = k.message_id)
+    RETURNING k.message_id, k.delivery_id, k.human
+),
+-- How many more messages have a person's click than before: 1, 0 or -1 each.
+turned AS MATERIALIZED (
+    SELECT w.message_id, w.delivery_id, w.human - a.human AS before,
+        (w.human > 0)::int - (w.human - a.human > 0)::int AS value
+    FROM written w JOIN added a USING (message_id)
+),
+-- The same by link. Who clicked before may have clicked on this link before: that is looked up, as far as it must be.
+by_link AS MATERIALIZED (
+    SELECT p.delivery_id, p.link, (f.found > 0)::int - (f.found > p.human)::int AS value
+    FROM (
+        SELECT message_id, delivery_id, link, sum(sign)::int AS human FROM sides WHERE human GROUP BY 1, 2, 3 HAVING sum(sign) <> 0
+    ) p
+    JOIN turned t USING (message_id)
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN t.before = 0 THEN p.human ELSE (
+            SELECT count(*) FROM (
+                SELECT FROM clicks c WHERE c.message_id = p.message_id AND c.link = p.link AND c.human LIMIT greatest(p.human, 0) + 1
+            ) enough
+        ) END AS found
+    ) f
+),
+moved AS (
+    SELECT delivery_id, 'clicks' AS metric, 0 AS gateway_id, CASE WHEN human THEN 'human' ELSE 'machine' END AS label,
+        link::bigint AS bucket, sum(sign) AS value
+    FROM sides GROUP BY 1, 4, 5
+    UNION ALL
+    SELECT delivery_id, 'history', 0, 'clicks', floor(date_part('epoch', clicked_at) / 60)::bigint, sum(sign)
+    FROM sides WHERE human GROUP BY 1, 5
+    UNION ALL
+    SELECT delivery_id, 'unique_clicks', 0, '', 0, sum(value) FROM turned GROUP BY 1
+    UNION ALL
+    SELECT delivery_id, 'unique_link_clicks', 0, '', link, sum(value) FROM by_link GROUP BY 1, 5
+    UNION ALL
+    SELECT s.delivery_id, 'doubtful', coalesce(s.gateway_id, 0), s.status::text, coalesce(s.qualification_id, 0), sum(t.value)
+    FROM turned t JOIN message_state s USING (message_id)
+    WHERE s.status IN ('failed', 'no_receipt') GROUP BY 1, 3, 4, 5
+)
+INSERT INTO counters AS t (delivery_id, metric, gateway_id, label, bucket, value)
+SELECT delivery_id, metric, gateway_id, label, bucket, value FROM moved WHERE value <> 0 ORDER BY 1, 2, 3, 4, 5
+ON CONFLICT (delivery_id, metric, gateway_id, label, bucket) DO UPDATE SET value = t.value + excluded.value
+
+-- name: waiting
+-- The oldest `$1` clicks that nobody has applied yet.
+SELECT seq FROM click_inbox WHERE seq <> ALL($2::bigint[]) ORDER BY seq LIMIT $1
+
+-- name: forget_networks
+-- The next `$2` clicks from before `$1` (an id: ids follow time) lose the network they came from. How far that is done is
+-- kept, so that nothing is looked through twice; returns how many were looked at.
+WITH mark AS MATERIALIZED (
+    SELECT value::bigint AS id FROM platform WHERE key = 'click_networks_forgotten' FOR UPDATE
+),
+stretch AS MATERIALIZED (
+    SELECT s.id FROM mark CROSS JOIN LATERAL (SELECT id FROM clicks WHERE id > mark.id AND id < $1 ORDER BY id LIMIT $2) s
+),
+cleared AS (
+    UPDATE clicks c SET network = NULL FROM stretch s WHERE c.id = s.id AND c.network IS NOT NULL
+),
+moved AS (
+    UPDATE platform SET value = (SELECT max(id) FROM stretch)::text
+    WHERE key = 'click_networks_forgotten' AND EXISTS (SELECT FROM stretch)
+)
+SELECT count(*) FROM stretch
+
+-- name: chunk
+-- The next `$3` clicks behind `$2`, of delivery `$1` or all, with what they are judged by.
+SELECT c.id, c.message_id, c.human, c.reasons, c.device, c.agent, c.visit, c.rules_version,
+    extract(epoch FROM c.clicked_at - s.submitted_at)::float8 AS seconds
+FROM clicks c LEFT JOIN message_state s ON s.message_id = c.message_id
+WHERE c.id > $2 AND ($1::bigint IS NULL OR c.delivery_id = $1)
+ORDER BY c.id LIMIT $3
+
+-- name: rewrite
+-- Writes verdicts: arrays of click, human, reasons as JSON, device. Returns those whose `human` changed, as it was.
+WITH before AS (SELECT id, human FROM clicks WHERE id = ANY($1::bigint[]) FOR UPDATE),
+now AS (
+    UPDATE clicks c SET human = n.human, device = n.device, rules_version = $5,
+        reasons = ARRAY(SELECT jsonb_array_elements_text(n.reasons))
+    FROM unnest($1::bigint[], $2::boolean[], $3::jsonb[], $4::text[]) AS n (id, human, reasons, device)
+    WHERE c.id = n.id RETURNING c.id, c.human
+)
+SELECT n.id, b.human AS was FROM now n JOIN before b USING (id) WHERE b.human <> n.human
+
+-- name: refresh_first
+-- The first person's click on each of the messages `$1`, read anew from the clicks.
+UPDATE message_clicks k SET first_human_at = (SELECT min(c.clicked_at) FROM clicks c WHERE c.message_id = k.message_id AND c.human)
+WHERE k.message_id = ANY($1::bigint[])
+
+-- name: clicked_messages
+-- Messages of delivery `$1` with a click, or with a row that says so.
+SELECT message_id FROM clicks WHERE delivery_id = $1
+UNION
+SELECT message_id FROM message_clicks WHERE delivery_id = $1
+
+-- name: mend
+-- Sets `message_clicks` of delivery `$1` to what its clicks give; returns how many rows were wrong. Lock the states first.
+WITH right_ones AS MATERIALIZED (
+    SELECT c.message_id, count(*) FILTER (WHERE c.human)::int AS human, count(*) FILTER (WHERE NOT c.human)::int AS machine,
+        min(c.clicked_at) FILTER (WHERE c.human) AS first_human_at,
+        bool_or(c.human) AND bool_or(s.status IN ('failed', 'no_receipt')) AS doubtful
+    FROM clicks c
+    JOIN messages m ON m.id = c.message_id AND NOT m.proof
+    JOIN message_state s ON s.message_id = c.message_id
+    WHERE c.delivery_id = $1 GROUP BY c.message_id
+),
+wrong AS MATERIALIZED (
+    SELECT message_id, r.human, r.machine, r.first_human_at, r.doubtful
+    FROM right_ones r FULL JOIN (SELECT * FROM message_clicks WHERE delivery_id = $1) k USING (message_id)
+    WHERE (r.human, r.machine, r.first_human_at, r.doubtful) IS DISTINCT FROM (k.human, k.machine, k.first_human_at, k.doubtful)
+),
+gone AS (
+    DELETE FROM message_clicks k USING wrong w WHERE k.message_id = w.message_id AND w.human IS NULL
+),
+written AS (
+    INSERT INTO message_clicks (message_id, delivery_id, human, machine, first_human_at, doubtful)
+    SELECT message_id, $1, human, machine, first_human_at, doubtful FROM wrong WHERE human IS NOT NULL ORDER BY message_id
+    ON CONFLICT (message_id) DO UPDATE SET human = excluded.human, machine = excluded.machine,
+        first_human_at = excluded.first_human_at, doubtful = excluded.doubtful
+)
+SELECT count(*) FROM wrong
+
+-- name: token_keys
+-- The secrets of tokens, and the number of the current one.
+SELECT key, value FROM platform WHERE key LIKE 'token_key_%'
+
+-- name: hold_token_keys
+SELECT value FROM platform WHERE key = 'token_key_current' FOR UPDATE
+
+-- name: set_token_key
+INSERT INTO platform (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value
+
+-- name: blocks_after
+-- Blocks of message ids behind `$1`: whose messages they are.
+SELECT first_id, last_id, delivery_id FROM link_blocks WHERE first_id > $1 ORDER BY first_id
+
+-- name: block_of
+-- The block that message `$1` stands in, if there is one.
+SELECT first_id, last_id, delivery_id FROM (
+    SELECT * FROM link_blocks WHERE first_id <= $1 ORDER BY first_id DESC LIMIT 1
+) nearest WHERE last_id >= $1
+
+-- name: delivery_of
+-- A message that stands in no block, a proof say, by itself.
+SELECT id AS first_id, id AS last_id, delivery_id FROM messages WHERE id = $1
+
+-- name: routes
+-- Deliveries with links that changed since `$1` (all when null), or are those of `$2`, each with its links.
+SELECT d.id, d.status::text AS status, d.started_at, d.updated_at, l.links
+FROM deliveries d
+CROSS JOIN LATERAL (
+    SELECT jsonb_agg(jsonb_build_array(number, source_url, template, params)) AS links FROM links WHERE delivery_id = d.id
+) l
+WHERE ($1::timestamptz IS NULL OR d.updated_at >= $1) AND ($2::bigint[] IS NULL OR d.id = ANY($2)) AND l.links IS NOT NULL
+
+-- name: values_of
+-- What the placeholders of a message's URLs are filled with: a proof has its own, others those of their target.
+SELECT coalesce(m.params -> 'params', t.params, '{}'::jsonb) AS params
+FROM messages m LEFT JOIN targets t ON t.delivery_id = m.delivery_id AND t.position = m.position
+WHERE m.id = $1

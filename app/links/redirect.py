@@ -1,0 +1,142 @@
+"""The door for recipients: `/r/{token}` on any host, `/{token}` on the hosts of short URLs.
+
+Plain ASGI, in front of the framework's middleware, because this is a hot road: the token is checked and the URL found in
+memory, the click is offered to the inbox, and after at most some milliseconds the answer goes out, whether the click is
+durable by then or becomes so behind. Whatever leads nowhere gets one small page, that tells a stranger nothing.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from prometheus_client import Counter
+from starlette.types import Message, Receive, Scope, Send
+
+from app import metrics
+from app.errors import Busy, problem_response
+from app.links.clicks import click, visitor
+from app.links.limiter import Limiter, network_of
+from app.links.pages import GONE, LATER, SLOWLY, WRONG, Page, page
+from app.links.routes import Headers, Link, Route
+from app.links.tokens import decode
+from app.logs import log
+
+PREFIX = "/r/"
+_BODY: Message = {"type": "http.response.body", "body": b""}
+_HUMAN: Counter = metrics.clicks_total.labels("human")
+_MACHINE: Counter = metrics.clicks_total.labels("machine")
+
+
+def short_token(scope: Scope, hosts: frozenset[bytes], kept: frozenset[str]) -> str | None:
+    """The token of a request to a host of short URLs: all of its path, unless that is one of `kept`. None: it is none."""
+    path: str = scope["path"]
+    if len(path) < 2 or "/" in path[1:] or path in kept:
+        return None
+    for name, value in scope["headers"]:
+        if name == b"host":
+            return path[1:] if _name_of(value) in hosts else None
+    return None
+
+
+def _name_of(host: bytes) -> bytes:
+    """Without the port, in lower case; an address in brackets keeps them."""
+    end = host.find(b"]") + 1
+    return (host[:end] + host[end:].partition(b":")[0]).lower().removesuffix(b".")
+
+
+def short_hosts(hosts: Iterable[str]) -> frozenset[bytes]:
+    return frozenset(_name_of(host.encode("ascii", "replace")) for host in hosts)
+
+
+async def redirect(scope: Scope, receive: Receive, send: Send, token: str) -> None:
+    """Answers one visit; `scope["app"].state` holds what it needs."""
+    if scope["method"] != "GET" and scope["method"] != "HEAD":
+        told = problem_response(405, "A short URL takes GET and HEAD.", headers={"Allow": "GET, HEAD"})
+        await told(scope, receive, send)
+        return
+    try:
+        headers = await _location(scope, token)
+    except Nowhere as nowhere:
+        await _show(scope, send, nowhere)
+        return
+    except Exception:
+        log.exception("redirect.failed")
+        await _show(scope, send, Nowhere(LATER, 5))
+        return
+    await send({"type": "http.response.start", "status": 302, "headers": headers})
+    await send(_BODY)
+
+
+class Nowhere(Exception):
+    """The page that is shown in place of a redirect."""
+
+    def __init__(self, shown: Page, retry_after: int = 0) -> None:
+        self.shown = shown
+        self.retry_after = retry_after
+
+
+async def _location(scope: Scope, token: str) -> Headers:
+    """Where the token leads; its click is taken down. Raises `Nowhere`."""
+    state = scope["app"].state  # its items come three times as cheap as its attributes
+    client = scope.get("client")
+    network = network_of(client[0] if client else None)
+    limiter, routes = state["limiter"], state["routes"]
+    if wait := limiter.walking(network):
+        raise Nowhere(SLOWLY, wait)
+    if routes.keys is None:
+        raise Nowhere(LATER, 5)
+    named = decode(routes.keys, token)
+    message_id, number = named or (0, 0)
+    route: Route | None = routes.of(message_id)
+    if named is None:
+        raise _missed(limiter, network, token)
+    try:
+        if route is None:
+            route = await routes.find(message_id)
+        link: Link | None = route.links.get(number) if route is not None else None
+        if route is None or link is None:
+            raise _missed(limiter, network, token)
+        now = datetime.now(UTC)
+        if now.timestamp() >= route.ends_at:
+            metrics.short_misses_total.labels("over").inc()
+            raise Nowhere(GONE)
+        headers = link.headers
+        if link.template is not None:
+            headers = await routes.location(message_id, link.template)
+    except Busy:
+        raise Nowhere(LATER, 5) from None
+    if headers is None:
+        metrics.short_misses_total.labels("no_target").inc()
+        raise Nowhere(GONE)
+    who = visitor(scope["method"], scope["headers"])
+    (_HUMAN if who.human else _MACHINE).inc()
+    done = state["inbox"].offer(click(message_id, route.delivery_id, number, now, who, network))
+    if done is not None:
+        await _for_a_moment(done, state["settings"].click_wait_ms / 1_000)
+    return headers
+
+
+async def _for_a_moment(done: "asyncio.Future[None]", seconds: float) -> None:
+    """Until the click is durable, but no longer than that."""
+    handle = asyncio.get_running_loop().call_later(seconds, _let_go, done)
+    await done
+    handle.cancel()
+
+
+def _let_go(done: "asyncio.Future[None]") -> None:
+    if not done.done():
+        done.set_result(None)
+
+
+def _missed(limiter: Limiter, network: str | None, token: str) -> Nowhere:
+    """A name with a dot is a browser's or a robot's habit (`favicon.ico`), and no guess."""
+    metrics.short_misses_total.labels("wrong").inc()
+    wait = 0 if "." in token else limiter.missed(network)
+    return Nowhere(SLOWLY, wait) if wait else Nowhere(WRONG)
+
+
+async def _show(scope: Scope, send: Send, nowhere: Nowhere) -> None:
+    language = next((value for name, value in scope["headers"] if name == b"accept-language"), b"")
+    headers, body = page(nowhere.shown, language, nowhere.retry_after)
+    await send({"type": "http.response.start", "status": nowhere.shown.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})

@@ -1,0 +1,93 @@
+"""All SQL of clicks. Takes an open transaction of a plain asyncpg connection and leaves the commit to its caller.
+
+Counters move by what changed, as those of the fold do: a click that comes twice counts once, a verdict that is judged
+anew moves what it counted for. `doubtful` is kept from both sides: here, and by the fold (`messages/queries.sql`).
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from app.db import Connection, load_queries
+from app.links.machines import RULES_VERSION, TOO_SOON_SECONDS, Visit, judge
+
+QUERIES = load_queries(__file__)
+_NETWORKS = 5_000
+
+
+async def apply(connection: Connection, *, limit: int, without: Sequence[int] = ()) -> int:
+    """Turns the oldest `limit` clicks of the inbox into facts and counts them; returns how many it took.
+
+    `without`: places in the inbox (`seq`) that are left alone."""
+    row = await connection.fetchrow(QUERIES["take"], limit, TOO_SOON_SECONDS, list(without))
+    assert row is not None
+    if row["ids"]:
+        await _settle(connection, row["ids"], [None] * len(row["ids"]), row["messages"])
+    return int(row["taken"])
+
+
+async def _settle(
+    connection: Connection, clicks: Sequence[int], was: Sequence[bool | None], messages: Sequence[int]
+) -> None:
+    await connection.execute(QUERIES["lock_states"], messages)
+    await connection.execute(QUERIES["settle"], clicks, was)
+
+
+async def rejudge(connection: Connection, delivery_id: int | None, after: int, limit: int) -> tuple[int, int, int]:
+    """Judges the next `limit` clicks behind id `after` by the present rules: `(the last one's id, how many were looked
+    at, how many changed sides)`; 0 looked at means the end."""
+    rows = await connection.fetch(QUERIES["chunk"], delivery_id, after, limit)
+    if not rows:
+        return after, 0, 0
+    # Before they are read for good: what is applied meanwhile to these messages waits, and what was is seen.
+    messages = sorted({row["message_id"] for row in rows})
+    await connection.execute(QUERIES["lock_states"], messages)
+    anew = [(row["id"], judge(_visit(row))) for row in rows]
+    changed = [
+        (id, verdict)
+        for (id, verdict), row in zip(anew, rows, strict=True)
+        if (verdict.human, list(verdict.reasons), verdict.device, RULES_VERSION)
+        != (row["human"], row["reasons"], row["device"], row["rules_version"])
+    ]
+    turned = await connection.fetch(
+        QUERIES["rewrite"],
+        [id for id, _ in changed],
+        [verdict.human for _, verdict in changed],
+        [list(verdict.reasons) for _, verdict in changed],
+        [verdict.device for _, verdict in changed],
+        RULES_VERSION,
+    )
+    if turned:
+        await connection.execute(QUERIES["settle"], [row["id"] for row in turned], [row["was"] for row in turned])
+        await connection.execute(QUERIES["refresh_first"], messages)
+    return rows[-1]["id"], len(rows), len(turned)
+
+
+def _visit(row: Any) -> Visit:
+    visit = row["visit"]
+    return Visit(
+        method=visit.get("method", "GET"),
+        agent=row["agent"],
+        headers=visit.get("headers"),
+        seconds_since_submission=row["seconds"],
+    )
+
+
+async def mend(connection: Connection, delivery_id: int) -> int:
+    """Sets what stands by message to what the clicks give; returns how many messages were wrong.
+
+    Their states are held until the commit. The counters are the caller's, who compares all of a delivery's at once."""
+    rows = await connection.fetch(QUERIES["clicked_messages"], delivery_id)
+    if not rows:
+        return 0
+    await connection.execute(QUERIES["lock_states"], [row["message_id"] for row in rows])
+    return int(await connection.fetchval(QUERIES["mend"], delivery_id))
+
+
+async def forget_networks(connection: Connection, now: datetime, *, days: float) -> int:
+    """Takes the visitors' networks away from some of the clicks that are older than `days`; how many it looked at."""
+    await connection.execute(
+        "INSERT INTO platform (key, value) VALUES ('click_networks_forgotten', '0') ON CONFLICT (key) DO NOTHING"
+    )
+    before = int((now - timedelta(days=days)).timestamp() * 1_000) << 20
+    return int(await connection.fetchval(QUERIES["forget_networks"], max(before, 0), _NETWORKS))
