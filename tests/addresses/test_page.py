@@ -9,6 +9,7 @@ import pytest
 
 from app.addresses.erasure import QUERIES
 from app.db import Pool
+from app.quarantine.store import QUERIES as QUARANTINE
 from tests.conftest import KeyMaker
 from tests.ingest.test_roads import Account, until
 from tests.quarantine.test_api import becomes, failed, make, qualified
@@ -97,3 +98,10 @@ async def test_each_part_goes_by_an_index(pool: Pool, name: str) -> None:
 async def test_every_query_is_one_that_postgresql_understands(pool: Pool, name: str) -> None:
     async with pool.acquire() as connection:
         await connection.prepare(QUERIES[name])
+
+
+def test_who_erases_and_who_examines_wait_for_each_other() -> None:
+    ours, theirs = (
+        re.sub("^--.*\n", "", query, flags=re.MULTILINE) for query in (QUERIES["lock"], QUARANTINE["lock_addresses"])
+    )
+    assert ours == theirs
