@@ -55,6 +55,7 @@ _EXAMPLE: dict[str, Any] = {
     "parts": {"total": 21000, "received": 19100},
     "cost": {"EUR": "812.4375"},
     "contradictory": 3,
+    "doubtful": 1,
     "unknown_receipts": 0,
     "click_through_rate": 0.0,
     "rates": {
@@ -108,9 +109,9 @@ class Summary(BaseModel):
     cancelled: int
     excluded: int
     new_quarantines: int
-    clicks: int
-    unique_clicks: int
-    machine_clicks: int
+    clicks: int = Field(description="Short URLs opened by people.")
+    unique_clicks: int = Field(description="Messages of which a person opened a link.")
+    machine_clicks: int = Field(description="By previews, scanners, prefetch; kept, and left out of the others.")
     by_status: dict[str, int]
     by_failure_type: dict[str, int] = Field(description="Of the failed; as qualified now.")
     by_reason: dict[str, int] = Field(description="Of the failed; as qualified now.")
@@ -119,6 +120,7 @@ class Summary(BaseModel):
     parts: Parts
     cost: dict[str, str] = Field(description="By currency, where receipts carry a price.")
     contradictory: int = Field(description="Received, though a receipt also said failed.")
+    doubtful: int = Field(description="Failed or without a receipt, though a person opened a link of it.")
     unknown_receipts: int = Field(description="Receipts with a status word that the adapter does not know.")
     click_through_rate: float | None = Field(description="unique_clicks / received")
     rates: Rates
@@ -152,7 +154,7 @@ class Point(BaseModel):
 
 
 class History(BaseModel):
-    """How many messages reached each status first, step by step; steps without events are there too, as zeros."""
+    """How many messages reached each status first, and people's clicks, step by step; steps without events are there too, as zeros."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -216,7 +218,7 @@ async def read_history(
             raise NotFound("There is no such delivery.")
         start, end, width = _window(span, step, from_, to)
         found = await store.history(connection, id, start=start, end=end, step=width)
-    zeros = dict.fromkeys((*store.SERIES, "clicks"), 0)
+    zeros = dict.fromkeys(store.SERIES, 0)
     points = [Point(at=_time(at), **(zeros | dict(found.get(at, {})))) for at in range(start, end, width)]
     return History(step=iso(width), from_=_time(start), to=_time(end), items=points)
 

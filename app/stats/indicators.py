@@ -1,6 +1,7 @@
 """The indicators of a delivery, from sums of its counters. Pure; the formulas are those of domain.md §9."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -13,13 +14,15 @@ GROWTH = 1.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beside:
-    """What stands beside the messages: exclusions, quarantine and clicks. Clicks are zero until their counters exist."""
+    """What stands beside the messages: exclusions, quarantine and clicks."""
 
     excluded_by_reason: Mapping[str, int]
     new_quarantines: int
     clicks: int
     unique_clicks: int
     machine_clicks: int
+    #: Messages that a person opened though they failed, or no receipt came.
+    doubtful: int
 
     @property
     def excluded(self) -> int:
@@ -27,21 +30,28 @@ class Beside:
 
 
 #: The counters' metrics that `beside` is made from.
-BESIDE = ("excluded", "new_quarantines")
+BESIDE = ("excluded", "new_quarantines", "clicks", "unique_clicks", "doubtful")
 
 
 def beside(counts: Iterable[tuple[str, str, int]]) -> Beside:
     """The one place where exclusions, new quarantines and clicks come from: of `(metric, label, value)` those in
     `BESIDE`."""
     excluded: dict[str, int] = {}
-    new_quarantines = 0
+    sums: Counter[str] = Counter()
     for metric, label, value in counts:
         if metric == "excluded" and value:
             excluded[label] = int(value)
-        elif metric == "new_quarantines":
-            new_quarantines += int(value)
+        elif metric == "clicks":
+            sums["clicks" if label == "human" else "machine_clicks"] += int(value)
+        elif metric in BESIDE:
+            sums[metric] += int(value)
     return Beside(
-        excluded_by_reason=excluded, new_quarantines=new_quarantines, clicks=0, unique_clicks=0, machine_clicks=0
+        excluded_by_reason=excluded,
+        new_quarantines=sums["new_quarantines"],
+        clicks=sums["clicks"],
+        unique_clicks=sums["unique_clicks"],
+        machine_clicks=sums["machine_clicks"],
+        doubtful=sums["doubtful"],
     )
 
 

@@ -19,7 +19,7 @@ NO_GATEWAY = "-"
 #: What a summary needs row by row. Not `history`, which grows with time, nor `latency`, whose many classes are read as one row.
 _METRICS = ("status", "parts", "parts_received", "contradictory", "unknown_receipts", "cost", *BESIDE)
 _FAILURE_TYPES = ("hard", "soft", "ignored", "undefined")
-SERIES = ("received", "failed", "sent", "accepted")
+SERIES = ("received", "failed", "sent", "accepted", "clicks")
 
 
 async def main_figures(connection: AsyncConnection, delivery_ids: Sequence[int]) -> dict[int, dict[str, int]]:
@@ -94,6 +94,7 @@ def _summarised(rows: Sequence[Any], latency: Sequence[tuple[int, int]]) -> dict
         "parts": {"total": _total(metrics["parts"]), "received": _total(metrics["parts_received"])},
         "cost": {row.label: _money(row.value) for row in sorted(metrics["cost"], key=lambda row: row.label)},
         "contradictory": _total(metrics["contradictory"]),
+        "doubtful": other.doubtful,
         "unknown_receipts": _total(metrics["unknown_receipts"]),
         "click_through_rate": share(main["unique_clicks"], main["success"]),
         "rates": {

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import audience, bulk, callbacks, memory, reading, visible
+from . import audience, bulk, callbacks, memory, reading, redirects, visible
 from .bench import FULL, QUICK, Bench
 from .report import Figure, Machine, as_json, machine, show
 from .service import ROOT, running
@@ -21,6 +21,7 @@ MEASUREMENTS = {
     "bulk": bulk.measure,
     "reading": reading.measure,
     "audience": audience.measure,
+    "redirects": redirects.measure,
 }
 
 

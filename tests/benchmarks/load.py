@@ -17,6 +17,7 @@ from .service import ROOT
 CONNECTIONS = 64
 MISSING_WRK = "wrk is not installed: apt-get install wrk (Debian, Ubuntu), brew install wrk (macOS)"
 _SCRIPT = Path(__file__).with_name("wrk.lua")
+_VISITS = Path(__file__).with_name("redirects.lua")
 
 Format = Literal["generic", "kannel"]
 
@@ -34,7 +35,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """What wrk saw. `answered` counts only 2xx."""
+    """What wrk saw. `answered` counts only 2xx and 3xx."""
 
     answered: int
     refused: int
@@ -60,10 +61,22 @@ def has_wrk() -> bool:
 async def wrk(target: Target, server: Sequence[psutil.Process], *, seconds: float, first: int = 0) -> Round:
     """One thread (the cores are for the service and its database), 64 connections. The n-th request is about message
     (`first` + n) modulo `messages`, and says what follows what the previous pass over all messages said."""
+    arguments = (target.format, target.token, target.prefix, str(target.messages), str(first))
+    return await _wrk(_SCRIPT, target.url, arguments, server, seconds)
+
+
+async def visit(url: str, tokens: Path, server: Sequence[psutil.Process], *, seconds: float, first: int = 0) -> Round:
+    """The same load of visits to short URLs: tokens from a file, one a line, from the `first` on; a mix of visitors."""
+    return await _wrk(_VISITS, url, (str(tokens), str(first)), server, seconds)
+
+
+async def _wrk(
+    script: Path, url: str, arguments: Sequence[str], server: Sequence[psutil.Process], seconds: float
+) -> Round:
     cpu_before = _cpu_seconds(server)
     found = await _json_line(
-        "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s", "--timeout", "10s", "-s", str(_SCRIPT), target.url,
-        "--", target.format, target.token, target.prefix, str(target.messages), str(first), limit=seconds + 60,
+        "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s", "--timeout", "10s", "-s", str(script), url,
+        "--", *arguments, limit=seconds + 60,
     )  # fmt: skip
     errors = sum(found[name] for name in ("connect", "read", "write", "timeout"))
     refused = found["status"] + errors

@@ -42,8 +42,8 @@ class Service:
         self.dsn = ""
         self.pool: Pool
 
-    async def connect(self) -> None:
-        self.dsn = running_dsn(self.data_dir) or ""
+    async def connect(self, database_url: str | None) -> None:
+        self.dsn = database_url or running_dsn(self.data_dir) or ""
         if not self.dsn:
             raise RuntimeError(f"The service runs no PostgreSQL in {self.data_dir}.")
         self.pool = await create_pool(self.dsn, name="bench", size=2, settings=WORKER_SETTINGS)
@@ -100,19 +100,20 @@ class Service:
 
 
 @contextlib.asynccontextmanager
-async def running() -> AsyncIterator[Service]:
-    """A service in a new folder, gone with all its data at the end."""
+async def running(database_url: str | None = None) -> AsyncIterator[Service]:
+    """A service in a new folder, gone with all its data at the end; on an embedded database unless another is given."""
     folder = _new_folder()
     port, key = free_port(), secrets.token_urlsafe(32)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ACUSE_")} | {
         "ACUSE_DATA_DIR": str(folder / "data"), "ACUSE_HOST": HOST, "ACUSE_PORT": str(port), "ACUSE_ADMIN_KEY": key,
+        **({"ACUSE_DATABASE_URL": database_url} if database_url else {}),
     }  # fmt: skip
     try:
         with process(_command(), folder / "service.log", environment) as started:
             service = Service(folder / "data", port, key, started)
             try:
                 await answering(f"{service.url}/readyz", started, folder / "service.log")
-                await service.connect()
+                await service.connect(database_url)
                 yield service
             finally:
                 await service.close()
