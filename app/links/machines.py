@@ -103,7 +103,7 @@ def _by_headers(headers: Mapping[str, str], *, claims_browser: bool) -> list[Rea
         reasons.append("robot_header")
     if "headless" in get("sec-ch-ua", "").lower():
         reasons.append("headless")
-    # Every browser says which pages and languages it takes; libraries that only borrow an agent forget to.
-    if claims_browser and "html" not in get("accept", "").lower() and not get("accept-language"):
+    # Every browser says what and which languages it takes; a client that says neither only borrows an agent.
+    if claims_browser and not get("accept") and not get("accept-language"):
         reasons.append("bare_request")
     return reasons
