@@ -22,6 +22,7 @@ from app.deliveries.exclusions import CAUSES
 from app.deliveries.rules import Rules
 from app.deliveries.screening import Screen, Screened
 from app.deliveries.tally import Tally
+from app.security import mask_numbers, mask_within
 
 QUERIES = load_queries(__file__)
 #: Targets of one transaction: large enough that its commit costs little, small enough to hold nobody up.
@@ -263,8 +264,9 @@ def _entries(tally: Tally, findings: list[Finding]) -> Iterator[dict[str, Any]]:
         said = ", ".join(f"{reason} {count}" for reason, count in causes.items())
         yield {"code": codes.EXCLUSIONS, "text": f"Excluded: {said}.", "data": {"causes": causes}}
     for finding in findings:
-        data = {"finding": finding.code, **finding.data}
-        yield {"code": codes.FINDING, "text": finding.text, "level": finding.level, "data": data}
+        # It quotes the text, and a journal cannot be altered when a number in it is erased.
+        text, data = mask_numbers(finding.text), {"finding": finding.code, **mask_within(finding.data)}
+        yield {"code": codes.FINDING, "text": text, "level": finding.level, "data": data}
 
 
 def _summary(work: Work, findings: list[Finding]) -> str:

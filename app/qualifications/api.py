@@ -15,7 +15,7 @@ from app.paging import Cursor, Limit, Page
 from app.qualifications import store
 from app.qualifications.reasons import Reason
 from app.qualifications.rules import FailureType, State, shown
-from app.security import Principal, Reader, Writer
+from app.security import Principal, Reader, Writer, mask_within
 
 router = APIRouter(tags=["qualifications"])
 
@@ -333,7 +333,7 @@ async def _tell(
 ) -> None:
     """Writes the change into the platform's journal and into those of the deliveries touched, in one order."""
     key = shown(old["implementation"], old["status"], old["code"])
-    changes = {name: {"old": old[name], "new": value} for name, value in values.items()}
+    changes = mask_within({name: {"old": old[name], "new": value} for name, value in values.items()})
     told = [each for each in touched if each.created_at >= now - _TOLD][:_MOST_TOLD]
     figures = moved.model_dump(exclude={"per_delivery"}) | {"deliveries_told": len(told)}
     data = {"qualification_id": str(old["id"]), "error": key, "changes": changes}

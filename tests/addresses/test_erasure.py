@@ -14,6 +14,7 @@ import pytest_asyncio
 from fastapi import FastAPI
 
 from app import audit
+from app.addresses import api
 from app.db import Pool
 from app.pseudonyms import PREFIX
 from tests.conftest import KeyMaker
@@ -115,7 +116,11 @@ async def story(client: httpx.AsyncClient, app: FastAPI, pool: Pool) -> Story:
     await until(lambda: health(client, NUMBER), lambda status: status == "denylisted")
     imported = [{"address": NUMBER, "sender": "Shop", "note": f"wrote from {WAYS[4]}"}]
     assert (await client.post("/v1/quarantine", json=imported)).json()["accepted"] == 1
-    fields = {"label": f"For {WAYS[5]}", "metadata": {"phone": 34600987654, "say": [WAYS[2]]}}
+    fields = {
+        "label": f"For {WAYS[5]}",
+        "content": f"Hi {{{{name}}}} tel:{NUMBER} https://a.example/?to={WAYS[1]}",
+        "metadata": {"phone": 34600987654, "say": [WAYS[2]]},
+    }
     targets: list[dict[str, Any]] = [
         {"address": WAYS[3], "recipient_id": "a", "params": {"name": WAYS[5]}},
         {"address": NUMBER, "params": {"name": "twice"}},
@@ -145,7 +150,7 @@ async def certificate(client: httpx.AsyncClient, story: Story, pool: Pool, lines
         "submissions.error_text", "correlations.value", "correlations.raw", "inbound.address", "inbound.text",
         "inbound.raw", "decisions.address", "decisions.note", "quarantine.address", "exclusions.address", "targets.given",
         "targets.params", "rejected.raw", "rejected.request", "deliveries.label", "deliveries.metadata",
-        "deliveries.content", "qualifications.first_text",
+        "deliveries.content", "qualifications.first_text", "preparations.findings",
     }  # fmt: skip
     figures = await _figures(pool)
     handler = _Lines(lines)
@@ -345,6 +350,16 @@ async def test_a_number_that_nobody_knows_gets_a_certificate_too(client: httpx.A
     found = await erase(client, "+34600111222")
     assert found["replaced"] == {}
     assert await health(client, "+34600111222") == "valid"
+
+
+async def test_while_receipts_wait_in_the_spool_nobody_is_told_that_the_number_is_gone(
+    client: httpx.AsyncClient, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "_SPOOL_WAIT_SECONDS", 0.2)
+    app.state.inbox._spool.rows += 1
+    answer = await client.delete(f"/v1/addresses/{quote(OTHERS[2])}", params={"reason": "x"})
+    app.state.inbox._spool.rows -= 1
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "10")
 
 
 async def test_two_at_once_erase_it_once(client: httpx.AsyncClient, pool: Pool) -> None:
