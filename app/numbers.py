@@ -26,7 +26,10 @@ _NO_SEPARATORS = str.maketrans("", "", " -")
 def normalise(raw: str, region: str | None = None) -> str | None:
     """`raw` in E.164, or None when it is no possible number (the length is checked, not whether it was ever given out).
 
-    A number without `+` is read as one of `region` (ISO 3166 alpha-2); without a region it is none."""
+    A number without `+` is read as one of `region` (ISO 3166 alpha-2); without a region it is none. What stands for an
+    erased number is none, whatever digits are in it."""
+    if raw.startswith("erased:"):  # pseudonyms.PREFIX
+        return None
     return _cheaply(raw, region) or _parsed(raw, region)
 
 

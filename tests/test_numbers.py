@@ -44,6 +44,7 @@ def test_a_possible_number_becomes_e164(raw: str, region: str | None, expected: 
         "abc",
         "\0",
         "+99912345678",
+        "erased:600123123600123123600123123600ab",
         "+" + "9" * 300,
     ],
 )
