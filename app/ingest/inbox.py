@@ -27,6 +27,7 @@ from app.settings import Settings
 
 Row = InboxRow | InboundRow | RejectedRow | PlainRow | ClickRow
 Request = tuple[Sequence[Row], asyncio.Future[None]]
+#: Of each queue: while one waits for its commit the other gathers.
 _WRITERS = 2
 _PROBE_SECONDS = 0.25
 _ADOPT_SECONDS = 5.0
@@ -77,7 +78,7 @@ class Inbox:
         self.unreachable = asyncio.Event()
 
     async def start(self) -> None:
-        queues = [*[self._receipts] * _WRITERS, self._clicks]
+        queues = [self._receipts, self._clicks] * _WRITERS
         self._tasks = [asyncio.create_task(self._write(queue)) for queue in queues]
         self._tasks.append(asyncio.create_task(self._drain_for_ever()))
 

@@ -39,7 +39,7 @@ class Runtime:
 
     async def start(self) -> None:
         settings = self._settings
-        self._inbox_pool = await create_pool(self._url, name="inbox", size=4, settings=INBOX_SETTINGS)
+        self._inbox_pool = await create_pool(self._url, name="inbox", size=6, settings=INBOX_SETTINGS)
         self.pool = await create_pool(self._url, name="worker", size=6, settings=WORKER_SETTINGS)
         spool = Spool(settings.data_dir / "spool", max_bytes=settings.spool_max_bytes)
         self.inbox = Inbox(self._inbox_pool, spool, settings)

@@ -47,6 +47,9 @@ _ITEM: dict[str, Any] = {
     "failed_at": "2026-11-23T08:00:04Z",
     "received_at": None,
     "contradictory": False,
+    "doubtful": False,
+    "clicks": 0,
+    "machine_clicks": 0,
     "price": "0.0425",
     "currency": "EUR",
 }
@@ -118,6 +121,9 @@ class Item(BaseModel):
     failed_at: datetime | None
     received_at: datetime | None
     contradictory: bool = Field(description="Received, though a receipt also said failed.")
+    doubtful: bool = Field(description="Failed or without a receipt, though a person opened a link of it.")
+    clicks: int = Field(description="By people.")
+    machine_clicks: int
     price: str | None
     currency: str | None
 
@@ -142,7 +148,7 @@ class Entry(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    kind: Literal["created", "submission", "receipt", "no_receipt", "cancelled"]
+    kind: Literal["created", "submission", "receipt", "no_receipt", "cancelled", "click"]
     at: datetime = Field(description="When it took effect: not before the message was known.")
     rule: str
     effect: Effect
@@ -171,7 +177,9 @@ class Message(Item):
     unknown_receipts: int
     by_part: list[Part] = Field(description="Each provider id with its own status.")
     timeline: list[Entry] = Field(description="Every fact in the order in which they took effect.")
-    timeline_complete: bool = Field(description=f"False: only the first {reading.MOST_RECEIPTS} receipts are shown.")
+    timeline_complete: bool = Field(
+        description=f"False: only the first {reading.MOST_RECEIPTS} receipts or {reading.MOST_CLICKS} clicks are shown."
+    )
 
 
 class ItemPage(Page[Item]):
@@ -225,6 +233,9 @@ Address = Annotated[
     str | None,
     Query(max_length=40, description="Exactly this number, in E.164 (`+` as `%2B`).", examples=["+34600123000"]),
 ]
+Doubtful = Annotated[
+    bool | None, Query(description="Failed or without a receipt though a person opened a link of it; or not.")
+]
 Contradictory = Annotated[bool | None, Query(description="Received though also reported as failed; or not.")]
 
 
@@ -235,6 +246,7 @@ def asked_filter(
     gateway: GatewayKey = None,
     address: Address = None,
     contradictory: Contradictory = None,
+    doubtful: Doubtful = None,
 ) -> reading.Filter:
     return reading.Filter(
         statuses=tuple(sorted(set(status))),
@@ -243,6 +255,7 @@ def asked_filter(
         gateway=gateway,
         address=None if address is None else _e164(address),
         contradictory=contradictory,
+        doubtful=doubtful,
     )
 
 
@@ -361,7 +374,7 @@ async def read_message(request: Request, principal: Reader, id: Annotated[int, D
         delivery_id=str(rows[0]["delivery_id"]),
         by_part=[Part(**part) for part in by_part(known)],
         timeline=[Entry(**entry) for entry in entries],
-        timeline_complete=len(known.receipts) < reading.MOST_RECEIPTS,
+        timeline_complete=len(known.receipts) < reading.MOST_RECEIPTS and len(known.clicks) < reading.MOST_CLICKS,
     )
 
 
@@ -375,4 +388,6 @@ def _entry(entry: dict[str, Any], principal: Principal) -> dict[str, Any]:
     hidden = {name: mask_within(entry[name]) for name in _FREE_TEXT if name in entry}
     if entry.get("encoding") == "base64":
         hidden |= {"raw": None, "encoding": "hidden"}
+    if entry["kind"] == "click":
+        hidden["network"] = None
     return entry | hidden

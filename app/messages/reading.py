@@ -23,6 +23,8 @@ UNQUALIFIED = ("undefined", "not_defined")
 Gateways = Literal["any", "one", "none"]
 #: Receipts of one message that are shown; more than this is a gateway gone wild with repeats.
 MOST_RECEIPTS = 2_000
+#: The same of clicks.
+MOST_CLICKS = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +37,7 @@ class Filter:
     gateway: str | None = None
     address: str | None = None
     contradictory: bool | None = None
+    doubtful: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,8 @@ class Cell:
     failure_type: str | None
     reason: str | None
     count: int
+    #: Those of them of which a person opened a link, though it is said that they did not come.
+    doubtful: int
 
     def fits(self, asked: Filter) -> bool:
         return (
@@ -56,6 +61,7 @@ class Cell:
             and (not asked.reasons or self.reason in asked.reasons)
             and (asked.gateway is None or self.gateway == asked.gateway)
             and (asked.contradictory is not True or self.status == "received")
+            and (asked.doubtful is not True or self.doubtful > 0)
         )
 
 
@@ -83,6 +89,7 @@ def _cell(row: RowMapping) -> Cell:
         failure_type=row["failure_type"] or unknown[0],
         reason=row["reason"] or unknown[1],
         count=int(row["count"]),
+        doubtful=int(row["doubtful"]),
     )
 
 
@@ -99,7 +106,9 @@ async def find(
         return Found(ids=[], total=0)
     if asked.contradictory:
         ids = await _ids(connection, _CONTRADICTORY, place | _gateways(fitting))
-    elif len(fitting) == len(all_cells) and asked.contradictory is None:
+    elif asked.doubtful:
+        ids = await _ids(connection, DOUBTFUL, place | _in_cells(fitting))
+    elif len(fitting) == len(all_cells) and asked.contradictory is None and asked.doubtful is None:
         ids = await _ids(connection, EVERYTHING, place)
     else:
         ids = await _by_ranges(connection, all_cells, fitting, asked, place)
@@ -112,10 +121,9 @@ async def _by_address(
     """The few messages of one address, counted as they are."""
     values = {
         "address": asked.address,
-        "statuses": [cell.status for cell in fitting],
-        "gateways": [cell.gateway_id for cell in fitting],
-        "qualifications": [cell.qualification_id for cell in fitting],
+        **_in_cells(fitting),
         "contradictory": asked.contradictory,
+        "doubtful": asked.doubtful,
         "delivery": place["delivery"],
     }
     ids = await _ids(connection, BY_ADDRESS, values)
@@ -124,7 +132,13 @@ async def _by_address(
 
 
 async def _total(connection: AsyncConnection, delivery_id: int, fitting: Sequence[Cell], asked: Filter) -> int:
+    if asked.contradictory and asked.doubtful:
+        return 0  # received is never doubtful
+    if asked.doubtful:
+        return sum(cell.doubtful for cell in fitting)
     total = sum(cell.count for cell in fitting)
+    if asked.doubtful is False:
+        total -= sum(cell.doubtful for cell in fitting)
     if asked.contradictory is None or not total:
         return total
     received = [cell for cell in fitting if cell.status == "received"]
@@ -147,7 +161,7 @@ async def _by_ranges(
     """The lowest ids of all ranges together."""
     found: list[int] = []
     for (column, gateways, unqualified), keys in _ranges_of(all_cells, fitting, asked).items():
-        query = RANGES[column, gateways, unqualified, asked.contradictory is False]
+        query = RANGES[column, gateways, unqualified, asked.contradictory is False, asked.doubtful is False]
         values = {"keys": [key for key, _ in keys], "gateways": [gateway for _, gateway in keys]}
         found += await _ids(connection, query, {**place, **values})
     return sorted(found)[: place["limit"]]
@@ -181,6 +195,14 @@ async def _ids(connection: AsyncConnection, query: TextClause, values: Mapping[s
     return list((await connection.execute(query, values)).scalars())
 
 
+def _in_cells(of: Sequence[Cell]) -> dict[str, list[Any]]:
+    return {
+        "statuses": [cell.status for cell in of],
+        "gateways": [cell.gateway_id for cell in of],
+        "qualifications": [cell.qualification_id for cell in of],
+    }
+
+
 def _gateways(of: Sequence[Cell]) -> dict[str, list[int]]:
     return {"gateways": sorted({cell.gateway_id for cell in of})}
 
@@ -196,12 +218,13 @@ async def gateway_exists(connection: AsyncConnection, key: str) -> bool:
 
 
 async def known_facts(connection: AsyncConnection, message_id: int) -> dict[str, Sequence[RowMapping]]:
-    """All that is known about one message: its submissions, keys and receipts."""
+    """All that is known about one message: its submissions, keys, receipts and clicks."""
     values = {"message": message_id}
     return {
         "submissions": (await connection.execute(SUBMISSIONS, values)).mappings().all(),
         "correlations": (await connection.execute(CORRELATIONS, values)).mappings().all(),
         "receipts": (await connection.execute(RECEIPTS, values)).mappings().all(),
+        "clicks": (await connection.execute(CLICKS, values)).mappings().all(),
     }
 
 
@@ -209,31 +232,37 @@ async def known_facts(connection: AsyncConnection, message_id: int) -> dict[str,
 
 CELLS = text("""
 SELECT c.label AS status, c.gateway_id, c.bucket AS qualification_id, c.value AS count, g.key AS gateway,
-    q.failure_type::text AS failure_type, q.reason
+    q.failure_type::text AS failure_type, q.reason, coalesce(o.value, 0) AS doubtful
 FROM deliveries d
 LEFT JOIN counters c ON c.delivery_id = d.id AND c.metric = 'status' AND c.value > 0
+LEFT JOIN counters o ON o.delivery_id = d.id AND o.metric = 'doubtful'
+    AND o.gateway_id = c.gateway_id AND o.label = c.label AND o.bucket = c.bucket
 LEFT JOIN gateways g ON g.id = c.gateway_id
 LEFT JOIN qualifications q ON q.id = c.bucket
 WHERE d.id = :delivery
 """)
 
 # The row comparison leaves the planner no index but (delivery_id, id): a delivery's messages in order.
+_IN_CELLS = """EXISTS (
+        SELECT FROM unnest(
+            CAST(:statuses AS message_status[]), CAST(:gateways AS int[]), CAST(:qualifications AS int[])
+        ) AS c (status, gateway_id, qualification_id)
+        WHERE c.status = s.status AND c.gateway_id = coalesce(s.gateway_id, 0)
+            AND c.qualification_id = coalesce(s.qualification_id, 0))"""
+
 EVERYTHING = text("""
 SELECT m.id FROM messages m
 WHERE (m.delivery_id, m.id) > (:delivery, :after) AND m.delivery_id <= :delivery AND NOT m.proof
 ORDER BY m.delivery_id, m.id LIMIT :limit
 """)
 
-BY_ADDRESS = text("""
+BY_ADDRESS = text(f"""
 SELECT m.id FROM messages m JOIN message_state s ON s.message_id = m.id
 WHERE m.address = :address AND m.delivery_id = :delivery AND NOT m.proof
     AND (CAST(:contradictory AS boolean) IS NULL OR s.contradictory = CAST(:contradictory AS boolean))
-    AND EXISTS (
-        SELECT FROM unnest(
-            CAST(:statuses AS message_status[]), CAST(:gateways AS int[]), CAST(:qualifications AS int[])
-        ) AS c (status, gateway_id, qualification_id)
-        WHERE c.status = s.status AND c.gateway_id = coalesce(s.gateway_id, 0)
-            AND c.qualification_id = coalesce(s.qualification_id, 0))
+    AND (CAST(:doubtful AS boolean) IS NULL OR CAST(:doubtful AS boolean) = EXISTS (
+        SELECT FROM message_clicks k WHERE k.message_id = m.id AND k.doubtful))
+    AND {_IN_CELLS}
 ORDER BY m.id
 """)
 
@@ -245,13 +274,17 @@ _GATEWAY: Mapping[Gateways, str] = {
 }
 
 
-def _ranges(column: str, gateways: Gateways, unqualified: bool, consistent: bool) -> TextClause:
+def _ranges(column: str, gateways: Gateways, unqualified: bool, consistent: bool, credible: bool) -> TextClause:
     """The order by key and id, though the key is one, and the row comparison leave the planner only the indexes that
     begin with them. Else it takes the primary key where it thinks that rows are many, and reads all for a few."""
     kind = "message_status" if column == "status" else "int"
     more = (" AND s.qualification_id IS NULL" if unqualified else "") + (
         " AND NOT s.contradictory" if consistent else ""
     )
+    if credible:
+        more += (
+            " AND NOT EXISTS (SELECT FROM message_clicks k WHERE k.message_id = s.message_id AND k.doubtful OFFSET 0)"
+        )
     return text(f"""
 SELECT p.message_id
 FROM unnest(CAST(:keys AS {kind}[]), CAST(:gateways AS int[])) AS r (key, gateway)
@@ -265,14 +298,22 @@ ORDER BY p.message_id LIMIT :limit
 """)
 
 
-#: By index column, gateways, only without qualification, only without contradiction.
-RANGES: Mapping[tuple[str, Gateways, bool, bool], TextClause] = {
-    (column, gateways, unqualified, consistent): _ranges(column, gateways, unqualified, consistent)
+#: By index column, gateways, only without qualification, only without contradiction, only without doubt.
+RANGES: Mapping[tuple[str, Gateways, bool, bool, bool], TextClause] = {
+    (column, gateways, unqualified, consistent, credible): _ranges(column, gateways, unqualified, consistent, credible)
     for column in ("status", "qualification_id")
     for gateways in _GATEWAY
     for unqualified in (True, False)
     for consistent in (True, False)
+    for credible in (True, False)
 }
+
+DOUBTFUL = text(f"""
+SELECT k.message_id FROM message_clicks k JOIN message_state s ON s.message_id = k.message_id
+WHERE (k.delivery_id, k.message_id) > (:delivery, :after) AND k.delivery_id <= :delivery AND k.doubtful
+    AND {_IN_CELLS}
+ORDER BY k.delivery_id, k.message_id LIMIT :limit
+""")
 
 _CONTRADICTORY = text("""
 SELECT s.message_id FROM message_state s
@@ -291,12 +332,14 @@ SELECT s.message_id AS id, s.delivery_id, m.address, m.recipient_id, m.reference
     s.parts, s.parts_received, g.key AS gateway, s.submitted_at, s.occurred_at, s.updated_at, s.accepted_at, s.sent_at,
     s.failed_at, s.received_at, s.contradictory, s.price, s.currency, s.unknown_receipts, s.deadline,
     q.failure_type::text AS failure_type, q.reason, q.sentence, q.implementation, q.status AS error_status,
-    q.code AS error_code, m.created_at, m.cancelled_at, m.expired_at, m.proof, m.proof OR m.position IS NOT NULL AS ours
+    q.code AS error_code, m.created_at, m.cancelled_at, m.expired_at, m.proof, m.proof OR m.position IS NOT NULL AS ours,
+    coalesce(k.human, 0) AS clicks, coalesce(k.machine, 0) AS machine_clicks, coalesce(k.doubtful, false) AS doubtful
 FROM unnest(CAST(:ids AS bigint[])) AS asked (id)
 JOIN message_state s ON s.message_id = asked.id
 JOIN messages m ON m.id = asked.id
 LEFT JOIN gateways g ON g.id = s.gateway_id
 LEFT JOIN qualifications q ON q.id = s.qualification_id
+LEFT JOIN message_clicks k ON k.message_id = asked.id
 ORDER BY asked.id
 """)
 
@@ -325,4 +368,10 @@ JOIN receipts r ON r.correlation_id = c.id
 LEFT JOIN gateways g ON g.id = r.gateway_id
 LEFT JOIN qualifications q ON q.id = r.qualification_id
 WHERE c.message_id = :message ORDER BY r.id LIMIT {MOST_RECEIPTS}
+""")
+
+CLICKS = text(f"""
+SELECT c.id, c.link, l.label, c.clicked_at, c.human, c.reasons, c.device, c.agent, c.network
+FROM clicks c LEFT JOIN links l ON l.delivery_id = c.delivery_id AND l.number = c.link
+WHERE c.message_id = :message ORDER BY c.id LIMIT {MOST_CLICKS}
 """)

@@ -26,6 +26,8 @@ class Known:
     correlations: Sequence[Row]
     #: Each with its correlation's id, and its qualification's columns where it has one.
     receipts: Sequence[Row]
+    #: Visits to its short URLs: they change no status.
+    clicks: Sequence[Row] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +48,7 @@ def timeline(known: Known) -> list[dict[str, Any]]:
     before: State | None = None
     for event in _in_order(known):
         entry = _shown(event, known, parts, first_of)
-        if entry.get("repeat_of") and before is not None:
+        if before is not None and (event.kind == "click" or entry.get("repeat_of")):
             after = before
         else:
             so_far.append(event)
@@ -118,7 +120,7 @@ def _giver(correlation: Row, submissions: Sequence[Row]) -> Row | None:
 
 # --- order and prefixes ----------------------------------------------------------------------------------------------
 
-_ORDER = ("created", "cancelled", "submission", "receipt", "no_receipt")
+_ORDER = ("created", "cancelled", "submission", "receipt", "no_receipt", "click")
 
 
 def _in_order(known: Known) -> list[Event]:
@@ -142,6 +144,8 @@ def _events(known: Known) -> Iterator[Event]:
         )
     if message["expired_at"]:
         yield Event(kind="no_receipt", at=message["expired_at"], row={})
+    for row in known.clicks:
+        yield Event(kind="click", at=row["clicked_at"], row=row)
 
 
 def _met(known: Known) -> dict[int, datetime]:
@@ -215,6 +219,9 @@ def _shown(
         entry |= {"provider_message_ids": list(row["provider_message_ids"]), "qualification": _qualification(row)}
     elif event.kind == "receipt":
         entry |= _receipt(row, known, parts, first_of)
+    elif event.kind == "click":
+        names = ("link", "label", "clicked_at", "human", "device", "agent", "network")
+        entry |= {name: row[name] for name in names} | {"click_id": str(row["id"]), "reasons": list(row["reasons"])}
     return entry
 
 
@@ -280,12 +287,22 @@ def _rule(event: Event, entry: Mapping[str, Any], before: State | None, after: S
         return "The message was recorded: pending."
     if event.kind == "cancelled":
         return "Cancelled before it was handed over; anything that a gateway says is stronger."
+    if event.kind == "click":
+        return _click_rule(event.row, after)
     if event.kind == "no_receipt":
         return "The validity period was over without a final receipt; a late one still counts."
     if event.kind == "submission":
         failed = event.row["error_code"] is not None or event.row["error_text"] is not None
         return "The gateway refused it: failed." if failed else _HANDED[bool(event.row["provider_message_ids"])]
     return " ".join(_receipt_rules(event.row, entry, before, after))
+
+
+def _click_rule(row: Row, after: State) -> str:
+    if not row["human"]:
+        return f"A machine opened a link ({', '.join(row['reasons'])}): kept, and left out of the indicators."
+    if after.status in (Status.FAILED, Status.NO_RECEIPT):
+        return "A person opened a link of a message that is said not to have come: its receipt is doubtful."
+    return "A person opened a link. A click changes no status."
 
 
 def _receipt_rules(row: Row, entry: Mapping[str, Any], before: State | None, after: State) -> Iterator[str]:

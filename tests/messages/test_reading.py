@@ -265,17 +265,23 @@ async def test_no_statement_of_the_log_scans_a_table_of_messages(
     asked: list[tuple[TextClause, dict[str, Any]]] = [
         (reading.EVERYTHING, place),
         (
-            reading.RANGES["status", "any", False, False],
+            reading.RANGES["status", "any", False, False, False],
             place | {"keys": ["received", "failed"], "gateways": [acme] * 2},
         ),
         # Nobody has this status: an index that is not of statuses would have to look at everybody.
-        (reading.RANGES["status", "any", False, False], place | {"after": 0, "keys": ["sent"], "gateways": [0]}),
-        (reading.RANGES["status", "one", False, True], place | {"keys": ["received"], "gateways": [acme]}),
-        (reading.RANGES["qualification_id", "one", False, False], place | {"keys": [error], "gateways": [acme]}),
+        (reading.RANGES["status", "any", False, False, False], place | {"after": 0, "keys": ["sent"], "gateways": [0]}),
+        (reading.RANGES["status", "one", False, True, False], place | {"keys": ["received"], "gateways": [acme]}),
+        (reading.RANGES["qualification_id", "one", False, False, False], place | {"keys": [error], "gateways": [acme]}),
         (reading.DETAILS, {"ids": list(range(after, after + 100))}),
         (reading.SUBMISSIONS, {"message": after}),
         (reading.CORRELATIONS, {"message": after}),
         (reading.RECEIPTS, {"message": after}),
+        (reading.CLICKS, {"message": after}),
+        (
+            reading.RANGES["status", "any", False, False, True],
+            place | {"keys": ["failed"], "gateways": [0]},
+        ),
+        (reading.DOUBTFUL, place | {"statuses": ["failed"], "gateways": [acme], "qualifications": [error]}),
     ]
     for query, values in asked:
         for node in await explained(connection, query, values):
