@@ -1,7 +1,7 @@
 """What preparation has to say about a delivery's text, before anybody gets it. An error stops the start."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from unicodedata import combining, normalize
@@ -43,6 +43,8 @@ class Draft:
     longest: Mapping[str, str]
     #: Characters of a short URL, all in GSM-7; None when links stay as they are.
     short_url_length: int | None
+    #: Links, as they stand in the content, that stay as they are all the same.
+    kept: Collection[str] = ()
 
     def text(self, *, keep: Link | None = None) -> str:
         """The longest text that will be sent, links made short (but the one to `keep`)."""
@@ -54,17 +56,19 @@ class Draft:
     @property
     def visible(self) -> str:
         """The content with blanks for the links that short URLs will replace."""
-        return self.content if self.short_url_length is None else blanked(self.content, self.links)
+        return blanked(self.content, [link for link in self.links if self.shortens(link)])
+
+    def shortens(self, link: Link) -> bool:
+        return self.short_url_length is not None and link.text not in self.kept
 
     def _shortened(self, keep: Link | None) -> str:
-        if self.short_url_length is None:
-            return self.content
         pieces: list[str] = []
         end = 0
         for link in self.links:
-            # Digits, because between stray braces they make no placeholder.
-            pieces += self.content[end : link.start], link.text if link is keep else "0" * self.short_url_length
-            end = link.end
+            if link is not keep and self.shortens(link):
+                # Digits, because between stray braces they make no placeholder.
+                pieces += self.content[end : link.start], "0" * (self.short_url_length or 0)
+                end = link.end
         return "".join([*pieces, self.content[end:]])
 
 
@@ -74,12 +78,14 @@ def examine(
     tracking: bool,
     longest: Mapping[str, str] | None = None,
     short_url_length: int | None = None,
+    kept: Collection[str] = (),
     opt_out_words: Iterable[str] = OPT_OUT_WORDS,
 ) -> list[Finding]:
     """Everything there is to say about `content`.
 
     `longest` gives for each placeholder the longest value in the audience; without it placeholders count nothing.
-    With `tracking` and `short_url_length` the parts are those of the text with short URLs."""
+    With `tracking` and `short_url_length` the parts are those of the text with short URLs in place of all links but those
+    that are `kept`."""
     if content is None or not content.strip():
         return [Finding(level="error", code="content_missing", text="The delivery has no text.")]
     draft = Draft(
@@ -87,6 +93,7 @@ def examine(
         links=tuple(find_links(content)),
         longest=longest or {},
         short_url_length=short_url_length if tracking else None,
+        kept=kept,
     )
     return [
         *malformed(content),
@@ -160,7 +167,7 @@ def links(draft: Draft) -> Iterator[Finding]:
         length = len(draft.filled(link.text))
         data: dict[str, Any] = {"url": link.url, "length": length}
         effect = ""
-        if draft.short_url_length is not None:
+        if draft.short_url_length is not None and draft.shortens(link):
             saved = length - draft.short_url_length
             saved_parts = measure(draft.text(keep=link)).parts - size.parts
             data |= {"short_length": draft.short_url_length, "saved_characters": saved, "saved_parts": saved_parts}

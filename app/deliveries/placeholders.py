@@ -1,7 +1,7 @@
 """`{{name}}` in a text: found once, filled a million times. Nothing is evaluated, and a value is never read again."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Self
@@ -55,13 +55,29 @@ class Template:
         names = tuple(dict.fromkeys(name for _, name in slots))
         return cls(names=names, malformed=tuple(malformed), _pieces=pieces, _slots=tuple(slots))
 
+    @classmethod
+    def slot(cls, name: str) -> Self:
+        """Nothing but a placeholder, whatever its name."""
+        return cls(names=(name,), malformed=(), _pieces=[""], _slots=((0, name),))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """One after the other. What is malformed in them is not told: it was in the whole."""
+        pieces: list[str] = []
+        slots: list[tuple[int, str]] = []
+        for part in parts:
+            slots += ((len(pieces) + place, name) for place, name in part._slots)
+            pieces += part._pieces
+        names = tuple(dict.fromkeys(name for _, name in slots))
+        return cls(names=names, malformed=(), _pieces=pieces, _slots=tuple(slots))
+
     def render(self, params: Mapping[str, Any]) -> str:
         """The text for one recipient. Raises `MissingParam` for the first placeholder without a value."""
         pieces = self._pieces.copy()
         for piece, name in self._slots:
             value = params.get(name)
             if value.__class__ is not str:
-                value = _written(value)
+                value = written(value)
             if not value:
                 raise MissingParam(name)
             pieces[piece] = value
@@ -75,7 +91,7 @@ class Template:
         return "".join(pieces)
 
 
-def _written(value: object) -> str:
+def written(value: object) -> str:
     """A param as people read it; "" for what is none."""
     if isinstance(value, bool):
         return "true" if value else "false"

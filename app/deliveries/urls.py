@@ -69,8 +69,13 @@ class OtherScheme:
 
 
 def find_links(content: str) -> list[Link]:
-    """The links from left to right; they do not overlap."""
-    return [link for found in _LINK.finditer(content) if (link := _link(content, found.start(), found.end()))]
+    """The links from left to right; they do not overlap. A placeholder's name is none: `{{www.example.com}}`."""
+    inside = {place for found in _PLACEHOLDER.finditer(content) for place in range(found.start() + 1, found.end())}
+    return [
+        link
+        for found in _LINK.finditer(content)
+        if found.start() not in inside and (link := _link(content, found.start(), found.end()))
+    ]
 
 
 def other_schemes(content: str, links: Sequence[Link] | None = None) -> list[OtherScheme]:

@@ -1,0 +1,95 @@
+"""A delivery's text for each message: placeholders filled, and short URLs in place of the links that are tracked.
+
+Made once and filled a million times. Short URLs come from whoever knows about links (`app.state.links`): `Shortener` is all
+that this side knows of them. A placeholder inside a tracked link is not filled here, but its value must be there, too: the
+link leads nowhere sensible without it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self
+
+from app.deliveries.placeholders import MissingParam, Template, written
+from app.deliveries.urls import Link, find_links
+
+
+class Shortener(Protocol):
+    """Makes the short URLs of one delivery."""
+
+    @property
+    def numbers(self) -> Mapping[str, int]:
+        """The links that are tracked, by how they stand in the content."""
+
+    def url(self, message_id: int, number: int) -> str:
+        """Never longer for a lower message id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    #: Every placeholder, those inside of links as well, in the order of first use.
+    names: tuple[str, ...]
+    #: Links stand in it as placeholders with a name that no param can have.
+    template: Template
+    #: Placeholders that stand inside of tracked links only.
+    _in_links: tuple[str, ...]
+    _numbers: tuple[tuple[str, int], ...]
+    _shortener: Shortener | None = field(repr=False)
+
+    @classmethod
+    def of(cls, content: str, shortener: Shortener | None) -> Self:
+        """`shortener` none: links stay as they are."""
+        numbers = shortener.numbers if shortener is not None else {}
+        links = [link for link in find_links(content) if link.text in numbers]
+        names = Template.parse(content).names
+        template = _with_slots(content, links)
+        return cls(
+            names=names,
+            template=template,
+            _in_links=tuple(name for name in names if name not in template.names),
+            _numbers=tuple({_slot(link): numbers[link.text] for link in links}.items()),
+            _shortener=shortener,
+        )
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether all messages have the same text but for their short URLs."""
+        return not self.names
+
+    def short_urls(self, message_id: int) -> Mapping[str, str]:
+        """What `render` needs of a message; empty for a text without tracked links."""
+        if self._shortener is None:
+            return {}
+        make = self._shortener.url
+        return {slot: make(message_id, number) for slot, number in self._numbers}
+
+    def alike(self, first_id: int, last_id: int) -> Mapping[str, str] | None:
+        """Short URLs that are as long as those of each message from one to the other; None when these differ."""
+        least, most = self.short_urls(first_id), self.short_urls(last_id)
+        return most if all(len(url) == len(least[slot]) for slot, url in most.items()) else None
+
+    def render(self, params: Mapping[str, Any], short_urls: Mapping[str, str]) -> str:
+        """The text of one message. Raises `MissingParam` for a placeholder without a value."""
+        for name in self._in_links:
+            if not written(params.get(name)):
+                raise MissingParam(name)
+        return self.template.render({**params, **short_urls} if short_urls else params)
+
+
+def short_url_length(shortener: Shortener | None, last_id: int) -> int | None:
+    """Characters of a short URL in messages up to this one, at most; None when there are none."""
+    if shortener is None or not shortener.numbers:
+        return None
+    return len(shortener.url(last_id, next(iter(shortener.numbers.values()))))
+
+
+def _with_slots(content: str, links: list[Link]) -> Template:
+    pieces: list[Template] = []
+    end = 0
+    for link in links:
+        pieces += Template.parse(content[end : link.start]), Template.slot(_slot(link))
+        end = link.end
+    return Template.joined([*pieces, Template.parse(content[end:])])
+
+
+def _slot(link: Link) -> str:
+    return f"\0{link.text}"
