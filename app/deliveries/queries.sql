@@ -66,7 +66,7 @@ SELECT count(*) AS rows, max(position) AS last FROM gone
 -- Nothing of an earlier result of delivery `$1` is left: its targets are next, with a block of new message ids.
 -- `$2` is what was counted so far.
 UPDATE preparations SET step = 'targets', done = 0, figures = $2, first_message_id = reserve_message_ids(total)
-WHERE delivery_id = $1
+WHERE delivery_id = $1 RETURNING first_message_id
 
 -- name: targets
 -- `$3` targets of delivery `$1` behind target `$2`.
@@ -86,37 +86,52 @@ WITH chunk AS MATERIALIZED (
         $16::int[], $17::text[]) AS c (position, address, recipient_id, pseudonym, early, late, detail, parts, missing)
     WINDOW same AS (PARTITION BY address, early IS NULL ORDER BY position)
 ),
+-- Of each address the first target of the chunk looks for one of an earlier chunk, and tells its repeats. An address has at
+-- most one exclusion that is no double: the first. Pairs are compared as pairs because no other index can serve that: with
+-- small tables any index on the delivery looks as good, and the plan is kept while the tables grow.
+met AS MATERIALIZED (
+    SELECT c.*, coalesce(m.position, e.position) AS stands,
+        CASE WHEN m.position IS NOT NULL THEN m.recipient_id ELSE e.recipient_id END AS recipient_there
+    FROM chunk c
+    LEFT JOIN LATERAL (
+        SELECT l.position, l.recipient_id FROM messages l
+        WHERE c.early IS NULL AND c.first_here = c.position AND NOT l.proof
+            AND (l.address, l.delivery_id) BETWEEN (c.address, $1::bigint) AND (c.address, $1::bigint)
+        LIMIT 1
+    ) m ON true
+    LEFT JOIN LATERAL (
+        SELECT l.position, l.recipient_id FROM exclusions l
+        WHERE c.early IS NULL AND c.first_here = c.position AND m.position IS NULL
+            AND (l.address, l.delivery_id) BETWEEN (c.address, $1::bigint) AND (c.address, $1::bigint)
+            AND l.reason NOT IN ('address_not_specified', 'invalid_address', 'double')
+        LIMIT 1
+    ) e ON true
+),
+known AS MATERIALIZED (
+    SELECT *, first_value(stands) OVER same AS standing, first_value(recipient_there) OVER same AS recipient_standing
+    FROM met WINDOW same AS (PARTITION BY address, early IS NULL ORDER BY position)
+),
 decided AS MATERIALIZED (
     SELECT c.position, c.address, c.recipient_id, c.parts, found.reason,
         CASE WHEN found.reason IS NULL THEN c.missing END AS missing,
         CASE
             WHEN found.reason IS NULL THEN NULL
             WHEN found.reason = 'double' THEN jsonb_build_object(
-                'position', coalesce(m.position, e.position, c.first_here),
-                'recipient_id', CASE WHEN m.position IS NOT NULL THEN m.recipient_id
-                    WHEN e.position IS NOT NULL THEN e.recipient_id ELSE c.recipient_here END)
+                'position', coalesce(c.standing, c.first_here),
+                'recipient_id', CASE WHEN c.standing IS NULL THEN c.recipient_here ELSE c.recipient_standing END)
             WHEN found.reason IN ('denylisted', 'quarantined') THEN
                 jsonb_build_object('reason', q.reason, 'origin', q.origin, 'since', q.since, 'sender', q.sender)
             WHEN found.reason = 'excluded_by_arbitration' THEN
                 jsonb_build_object('messages', a.messages, 'limit', $6::int, 'days', $7::int)
             ELSE c.detail
         END AS detail
-    FROM chunk c
+    FROM known c
     LEFT JOIN LATERAL (
-        SELECT l.position, l.recipient_id FROM messages l
-        WHERE c.early IS NULL AND l.address = c.address AND l.delivery_id = $1 AND NOT l.proof LIMIT 1
-    ) m ON true
-    LEFT JOIN LATERAL (
-        SELECT l.position, l.recipient_id FROM exclusions l
-        WHERE c.early IS NULL AND l.address = c.address AND l.delivery_id = $1
-            AND l.reason NOT IN ('address_not_specified', 'invalid_address')
-        ORDER BY l.position LIMIT 1
-    ) e ON true
-    LEFT JOIN LATERAL (
-        SELECT l.status::text AS status, l.reason, l.origin, l.since, l.sender FROM quarantine l
+        SELECT l.status::text AS status, l.reason, l.origin, l.since, l.sender
+        FROM quarantine l
         WHERE c.early IS NULL AND l.address IN (c.address, c.pseudonym) AND l.sender IN ('', $5)
-            AND l.status IN ('quarantined', 'denylisted')
-        ORDER BY l.status DESC LIMIT 1
+            AND l.status::text IN ('quarantined', 'denylisted')  -- as text: no index by status may seem to serve this
+        ORDER BY l.status::text = 'denylisted' DESC LIMIT 1
     ) q ON true
     LEFT JOIN LATERAL (
         SELECT count(*) AS messages FROM messages l
@@ -131,7 +146,7 @@ decided AS MATERIALIZED (
     CROSS JOIN LATERAL (
         SELECT CASE
             WHEN c.early IS NOT NULL THEN c.early
-            WHEN c.first_here < c.position OR m.position IS NOT NULL OR e.position IS NOT NULL THEN 'double'
+            WHEN c.first_here < c.position OR c.standing IS NOT NULL THEN 'double'
             WHEN q.status IS NOT NULL THEN q.status
             WHEN c.late IN ('control_group', 'excluded_by_rule') THEN c.late
             WHEN a.messages >= $6 THEN 'excluded_by_arbitration'

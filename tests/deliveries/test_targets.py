@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +165,7 @@ async def test_an_audience_that_is_too_large_is_refused_whole(delivery: Delivery
 
 async def test_an_upload_that_breaks_off_keeps_nothing(delivery: Delivery) -> None:
     await delivery.upload(["1"])
-    messages = iter(
+    messages: Iterator[Message] = iter(
         [
             {"type": "http.request", "body": b'{"address": "2"}\n' * 1_000, "more_body": True},
             {"type": "http.disconnect"},
