@@ -18,6 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
 from starlette.types import Receive, Scope, Send
 
 from app import logs, migrate, openapi, problems, pseudonyms
@@ -134,7 +135,7 @@ def create_app(settings: Settings, *, migrating: bool = False) -> FastAPI:
     problems.install(app, max_body_bytes=settings.max_json_bytes)
     openapi.install(app)
     app.short_hosts = short_hosts(settings.short_hosts)
-    app.own_paths = frozenset(getattr(route, "path", "") for route in app.routes)
+    app.own_paths = frozenset(getattr(route, "path", "") for route in iter_route_contexts(app.router.routes))
     return app
 
 

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import asyncpg
@@ -210,11 +211,16 @@ class Routes:
         return Route(
             delivery_id=row["id"],
             ends_at=0.0 if row["status"] == "cancelled" else ends_at,
-            links={number: _link(*rest) for number, *rest in row["links"]},
+            links={
+                number: _link(url, template, tuple((name, str(value)) for name, value in params.items()))
+                for number, url, template, params in row["links"]
+            },
         )
 
 
-def _link(source_url: str, template: bool, params: Mapping[str, str]) -> Link:
+@lru_cache(maxsize=20_000)  # the same ones are read again and again
+def _link(source_url: str, template: bool, added: tuple[tuple[str, str], ...]) -> Link:
+    params = dict(added)
     url = f"http://{source_url}" if source_url[:4].lower() == "www." else source_url
     try:
         if template:

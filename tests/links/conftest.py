@@ -90,8 +90,8 @@ class Maker:
     ) -> Made:
         now = datetime.now(UTC)
         delivery = await connection.fetchval(
-            "INSERT INTO deliveries (label, sender, validity_seconds, tracking, metadata, status, created_at, updated_at, started_at) "
-            "VALUES ('Links', 'Acme', 3600, true, '{}', $1::text::delivery_status, $2, $2, $3) RETURNING id",
+            "INSERT INTO deliveries (label, sender, validity_seconds, tracking, metadata, status, created_at, updated_at, "
+            "started_at) VALUES ('Links', 'Acme', 3600, true, '{}', $1::text::delivery_status, $2, $2, $3) RETURNING id",
             status, now, started_at or now - timedelta(hours=1),
         )  # fmt: skip
         first = await connection.fetchval("SELECT reserve_message_ids($1)", count)
@@ -99,7 +99,14 @@ class Maker:
         await connection.executemany(
             "INSERT INTO messages (id, delivery_id, address, proof, position, created_at) VALUES ($1, $2, $3, $4, $5, $6)",
             [
-                (id, delivery, f"+346{next(_ADDRESSES):08d}", proof, place if targets else None, now - timedelta(hours=1))
+                (
+                    id,
+                    delivery,
+                    f"+346{next(_ADDRESSES):08d}",
+                    proof,
+                    place if targets else None,
+                    now - timedelta(hours=1),
+                )
                 for place, id in enumerate(ids, 1)
             ],
         )
@@ -163,5 +170,7 @@ async def applied(pool: Pool) -> None:
 
 
 async def summary(client: httpx.AsyncClient, delivery: int, headers: dict[str, str]) -> dict[str, Any]:
-    found: dict[str, Any] = orjson.loads((await client.get(f"/v1/deliveries/{delivery}/summary", headers=headers)).content)
+    found: dict[str, Any] = orjson.loads(
+        (await client.get(f"/v1/deliveries/{delivery}/summary", headers=headers)).content
+    )
     return found
