@@ -35,6 +35,7 @@ from app.gateways.receipt import Gateway
 from app.ingest.api import router as ingest
 from app.ingest.callbacks import PREFIX, callbacks
 from app.ingest.keys import id_hint, rekey
+from app.ingest.links_api import router as asking_links
 from app.ingest.pipeline import fold
 from app.ingest.references import claim_references
 from app.ingest.replay import recompute
@@ -47,7 +48,9 @@ from app.links.api import router as links
 from app.links.limiter import Limiter
 from app.links.redirect import PREFIX as LINK_PREFIX
 from app.links.redirect import redirect, short_hosts, short_token
+from app.links.registering_api import router as link_changes
 from app.links.routes import Routes
+from app.links.shortening import Bases, Links
 from app.logs import log
 from app.messages.api import router as messages
 from app.paging import CursorSigner
@@ -128,13 +131,15 @@ def create_app(settings: Settings, *, migrating: bool = False) -> FastAPI:
         quarantine_imports,
         addresses,
         links,
+        link_changes,
+        asking_links,
     ):
         app.include_router(router)
     for module in (gateways, keys, audit_api, reply_rules, inbound_api):
         app.include_router(module.router)
     problems.install(app, max_body_bytes=settings.max_json_bytes)
     openapi.install(app)
-    app.short_hosts = short_hosts(settings.short_hosts)
+    app.short_hosts = short_hosts(app.state.links.bases.hosts)
     app.own_paths = frozenset(getattr(route, "path", "") for route in iter_route_contexts(app.router.routes))
     return app
 
@@ -159,7 +164,9 @@ def _set_state(app: FastAPI, settings: Settings, database_url: str) -> None:
     state.public_base = None if settings.public_url is None else str(settings.public_url).rstrip("/")
     state.engine = create_engine(database_url, pool_size=settings.api_connections)
     state.runtime = Runtime(settings, database_url)
-    state.preparer = Preparer(database_url)
+    bases = Bases.of(settings.short_hosts, state.public_base)
+    state.links = Links(bases=bases)
+    state.preparer = Preparer(database_url, state.links)
     state.routes, state.limiter = Routes(database_url, life_days=settings.link_life_days), Limiter()
     state.keys = KeyRing()
     state.directory = GatewayDirectory(database_url, state.keys)

@@ -1,7 +1,8 @@
 """Deliveries: create, list, read, change, cancel, recompute.
 
 What other folders do for this one comes by `app.state`, so that domains do not import one another:
-`main_figures(connection, ids)` (stats), `refold(connection, ids, now)` and `recompute(connection, id, now)` (messages).
+`main_figures(connection, ids)` (stats), `refold(connection, ids, now)` and `recompute(connection, id, now)` (messages),
+`links` (links).
 """
 
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from app.db import POOL_TIMEOUT_SECONDS, Connection
 from app.deliveries import codes, lifecycle, store
 from app.deliveries.models import EXAMPLE, Delivery, DeliveryChange, NewDelivery, Recomputed, shown, without_nul
 from app.deliveries.requests import DeliveryId, allowed, existing, note, writing
+from app.deliveries.texts import link_texts
 from app.errors import Invalid
 from app.idempotency import once
 from app.paging import Cursor, Limit, Page
@@ -45,6 +47,7 @@ async def create(request: Request, body: NewDelivery, principal: Writer) -> Resp
         async def make() -> Response:
             now = datetime.now(UTC)
             row = await store.create(connection, values, now)
+            await _register_links(request, connection, row, values)
             text = f"Created “{mask_numbers(row['label'])}”."
             await note(connection, row, codes.CREATED, text, principal, now, {"values": mask_within(_said(row))})
             answer = (await _shown(request, row)).model_dump_json()
@@ -124,6 +127,7 @@ async def change(request: Request, id: DeliveryId, body: DeliveryChange, princip
         if not changed:
             return await _shown(request, old)
         new = await store.change(connection, id, changed | {"status": status}, now)
+        await _register_links(request, connection, new, changed)
         if changed.keys() & _FOLDED:
             await _fold_anew(request, connection, old, changed, now)
         was, is_now = _said(old), _said(new)
@@ -135,6 +139,17 @@ async def change(request: Request, id: DeliveryId, body: DeliveryChange, princip
         text = f"Changed {', '.join(name for name in changes if name != 'status')}."
         await note(connection, new, codes.EDITED, text, principal, now, {"changes": changes})
     return await _shown(request, new)
+
+
+async def _register_links(
+    request: Request, connection: Connection, row: Mapping[str, Any], changed: Mapping[str, Any]
+) -> None:
+    """The delivery's links follow its content, and its own switch. What is wrong with them preparation says."""
+    links = request.app.state.links
+    if "content" in changed:
+        await links.register(connection, row["id"], link_texts(row["content"]), tracked=row["tracking"])
+    if "tracking" in changed:
+        await links.follow_tracking(connection, row["id"], tracked=row["tracking"])
 
 
 async def _fold_anew(

@@ -175,7 +175,7 @@ def links(draft: Draft) -> Iterator[Finding]:
         yield Finding(
             level="info",
             code="link",
-            text=f"The link {_cropped(link.text)} has {_count(length, 'character')}.{effect}",
+            text=f"The link {cropped(link.text)} has {_count(length, 'character')}.{effect}",
             data=data,
         )
     if len(draft.links) > MANY_LINKS:
@@ -194,14 +194,14 @@ def doubtful_links(draft: Draft) -> Iterator[Finding]:
             yield Finding(
                 level="error",
                 code="link_userinfo",
-                text=f"The link {_cropped(link.text)} has a name before its host {_cropped(link.host)}, as forged links have.",
+                text=f"The link {cropped(link.text)} has a name before its host {cropped(link.host)}, as forged links have.",
                 data={"url": link.url, "host": link.host},
             )
         if "{{" in link.host:
             yield Finding(
                 level="warning",
                 code="link_host_placeholder",
-                text=f"The host of {_cropped(link.text)} comes from a placeholder: nobody can tell where the link leads.",
+                text=f"The host of {cropped(link.text)} comes from a placeholder: nobody can tell where the link leads.",
                 data={"url": link.url, "host": link.host},
             )
     for host in public_shorteners(draft.content, draft.links):
@@ -215,7 +215,7 @@ def doubtful_links(draft: Draft) -> Iterator[Finding]:
         yield Finding(
             level="warning",
             code="link_not_http",
-            text=f"{_cropped(other.text)} is no http or https link: phones may not open it, and clicks are not counted.",
+            text=f"{cropped(other.text)} is no http or https link: phones may not open it, and clicks are not counted.",
             data={"text": other.text, "scheme": other.scheme},
         )
 
@@ -285,5 +285,5 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _cropped(text: str) -> str:
+def cropped(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"

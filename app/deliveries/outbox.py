@@ -18,7 +18,8 @@ from app import audit
 from app.db import POOL_TIMEOUT_SECONDS, Connection, Pool, is_away, load_queries
 from app.deliveries import codes
 from app.deliveries.encoding import measure
-from app.deliveries.placeholders import MissingParam, Template
+from app.deliveries.placeholders import MissingParam
+from app.deliveries.texts import Text
 from app.logs import log
 from app.pseudonyms import PREFIX as ERASED
 from app.references import reference_of
@@ -60,7 +61,7 @@ class Asked:
     delivery_id: int
     gateway_id: int | None
     sender: str
-    content: str
+    text: Text
     #: Behind this message.
     after: int
     limit: int | None
@@ -108,14 +109,13 @@ async def stream(pool: Pool, asked: Asked, claim: Claim) -> AsyncIterator[bytes]
 
 
 async def _batches(pool: Pool, asked: Asked, claim: Claim, told: _Told) -> AsyncIterator[bytes]:
-    template = Template.parse(asked.content)
     after = asked.after
     while wanted := CHUNK if asked.limit is None else min(CHUNK, asked.limit - told.given):
         batch = await _next(pool, asked, claim, after=after, limit=wanted)
         if batch is None:
             told.ending = "over"
             return
-        if lines := _lines(batch.rows, template, asked, told):
+        if lines := _lines(batch.rows, asked, told):
             yield lines
         if not batch.more:
             told.ending = "complete"
@@ -138,7 +138,7 @@ async def _next(pool: Pool, asked: Asked, claim: Claim, *, after: int, limit: in
     return _Batch(rows=[each for each in rows if each["message_id"] not in sent], last=last, more=len(ids) == limit)
 
 
-def _lines(rows: Sequence[asyncpg.Record], template: Template, asked: Asked, told: _Told) -> bytes:
+def _lines(rows: Sequence[asyncpg.Record], asked: Asked, told: _Told) -> bytes:
     lines: list[bytes] = []
     for each in rows:
         id, address = each["message_id"], each["address"]
@@ -146,7 +146,7 @@ def _lines(rows: Sequence[asyncpg.Record], template: Template, asked: Asked, tol
             told.leave_out(id, "erased")
             continue
         try:
-            text = template.render(each["params"] or {})
+            text = asked.text.render(each["params"] or {}, asked.text.short_urls(id))
         except MissingParam as missing:
             told.leave_out(id, f"{{{{{missing.name}}}}}")
             continue

@@ -17,11 +17,12 @@ import asyncpg
 from app import audit, pseudonyms
 from app.db import Connection, Pool, load_queries
 from app.deliveries import codes
-from app.deliveries.content import Finding, examine
+from app.deliveries.content import Finding, cropped, examine
 from app.deliveries.exclusions import CAUSES
 from app.deliveries.rules import Rules
 from app.deliveries.screening import Screen, Screened
 from app.deliveries.tally import Tally
+from app.deliveries.texts import Links, Shortener, Text, link_texts, short_url_length
 from app.security import mask_numbers, mask_within
 
 QUERIES = load_queries(__file__)
@@ -72,11 +73,15 @@ class Work:
     content: str | None
     tracking: bool
     rules: Rules
+    #: How many links are tracked, and whether they become short URLs.
+    links: int
+    shortener: Shortener | None
     screen: Screen = field(repr=False)
 
 
-async def prepare(pool: Pool, delivery_id: int) -> bool:
-    """Prepares the delivery from wherever it stands, to the end. False when somebody else is at it.
+async def prepare(pool: Pool, delivery_id: int, links: Links | None = None) -> bool:
+    """Prepares the delivery from wherever it stands, to the end. False when somebody else is at it. Without `links` those
+    of the content stay as they are.
 
     Raises `Stopped`, and whatever the database raises; it can be taken up again afterwards."""
     async with pool.acquire() as connection:
@@ -84,7 +89,7 @@ async def prepare(pool: Pool, delivery_id: int) -> bool:
             return False
         try:
             await connection.execute("DISCARD PLANS")  # they may be of a time when the quarantine was empty
-            await _go_on(pool, connection, delivery_id)
+            await _go_on(pool, connection, delivery_id, links)
         except BaseException:
             connection.terminate()  # and what it held is free, in whatever state this left it
             raise
@@ -92,16 +97,16 @@ async def prepare(pool: Pool, delivery_id: int) -> bool:
     return True
 
 
-async def _go_on(pool: Pool, connection: Connection, delivery_id: int) -> None:
-    work = await load(connection, delivery_id)
+async def _go_on(pool: Pool, connection: Connection, delivery_id: int, links: Links | None) -> None:
+    work = await load(connection, delivery_id, links)
     if work.step == "discarding":
-        await discard(connection, work)
-        work = await load(connection, delivery_id)
+        await discard(connection, work, links)
+        work = await load(connection, delivery_id, links)
     await turn(pool, connection, work)
-    await finish(connection, work)
+    await finish(connection, work, links)
 
 
-async def load(connection: Connection, delivery_id: int) -> Work:
+async def load(connection: Connection, delivery_id: int, links: Links | None = None) -> Work:
     row = await connection.fetchrow(QUERIES["preparation"], delivery_id)
     if row is None:
         raise Stopped
@@ -118,11 +123,13 @@ async def load(connection: Connection, delivery_id: int) -> Work:
         "content",
         "tracking",
     )
+    shortener = await links.shortener(connection, delivery_id, row["sender"]) if links else None
     screen = Screen(
         delivery_id=delivery_id,
         region=row["default_region"],
         rules=rules,
-        content=row["content"],
+        text=Text.of(row["content"] or "", shortener),
+        first_message_id=row["first_message_id"] or 0,
         pseudonyms=await pseudonyms.load(connection),
         any_erased=await pseudonyms.any_erased(connection),
     )
@@ -131,6 +138,8 @@ async def load(connection: Connection, delivery_id: int) -> Work:
         first_message_id=row["first_message_id"] or 0,
         tally=Tally.load(row["figures"]),
         rules=rules,
+        links=len(await links.tracked(connection, delivery_id)) if links else 0,
+        shortener=shortener,
         screen=screen,
     )
 
@@ -144,8 +153,8 @@ async def _hold(connection: Connection, work: Work) -> None:
 # --- what an earlier preparation made --------------------------------------------------------------------------------
 
 
-async def discard(connection: Connection, work: Work) -> None:
-    """Takes back all of an earlier result, and reserves the message ids of the new one."""
+async def discard(connection: Connection, work: Work, links: Links | None = None) -> None:
+    """Takes back all of an earlier result, and reserves the message ids of the new one, whose links are known from here."""
     began, count = perf_counter(), 0
     for name in ("discard_messages", "discard_exclusions"):
         last = 0
@@ -155,7 +164,11 @@ async def discard(connection: Connection, work: Work) -> None:
     work.tally.add_step("discarding", count, perf_counter() - began)
     async with connection.transaction():
         await _hold(connection, work)
-        await connection.execute(QUERIES["discarded"], work.delivery_id, work.tally.dump())
+        first_id = await connection.fetchval(QUERIES["discarded"], work.delivery_id, work.tally.dump())
+        if links is not None:
+            await links.register(connection, work.delivery_id, link_texts(work.content), tracked=work.tracking)
+            if await links.tracked(connection, work.delivery_id):
+                await links.add_block(connection, work.delivery_id, first_id, first_id + work.total - 1)
 
 
 async def _discard_chunk(connection: Connection, work: Work, name: str, last: int) -> asyncpg.Record | None:
@@ -220,11 +233,14 @@ def _outcome_values(work: Work, screened: Screened, now: datetime) -> tuple[Any,
 # --- the end ---------------------------------------------------------------------------------------------------------
 
 
-async def finish(connection: Connection, work: Work) -> None:
+async def finish(connection: Connection, work: Work, links: Links | None = None) -> None:
     """The delivery is prepared; what was found and done stands in its journal."""
     now = datetime.now(UTC)
     with work.tally.step("content", 1):
-        findings = list(_findings(work))
+        findings = [
+            *_findings(work),
+            *(await _link_findings(connection, work, links) if links and work.tracking else ()),
+        ]
     tally = work.tally
     figures = {name: value for name, value in tally.dump().items() if name not in ("longest", "foreign")}
     async with connection.transaction():
@@ -240,9 +256,48 @@ async def finish(connection: Connection, work: Work) -> None:
         await connection.execute(QUERIES["finish_preparation"], work.delivery_id, now, shown, figures)
 
 
+async def _link_findings(connection: Connection, work: Work, links: Links) -> list[Finding]:
+    """Links that lead nowhere, or do not become what they should."""
+    async with connection.transaction():
+        await _hold(connection, work)
+        content = link_texts(work.content)
+        not_taken = await links.register(connection, work.delivery_id, content, tracked=work.tracking)
+        unfit = await links.unfit(connection, work.delivery_id, work.tally.longest)
+    found = [
+        Finding(
+            level="error", code=each.code, text=f"The link {cropped(each.url)}: {each.text}", data={"url": each.url}
+        )
+        for each in not_taken
+    ]
+    found += [
+        Finding(
+            level="warning",
+            code=each.code,
+            text=f"The link {cropped(each.url)} with the longest values of the audience: {each.text}",
+            data={"url": each.url},
+        )
+        for each in unfit
+    ]
+    if work.links and work.shortener is None:
+        text = (
+            "The links stay as they are, and clicks are not counted: short URLs need a host, which neither "
+            "ACUSE_SHORT_HOSTS nor ACUSE_PUBLIC_URL names."
+        )
+        found.append(Finding(level="warning", code="links_not_short", text=text, data={"links": work.links}))
+    return found
+
+
 def _findings(work: Work) -> Iterator[Finding]:
-    tally, content = work.tally, work.content or ""
-    yield from examine(work.content, tracking=work.tracking, longest=tally.longest_params(content))
+    tally, text = work.tally, work.screen.text
+    last_id = work.first_message_id + max(work.total - 1, 0)
+    short_urls = text.short_urls(last_id)
+    yield from examine(
+        work.content,
+        tracking=work.tracking,
+        longest=tally.longest_params(lambda values: text.filled(values, short_urls)),
+        short_url_length=short_url_length(work.shortener, last_id),
+        kept=[url for url in link_texts(work.content) if not work.shortener or url not in work.shortener.numbers],
+    )
     for name, count in tally.missing.items():
         at = tally.missing_at[name]
         targets = f"target {at[0]}" if count == 1 else f"{count} targets, the first {', '.join(map(str, at))}"

@@ -14,6 +14,7 @@ from app import audit
 from app.db import Pool, create_pool, is_away
 from app.deliveries import codes
 from app.deliveries.preparation import POOL_SETTINGS, QUERIES, Stopped, prepare
+from app.deliveries.texts import Links
 from app.logs import log
 
 #: Deliveries prepared at the same time by one process; each takes a connection, and a second one while it reads.
@@ -35,8 +36,9 @@ _TRANSIENT = (
 class Preparer:
     """Opens no connection before it is asked, like all that runs beside the requests."""
 
-    def __init__(self, database_url: str) -> None:
+    def __init__(self, database_url: str, links: Links) -> None:
         self._url = database_url
+        self._links = links
         self._pool: Pool
         self._looking: asyncio.Task[None] | None = None
         self._under_way: dict[int, asyncio.Task[None]] = {}
@@ -91,7 +93,7 @@ class Preparer:
         where: tuple[str, int] | None = None
         while True:
             try:
-                await prepare(self._pool, id)
+                await prepare(self._pool, id, self._links)
                 return
             except Stopped:
                 log.info("preparation.stopped", delivery_id=id)

@@ -10,7 +10,8 @@ from typing import Any
 from app import pseudonyms
 from app.db import Connection, load_queries
 from app.deliveries import outbox
-from app.deliveries.placeholders import MissingParam, Template
+from app.deliveries.placeholders import MissingParam
+from app.deliveries.texts import Text
 from app.errors import Invalid
 from app.numbers import normalise
 
@@ -31,22 +32,23 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """One proof that can be sent: its number in E.164, and the text that it gets."""
+    """One proof as it is made: its number in E.164, and the text that it gets."""
 
+    id: int
     address: str
     params: Mapping[str, Any]
     text: str
 
 
 async def check(
-    connection: Connection, delivery: Mapping[str, Any], wanted: Sequence[Wanted], *, force: bool
-) -> list[Proof]:
-    """All of them, or `Invalid` with everything that is wrong. `force` lets quarantined addresses through."""
-    template = Template.parse(delivery["content"])
+    connection: Connection, delivery: Mapping[str, Any], text: Text, wanted: Sequence[Wanted], *, force: bool
+) -> list[Wanted]:
+    """All of them with their numbers in E.164, or `Invalid` with everything that is wrong. `force` lets quarantined
+    addresses through."""
     addresses = [normalise(each.address, delivery["default_region"]) for each in wanted]
     away = await _kept_away(connection, {each for each in addresses if each}, delivery["sender"])
     errors: list[dict[str, str]] = []
-    found: list[Proof] = []
+    found: list[Wanted] = []
     for number, (each, address) in enumerate(zip(wanted, addresses, strict=True)):
         status = away.get(address or "")
         if address is None:
@@ -54,11 +56,11 @@ async def check(
         elif status == "denylisted" or (status is not None and not force):
             errors.append(_error(number, "address", _KEPT_AWAY[status]))
         try:
-            text = template.render(each.params)
+            text.render(each.params, text.short_urls(0))
         except MissingParam as missing:
             errors.append(_error(number, "params", f"The placeholder `{missing.name}` has no value."))
             continue
-        found.append(Proof(address=address or "", params=each.params, text=text))
+        found.append(Wanted(address=address or "", params=each.params))
     if errors:
         raise Invalid("The request is not valid.", errors=errors)
     return found
@@ -82,26 +84,34 @@ async def _kept_away(connection: Connection, addresses: set[str], sender: str) -
 
 
 async def make(
-    connection: Connection, delivery: Mapping[str, Any], proofs: Sequence[Proof], gateway_id: int | None, now: datetime
-) -> list[int]:
-    """Records `proofs` as messages; returns their ids. The caller claims their references and folds them."""
-    first_id = await connection.fetchval(QUERIES["reserve_message_ids"], len(proofs))
-    ids = list(range(first_id, first_id + len(proofs)))
+    connection: Connection,
+    delivery: Mapping[str, Any],
+    text: Text,
+    wanted: Sequence[Wanted],
+    gateway_id: int | None,
+    now: datetime,
+) -> list[Proof]:
+    """Records what was checked as messages. The caller claims their references and folds them."""
+    first_id = await connection.fetchval(QUERIES["reserve_message_ids"], len(wanted))
+    made = [
+        Proof(id=id, address=each.address, params=each.params, text=text.render(each.params, text.short_urls(id)))
+        for id, each in enumerate(wanted, first_id)
+    ]
     await connection.copy_records_to_table(
         "messages",
         records=[
-            (id, delivery["id"], each.address, gateway_id, True, _kept(each, delivery["sender"]), now)
-            for id, each in zip(ids, proofs, strict=True)
+            (each.id, delivery["id"], each.address, gateway_id, True, _kept(each, delivery["sender"]), now)
+            for each in made
         ],
         columns=("id", "delivery_id", "address", "gateway_id", "proof", "params", "created_at"),
     )
-    return ids
+    return made
 
 
 def _kept(proof: Proof, sender: str) -> dict[str, Any]:
     return {"text": proof.text, "sender": sender, "params": dict(proof.params)}
 
 
-def rows(ids: Sequence[int], proofs: Sequence[Proof], sender: str) -> list[dict[str, Any]]:
+def rows(proofs: Sequence[Proof], sender: str) -> list[dict[str, Any]]:
     """The proofs as the outbox gives messages."""
-    return [outbox.row(id, each.address, each.text, sender) for id, each in zip(ids, proofs, strict=True)]
+    return [outbox.row(each.id, each.address, each.text, sender) for each in proofs]

@@ -66,7 +66,7 @@ SELECT count(*) AS rows, max(position) AS last FROM gone
 -- Nothing of an earlier result of delivery `$1` is left: its targets are next, with a block of new message ids.
 -- `$2` is what was counted so far.
 UPDATE preparations SET step = 'targets', done = 0, figures = $2, first_message_id = reserve_message_ids(total)
-WHERE delivery_id = $1
+WHERE delivery_id = $1 RETURNING first_message_id
 
 -- name: targets
 -- `$3` targets of delivery `$1` behind target `$2`.

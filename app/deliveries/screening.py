@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.deliveries.encoding import measure
-from app.deliveries.placeholders import MissingParam, Template
+from app.deliveries.placeholders import MissingParam
 from app.deliveries.rules import Rules
 from app.deliveries.tally import Tally
+from app.deliveries.texts import Text
 from app.numbers import normalise
 from app.pseudonyms import Pseudonyms
 
@@ -45,7 +46,9 @@ class Screen:
     delivery_id: int
     region: str | None
     rules: Rules
-    content: str | None
+    text: Text
+    #: Of the message that target 1 becomes.
+    first_message_id: int
     #: This installation's; its key also draws the control group.
     pseudonyms: Pseudonyms = field(repr=False)
     any_erased: bool
@@ -106,22 +109,19 @@ class Screen:
         return int.from_bytes(drawn.digest(), "big")
 
     def _measure_texts(self, rows: Sequence[Row], into: Screened, start: int) -> None:
-        template = Template.parse(self.content or "")
-        if not template.names:
-            parts = measure(self.content or "").parts
-            into.parts.extend([parts] * len(rows))
-            into.missing.extend([None] * len(rows))
-            if parts > self.rules.most_parts:
-                for place in range(start, len(into.positions)):
-                    self._limit(into, place, parts)
+        first_id = self.first_message_id + rows[0]["position"] - 1
+        alike = self.text.alike(first_id, first_id + len(rows) - 1)
+        if self.text.is_fixed and alike is not None:
+            self._take_over(measure(self.text.render({}, alike)).parts, len(rows), into, start)
             return
         nothing: Mapping[str, Any] = {}
         for place, row in enumerate(rows, start):
             missing, parts = None, 1
             if into.early[place] is None:
                 params = row["params"] or nothing
+                short_urls = alike if alike is not None else self.text.short_urls(first_id + place - start)
                 try:
-                    size = measure(template.render(params))
+                    size = measure(self.text.render(params, short_urls))
                 except MissingParam as error:
                     missing = error.name
                 else:
@@ -129,9 +129,17 @@ class Screen:
                     if parts > self.rules.most_parts:
                         self._limit(into, place, parts)
                     if into.late[place] is None:
-                        into.tally.note_params(template.names, params, foreign=size.encoding == "ucs2")
+                        into.tally.note_params(self.text.names, params, foreign=size.encoding == "ucs2")
             into.parts.append(parts)
             into.missing.append(missing)
+
+    def _take_over(self, parts: int, count: int, into: Screened, start: int) -> None:
+        """All texts are of the same size."""
+        into.parts.extend([parts] * count)
+        into.missing.extend([None] * count)
+        if parts > self.rules.most_parts:
+            for place in range(start, len(into.positions)):
+                self._limit(into, place, parts)
 
     def _limit(self, into: Screened, place: int, parts: int) -> None:
         """Comes last of all rules: what another one leaves out keeps that one's reason."""

@@ -1,6 +1,7 @@
 """Sending from here: start, outbox, proofs. What became of the messages is reported to `POST …/submissions` (ingest).
 
-`app.state.claim_references` (ingest) makes our references known to a gateway, so that receipts find their messages."""
+`app.state.claim_references` (ingest) makes our references known to a gateway, so that receipts find their messages;
+`app.state.links` (links) makes short URLs."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from app.deliveries.api import read
 from app.deliveries.encoding import measure
 from app.deliveries.models import Delivery, GatewayKey, Metadata, without_nul
 from app.deliveries.requests import DeliveryId, allowed, existing, hold_alone, note, writing
+from app.deliveries.texts import Text, link_texts
 from app.errors import Conflict, Forbidden, Invalid
 from app.idempotency import once
 from app.paging import Cursor, Limit, Page
@@ -100,10 +102,12 @@ async def read_outbox(
     async with request.app.state.engine.connect() as connection:
         row = existing(await store.read(connection, id))
     allowed(lifecycle.check_outbox, row["status"])
-    if not row["content"]:
-        raise Conflict("This delivery has no content: it is sent elsewhere, and has no outbox.")
+    if not row["content"] or not row["targets"]:
+        raise Conflict("This delivery has no content or no audience: it is sent elsewhere, and has no outbox.")
+    async with writing(request) as connection:
+        shortener = await request.app.state.links.shortener(connection, id, row["sender"])
     asked = outbox.Asked(
-        delivery_id=id, gateway_id=row["gateway_id"], sender=row["sender"], content=row["content"],
+        delivery_id=id, gateway_id=row["gateway_id"], sender=row["sender"], text=Text.of(row["content"], shortener),
         after=int(after or 0), limit=limit, actor=principal.name,
     )  # fmt: skip
     lines = outbox.stream(request.app.state.pool, asked, request.app.state.claim_references)
@@ -191,18 +195,28 @@ async def make_proofs(request: Request, id: DeliveryId, body: NewProofs, princip
             if not row["content"]:
                 raise Conflict("This delivery has no content yet: there is nothing to prove.")
             wanted = [proofs.Wanted(address=each.address, params=each.params) for each in body.addresses]
-            made = await proofs.check(connection, row, wanted, force=body.force)
-            ids = await proofs.make(connection, row, made, gateway_id, now)
+            text = await _text(request, connection, row)
+            checked = await proofs.check(connection, row, text, wanted, force=body.force)
+            made = await proofs.make(connection, row, text, checked, gateway_id, now)
+            ids = [each.id for each in made]
+            await request.app.state.links.add_blocks(connection, id, ids)
             await request.app.state.refold(connection, ids, now)
             if known_by := gateway_id or row["gateway_id"]:
                 await request.app.state.claim_references(connection, known_by, ids, now)
             data = {"proofs": len(ids), "first_message_id": str(ids[0]), "last_message_id": str(ids[-1])}
             data |= {"gateway": body.gateway or row["gateway"], "force": body.force}
             await note(connection, row, codes.PROOFS, f"Proofs were made: {len(ids)}.", principal, now, data)
-            items = [_masked(each, principal) for each in proofs.rows(ids, made, row["sender"])]
+            items = [_masked(each, principal) for each in proofs.rows(made, row["sender"])]
             return Response(orjson.dumps({"items": items}), 201, media_type="application/json")
 
         return await once(request, principal, connection, make)
+
+
+async def _text(request: Request, connection: Connection, row: Mapping[str, Any]) -> Text:
+    """As it is now, with short URLs for what is tracked now. The caller holds the delivery."""
+    links = request.app.state.links
+    await links.register(connection, row["id"], link_texts(row["content"]), tracked=row["tracking"])
+    return Text.of(row["content"], await links.shortener(connection, row["id"], row["sender"]))
 
 
 async def _gateway_id(request: Request, key: str | None) -> int | None:

@@ -1,6 +1,6 @@
 """What a preparation counts on its way. It stands in the database between transactions, so that a killed one goes on."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from time import perf_counter
@@ -97,12 +97,12 @@ class Tally:
         both.foreign = _longer(self.foreign, other.foreign)
         return both
 
-    def longest_params(self, content: str) -> dict[str, str]:
-        """Values by which the text becomes as long as it possibly can. One character that is not in GSM-7 makes all
-        others dearer, so each placeholder's longest value with such a character is tried beside the longest of all."""
-        template = Template.parse(content)
+    def longest_params(self, filled: Callable[[Mapping[str, str]], str]) -> dict[str, str]:
+        """Values by which the text (as `filled` makes it of them) becomes as long as it possibly can. One character that is
+        not in GSM-7 makes all others dearer, so each placeholder's longest value with such a character is tried beside the
+        longest of all."""
         tries = [self.longest, *({**self.longest, name: value} for name, value in self.foreign.items())]
-        return max(tries, key=lambda values: _dearness(measure(template.filled(values))))
+        return max(tries, key=lambda values: _dearness(measure(filled(values))))
 
 
 def _dearness(size: Any) -> tuple[int, float]:

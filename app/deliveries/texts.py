@@ -5,10 +5,11 @@ that this side knows of them. A placeholder inside a tracked link is not filled 
 link leads nowhere sensible without it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
+from app.db import Connection
 from app.deliveries.placeholders import MissingParam, Template, written
 from app.deliveries.urls import Link, find_links
 
@@ -22,6 +23,38 @@ class Shortener(Protocol):
 
     def url(self, message_id: int, number: int) -> str:
         """Never longer for a lower message id."""
+
+
+class NotTaken(Protocol):
+    """A URL that nobody can be led to, why (`code` a stable slug, `text` a sentence)."""
+
+    @property
+    def url(self) -> str: ...
+    @property
+    def code(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+
+
+class Links(Protocol):
+    """Whoever knows about links. All takes an open transaction that holds the delivery; its owner commits."""
+
+    async def register(
+        self, connection: Connection, delivery_id: int, urls: Sequence[str], *, tracked: bool
+    ) -> Sequence[NotTaken]:
+        """The content's links are these now."""
+
+    async def tracked(self, connection: Connection, delivery_id: int) -> Mapping[str, int]:
+        """Those that are to become short URLs, by how they stand in the content."""
+
+    async def shortener(self, connection: Connection, delivery_id: int, sender: str) -> Shortener | None:
+        """None when no link is tracked, or nobody has said what short URLs begin with."""
+
+    async def add_block(self, connection: Connection, delivery_id: int, first_id: int, last_id: int) -> None:
+        """These ids are those of the delivery's messages."""
+
+    async def unfit(self, connection: Connection, delivery_id: int, longest: Mapping[str, str]) -> Sequence[NotTaken]:
+        """Tracked links that would lead nowhere with the longest values of the audience."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +106,15 @@ class Text:
             if not written(params.get(name)):
                 raise MissingParam(name)
         return self.template.render({**params, **short_urls} if short_urls else params)
+
+    def filled(self, values: Mapping[str, str], short_urls: Mapping[str, str]) -> str:
+        """The text with what is there; a placeholder without a value is left out."""
+        return self.template.filled({**values, **short_urls})
+
+
+def link_texts(content: str | None) -> list[str]:
+    """The links in the order of first appearance, each once, as they stand there."""
+    return list(dict.fromkeys(link.text for link in find_links(content or "")))
 
 
 def short_url_length(shortener: Shortener | None, last_id: int) -> int | None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import orjson
 from fastapi import APIRouter, Request
@@ -39,13 +39,14 @@ from app.security import Principal, ReceiptWriter, Writer
 router = APIRouter(prefix="/v1")
 
 #: States of a delivery in which messages sent elsewhere are taken; `finished` is opened again by them.
-_OPEN = ("editing", "in_progress", "finished")
+OPEN = ("editing", "in_progress", "finished")
 #: States in which submissions are taken. A gateway's word is stronger than `cancelled`: what was handed over counts.
 _HANDING_OVER = ("in_progress", "finished", "cancelled")
 #: States in which there are submissions of proofs only.
 _UNSTARTED = ("editing", "preparing", "prepared")
-_HAS_TARGETS = "This delivery has an audience here: messages sent elsewhere belong to a delivery of their own."
+HAS_TARGETS = "This delivery has an audience here: messages sent elsewhere belong to a delivery of their own."
 _TRIES = 5
+ResultT = TypeVar("ResultT")
 
 
 # --- receipts in bulk ------------------------------------------------------------------------------------------------
@@ -181,19 +182,19 @@ _SUBMISSION_ROW = TypeAdapter(SubmissionRow)
 async def post_messages(delivery_id: str, request: Request, principal: Writer) -> Response:
     """Rows are recorded in their order, some hundred at a time; rows that stand already are recognised, so that an
     interrupted upload can be sent again. The first row locks the delivery's content."""
-    delivery = await _delivery(request, delivery_id)
-    if delivery["status"] not in _OPEN:
+    delivery = await delivery_of(request, delivery_id)
+    if delivery["status"] not in OPEN:
         raise Conflict(f"This delivery is {delivery['status']}: messages sent elsewhere cannot be added to it.")
     if delivery["targets"]:
-        raise Conflict(_HAS_TARGETS)
+        raise Conflict(HAS_TARGETS)
     default = request.app.state.directory.by_id(delivery["gateway_id"]) if delivery["gateway_id"] else None
 
     def read(line: Line, now: datetime) -> Sent:
-        row = _read(_MESSAGE_ROW, line)
+        row = read_row(_MESSAGE_ROW, line)
         address = normalise(row.address, delivery["default_region"])
         if address is None:
             raise ValueError("address: this is not a possible phone number.")
-        gateway = _gateway(request, row.gateway, default)
+        gateway = gateway_named(request, row.gateway, default)
         if gateway is None:
             raise ValueError("gateway: neither the row nor the delivery names one.")
         return Sent(
@@ -204,11 +205,11 @@ async def post_messages(delivery_id: str, request: Request, principal: Writer) -
     async def record(connection: Connection, rows: Sequence[Sent], now: datetime) -> Outcome:
         outcome = await record_messages(connection, delivery["id"], rows, now)
         if outcome.accepted:
-            await _begin(connection, delivery["id"], principal, now)
+            await begin(connection, delivery["id"], principal, now)
         return outcome
 
     tally = await _record_all(request, read, record)
-    await _note(request, delivery["id"], principal, "DLV-MESSAGES", "Messages sent elsewhere were recorded.", tally)
+    await note(request, delivery["id"], principal, "DLV-MESSAGES", "Messages sent elsewhere were recorded.", tally)
     return tally.response()
 
 
@@ -222,16 +223,16 @@ async def post_submissions(delivery_id: str, request: Request, principal: Writer
     """One row a message, by id or reference. Without a provider message id the message is `submitted`; with an error it
     has failed. Receipts that came earlier find their message now. Before the start only proofs can be reported; after a
     cancel everything still can."""
-    delivery = await _delivery(request, delivery_id)
+    delivery = await delivery_of(request, delivery_id)
     only_proofs = delivery["status"] not in _HANDING_OVER
     if only_proofs and not (delivery["status"] in _UNSTARTED and await _has_proofs(request, delivery["id"])):
         raise Conflict(f"This delivery is {delivery['status']}: nothing of it has been handed over.")
 
     def read(line: Line, now: datetime) -> Submission:
-        row = _read(_SUBMISSION_ROW, line)
+        row = read_row(_SUBMISSION_ROW, line)
         return Submission(
             line=line.number, message_id=None if row.message_id is None else int(row.message_id), reference=row.reference,
-            gateway=_gateway(request, row.gateway, None), provider_message_ids=row.ids, submitted_at=row.at(now),
+            gateway=gateway_named(request, row.gateway, None), provider_message_ids=row.ids, submitted_at=row.at(now),
             error_code=row.error_code, error_text=row.error_text,
         )  # fmt: skip
 
@@ -245,11 +246,11 @@ async def post_submissions(delivery_id: str, request: Request, principal: Writer
         return outcome
 
     tally = await _record_all(request, read, record)
-    await _note(request, delivery["id"], principal, "DLV-SUBMISSIONS", "Submissions were recorded.", tally)
+    await note(request, delivery["id"], principal, "DLV-SUBMISSIONS", "Submissions were recorded.", tally)
     return tally.response()
 
 
-def _read(adapter: TypeAdapter[Any], line: Line) -> Any:
+def read_row(adapter: TypeAdapter[Any], line: Line) -> Any:
     """The row, checked. Raises `ValueError` with a sentence that repeats nothing of the row's values."""
     try:
         if isinstance(line.value, bytes):
@@ -261,7 +262,7 @@ def _read(adapter: TypeAdapter[Any], line: Line) -> Any:
         raise ValueError(f"{where}: {first['msg']}." if where else f"{first['msg']}.") from None
 
 
-def _gateway(request: Request, key: str | None, default: Gateway | None) -> Gateway | None:
+def gateway_named(request: Request, key: str | None, default: Gateway | None) -> Gateway | None:
     if key is None:
         return default
     gateway: Gateway | None = request.app.state.directory.get(key)
@@ -270,7 +271,7 @@ def _gateway(request: Request, key: str | None, default: Gateway | None) -> Gate
     return gateway
 
 
-async def _delivery(request: Request, delivery_id: str) -> Any:
+async def delivery_of(request: Request, delivery_id: str) -> Any:
     row = None
     if delivery_id.isdigit() and len(delivery_id) <= 18:
         async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
@@ -283,7 +284,7 @@ async def _delivery(request: Request, delivery_id: str) -> Any:
     return row
 
 
-async def _begin(connection: Connection, delivery_id: int, principal: Principal, now: datetime) -> None:
+async def begin(connection: Connection, delivery_id: int, principal: Principal, now: datetime) -> None:
     """The first message recorded locks the delivery; a later one opens it again if it was finished.
 
     Comes last in its transaction: workers, too, take keys and counters first and the delivery after them."""
@@ -295,10 +296,10 @@ async def _begin(connection: Connection, delivery_id: int, principal: Principal,
     assert row is not None
     before = row["status"]
     if row["targets"]:
-        raise Conflict(_HAS_TARGETS)
+        raise Conflict(HAS_TARGETS)
     if before == "in_progress":
         return
-    if before not in _OPEN:
+    if before not in OPEN:
         raise Conflict(f"This delivery is {before}: messages sent elsewhere cannot be added to it.")
     await connection.execute(
         "UPDATE deliveries SET status = 'in_progress', started_at = coalesce(started_at, $2), finished_at = NULL, "
@@ -313,7 +314,7 @@ async def _begin(connection: Connection, delivery_id: int, principal: Principal,
 
 
 async def _reopen(connection: Connection, delivery_id: int, principal: Principal, now: datetime) -> None:
-    """A delivery that was over is not when messages are on their way again. Comes last, like `_begin`."""
+    """A delivery that was over is not when messages are on their way again. Comes last, like `begin`."""
     reopened = await connection.fetchval(QUERIES["reopen"], delivery_id, now)
     if reopened:
         text = "Messages were handed over after the end."
@@ -343,19 +344,20 @@ async def _record_all(
             except ValueError as error:
                 tally.reject(line.number, str(error))
         if rows:
-            outcome = await _record_chunk(request, rows, record, now)
+            outcome = await record_chunk(request, rows, record, now)
             tally.accepted += outcome.accepted
             for number, detail in outcome.errors:
                 tally.reject(number, detail)
     return tally
 
 
-async def _record_chunk(
+async def record_chunk(
     request: Request,
     rows: Sequence[Any],
-    record: Callable[[Connection, Sequence[Any], datetime], Awaitable[Outcome]],
+    record: Callable[[Connection, Sequence[Any], datetime], Awaitable[ResultT]],
     now: datetime,
-) -> Outcome:
+) -> ResultT:
+    """What `record` makes of the rows, in one transaction; tried again when others were faster. Raises `Conflict`."""
     for _ in range(_TRIES):
         try:
             async with (
@@ -368,7 +370,7 @@ async def _record_chunk(
     raise Conflict("Other uploads carry the same provider message ids at the same time; send this again.")
 
 
-async def _note(request: Request, delivery_id: int, principal: Principal, code: str, text: str, tally: Tally) -> None:
+async def note(request: Request, delivery_id: int, principal: Principal, code: str, text: str, tally: Tally) -> None:
     async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
         await audit.append(
             connection, delivery_id, code, text, at=datetime.now(UTC), actor=principal.name,

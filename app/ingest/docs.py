@@ -93,6 +93,62 @@ SUBMISSIONS = _bulk(
         {"message_id": "2", "error_code": "11", "error_text": "Invalid destination"},
     ],
 )  # fmt: skip
+_LINK_ROWS: list[dict[str, Any]] = [
+    {"reference": "order-13002", "address": "+34600000002", "url": "https://shop.example/offer"},
+    {"message_id": "17", "link": 0},
+]
+_LINK_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "message_id": _TEXT, "reference": _TEXT, "address": _TEXT, "recipient_id": _TEXT, "gateway": _TEXT, "url": _TEXT,
+        "link": {"type": "integer"},
+    },
+    "additionalProperties": False,
+}  # fmt: skip
+_NEW_LINK_SCHEMA = {
+    "type": "object", "properties": {"url": _TEXT, "label": _TEXT}, "required": ["url"], "additionalProperties": False,
+}  # fmt: skip
+_REGISTERED = {
+    "number": 0, "label": "Offer", "source_url": "https://shop.example/offer", "tracked": True, "params": {},
+    "in_content": False, "type": "fixed",
+}  # fmt: skip
+_SHORT = {
+    "line": 1, "message_id": "16", "reference": "order-13002", "link": 0, "short_url": "https://go.example/3kTq9Zp2",
+}  # fmt: skip
+LINKS: dict[str, Any] = {
+    "openapi_extra": {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/x-ndjson": {"schema": _TEXT, "example": "\n".join(map(_line, _LINK_ROWS))},
+                "text/csv": {
+                    "schema": _TEXT,
+                    "example": "reference,address,link\norder-13002,+34600000002,0\norder-13003,+34600000003,0\n",
+                },
+                "application/json": {
+                    "schema": {"oneOf": [_NEW_LINK_SCHEMA, {"type": "array", "items": _LINK_SCHEMA}]},
+                    "example": {"url": "https://shop.example/offer", "label": "Offer"},
+                },
+            },
+        }
+    },
+    "responses": {
+        200: {
+            "description": "A line for each row, with its short URL or with what is wrong; of a JSON object the link, as it "
+            "stands already.",
+            "content": {
+                "application/x-ndjson": {"schema": _TEXT, "example": _line(_SHORT) + "\n"},
+                "application/json": {"schema": {"type": "object"}, "example": _REGISTERED},
+            },
+        },
+        201: _answer("The link, new.", {"type": "object"}, _REGISTERED),
+        422: {
+            "description": "Not one row could be accepted.",
+            "content": {"application/problem+json": {"schema": _BULK_ANSWER}},
+        },
+    },
+    "response_model": None,
+}
 UNMATCHED = _page(
     "What waits.",
     {

@@ -216,8 +216,10 @@ SELECT 0, metric, gateway_id, '', 0, value FROM (SELECT * FROM counted UNION ALL
 ON CONFLICT (delivery_id, metric, gateway_id, label, bucket) DO UPDATE SET value = excluded.value WHERE t.value <> excluded.value
 
 -- name: taken_keys
--- Which of the keys `$1` (gateway), `$2` (kind), `$3` (value) a submission has already given to a message.
-SELECT k.gateway_id, k.kind, k.value, c.message_id, m.delivery_id, m.address
+-- Which of the keys `$1` (gateway), `$2` (kind), `$3` (value) a submission has already given to a message; `awaited`: that was
+-- made for its short URLs, and nobody has said yet that it was handed over.
+SELECT k.gateway_id, k.kind, k.value, c.message_id, m.delivery_id, m.address,
+    NOT m.proof AND m.position IS NULL AND NOT EXISTS (SELECT FROM submissions s WHERE s.message_id = m.id) AS awaited
 FROM unnest($1::int[], $2::correlation_kind[], $3::text[]) AS k (gateway_id, kind, value)
 JOIN correlations c ON c.gateway_id = k.gateway_id AND c.kind = k.kind AND c.value = k.value AND c.origin = 'submission'
 JOIN messages m ON m.id = c.message_id

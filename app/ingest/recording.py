@@ -69,23 +69,18 @@ class KeyTaken(Exception):
 
 
 async def record_messages(connection: Connection, delivery_id: int, rows: Sequence[Sent], now: datetime) -> Outcome:
-    """Records `rows` as messages of the delivery. Raises `KeyTaken`; the caller rolls back and tries again."""
+    """Records `rows` as messages of the delivery; those that were made for their short URLs are handed over by it. Raises
+    `KeyTaken`; the caller rolls back and tries again."""
     outcome = Outcome()
     # Uploads to one delivery go one after the other: two that carry the same row must not both make it a message.
     await connection.execute("SELECT pg_advisory_xact_lock(1, hashint8($1))", delivery_id)
-    fresh = [row async for row in _new_rows(connection, delivery_id, rows, outcome)]
-    if not fresh:
+    found = [each async for each in _new_rows(connection, delivery_id, rows, outcome)]
+    if not found:
         return outcome
-    first_id = await connection.fetchval(QUERIES["reserve_message_ids"], len(fresh))
-    ids = range(first_id, first_id + len(fresh))
-    await connection.copy_records_to_table(
-        "messages",
-        records=[
-            (id, delivery_id, row.address, row.recipient_id, row.reference, row.gateway.id, now)
-            for id, row in zip(ids, fresh, strict=True)
-        ],
-        columns=("id", "delivery_id", "address", "recipient_id", "reference", "gateway_id", "created_at"),
-    )
+    new = [row for row, awaited in found if awaited is None]
+    made = iter(await make_messages(connection, delivery_id, new, now))
+    ids = [next(made) if awaited is None else awaited for _, awaited in found]
+    fresh = [row for row, _ in found]
     await connection.copy_records_to_table(
         "submissions",
         records=[
@@ -100,6 +95,55 @@ async def record_messages(connection: Connection, delivery_id: int, rows: Sequen
     await fold(connection, [*ids, *others], now)
     outcome.accepted += len(fresh)
     return outcome
+
+
+async def make_messages(connection: Connection, delivery_id: int, rows: Sequence[Sent], now: datetime) -> Sequence[int]:
+    """Messages of the delivery, which nobody has handed over yet; the caller gives them their keys and folds them."""
+    if not rows:
+        return ()
+    first_id = await connection.fetchval(QUERIES["reserve_message_ids"], len(rows))
+    ids = range(first_id, first_id + len(rows))
+    await connection.copy_records_to_table(
+        "messages",
+        records=[
+            (id, delivery_id, row.address, row.recipient_id, row.reference, row.gateway.id, now)
+            for id, row in zip(ids, rows, strict=True)
+        ],
+        columns=("id", "delivery_id", "address", "recipient_id", "reference", "gateway_id", "created_at"),
+    )
+    return ids
+
+
+async def record_awaited(
+    connection: Connection, delivery_id: int, rows: Sequence[Sent], now: datetime
+) -> tuple[Mapping[int, int], Outcome]:
+    """Makes a message, not handed over yet, for each of `rows` (with a reference and no ids) that has none; `(message by line,
+    outcome)`. Raises `KeyTaken` like `record_messages`, which meets them by their references."""
+    outcome = Outcome()
+    await connection.execute("SELECT pg_advisory_xact_lock(1, hashint8($1))", delivery_id)
+    owners = await _owners(connection, {_reference_key(row) for row in rows})
+    standing: dict[Key, tuple[str, int]] = {}
+    for key, owner in owners.items():
+        if owner["delivery_id"] == delivery_id:
+            standing[key] = (owner["address"], owner["message_id"])
+    fresh: dict[Key, Sent] = {}
+    for row in rows:
+        if (key := _reference_key(row)) not in owners:
+            fresh.setdefault(key, row)
+    made = await make_messages(connection, delivery_id, list(fresh.values()), now)
+    keyed = [keyed for id, row in zip(made, fresh.values(), strict=True) for keyed in _keys(id, row)]
+    others = await _give_keys(connection, keyed, now)
+    await fold(connection, sorted({*made, *others}), now)
+    standing |= {key: (row.address, id) for id, (key, row) in zip(made, fresh.items(), strict=True)}
+    found: dict[int, int] = {}
+    for row in rows:
+        address, id = standing.get(_reference_key(row), ("", 0))
+        if address == row.address:
+            found[row.line] = id
+        else:
+            outcome.errors.append((row.line, "The reference of this row already belongs to another message."))
+    outcome.accepted, outcome.fresh = len(found), len(fresh)
+    return found, outcome
 
 
 async def record_submissions(
@@ -162,6 +206,10 @@ def _keys(message_id: int, row: Sent) -> Iterator[Keyed]:
         yield Keyed((row.gateway.id, "reference", row.reference), row.reference, None, message_id)
 
 
+def _reference_key(row: Sent) -> Key:
+    return (row.gateway.id, "reference", row.reference or "")
+
+
 def _id_keys(message_id: int, gateway: Gateway, provider_ids: Sequence[str]) -> Iterator[Keyed]:
     for part, raw in enumerate(provider_ids, start=1):
         yield Keyed(_id_key(gateway, raw), raw, part, message_id)
@@ -207,6 +255,7 @@ async def _owners(connection: Connection, keys: Iterable[Key]) -> Mapping[Key, a
 
 
 async def _new_rows(connection: Connection, delivery_id: int, rows: Sequence[Sent], outcome: Outcome) -> Any:
+    """Each with the message that awaits it, if there is one."""
     keys = {row.line: [each.key for each in _keys(0, row)] for row in rows}
     owners = await _owners(connection, {key for each in keys.values() for key in each})
     in_chunk: dict[Key, Sent] = {}
@@ -216,15 +265,25 @@ async def _new_rows(connection: Connection, delivery_id: int, rows: Sequence[Sen
             continue
         owned = [owners[key] for key in keys[row.line] if key in owners]
         twins = [in_chunk[key] for key in keys[row.line] if key in in_chunk]
-        if not owned and not twins:
+        awaited = _awaiting(row, delivery_id, owned)
+        if not twins and (not owned or awaited is not None):
             in_chunk.update(dict.fromkeys(keys[row.line], row))
-            yield row
-        elif _same_message(row, delivery_id, owned) or (not owned and _same_rows(row, twins, keys)):
+            yield row, awaited
+        elif _same_message(row, delivery_id, owned) or (twins and _same_rows(row, twins, keys)):
             outcome.accepted += 1  # it stands already
         else:
             outcome.errors.append(
                 (row.line, "A provider message id or reference of this row already belongs to another message.")
             )
+
+
+def _awaiting(row: Sent, delivery_id: int, owned: Sequence[asyncpg.Record]) -> int | None:
+    """The message that was made for its short URLs and has this row's reference."""
+    if len({each["message_id"] for each in owned}) != 1:
+        return None
+    first = owned[0]
+    fits = first["awaited"] and first["delivery_id"] == delivery_id and first["address"] == row.address
+    return int(first["message_id"]) if fits else None
 
 
 def _same_message(row: Sent, delivery_id: int, owned: Sequence[asyncpg.Record]) -> bool:

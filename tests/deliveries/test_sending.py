@@ -12,6 +12,7 @@ import pytest
 from fastapi import FastAPI
 
 from app.deliveries import lifecycle, outbox
+from app.deliveries.texts import Text
 from app.ingest.pipeline import QUERIES as INGEST
 from app.ingest.references import claim_references
 from app.references import PREFIX
@@ -27,7 +28,12 @@ async def sending(app: FastAPI, client: httpx.AsyncClient, admin: Headers) -> Se
 
 
 def asked(sending: Sending, **fields: Any) -> outbox.Asked:
-    given: dict[str, Any] = {"content": "Hello {{name}}", "after": 0, "limit": None, "gateway_id": None} | fields
+    given: dict[str, Any] = {
+        "text": Text.of("Hello {{name}}", None),
+        "after": 0,
+        "limit": None,
+        "gateway_id": None,
+    } | fields
     return outbox.Asked(delivery_id=sending.id, sender="Acme", actor="tests", **given)
 
 

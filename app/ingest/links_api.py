@@ -1,0 +1,364 @@
+"""Short URLs for messages that are sent elsewhere: a URL is registered, and asked for message by message.
+
+Whoever sends needs the short URL before there is anything to record. So a row makes its message, once, known by its reference;
+`POST …/messages` or `…/submissions` with the same reference say later that it was handed over.
+"""
+
+import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import IO, Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from starlette.requests import ClientDisconnect
+from starlette.responses import StreamingResponse
+
+from app import audit, bulk
+from app.bulk import BadRow, Line, Tally
+from app.db import POOL_TIMEOUT_SECONDS, Connection
+from app.errors import Conflict, Invalid, Problem, TooLarge
+from app.ingest.api import HAS_TARGETS, OPEN, Id, begin, delivery_of, gateway_named, note, read_row, record_chunk
+from app.ingest.docs import LINKS as DOCS
+from app.ingest.recording import Sent, record_awaited
+from app.links import registering
+from app.links.registering import QUERIES, TooMany
+from app.links.shortening import Links
+from app.links.tokens import LINKS as MOST_LINKS
+from app.links.tokens import Keys, encode
+from app.numbers import normalise
+from app.references import message_of
+from app.security import Principal, Writer, mask_numbers
+
+router = APIRouter(prefix="/v1", tags=["deliveries"])
+
+_PIECE_BYTES = 65_536
+_NO_BASE = "Short URLs need a host: set ACUSE_SHORT_HOSTS or ACUSE_PUBLIC_URL."
+_TEMPLATE = "url: placeholders are filled from an audience here; a message sent elsewhere has none."
+
+
+def _plain(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("NUL characters are not allowed")
+    return text
+
+
+Url = Annotated[str, Field(min_length=1, max_length=2_000), AfterValidator(_plain)]
+
+
+class NewLink(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    url: Url
+    label: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_plain)] | None = None
+
+
+class LinkRow(BaseModel):
+    """A message, by its id or by its reference (with the address that it is sent to), and a URL or a link's number."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    message_id: Annotated[str, Field(pattern=r"^[0-9]{1,18}$")] | None = None
+    reference: Id | None = None
+    address: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    recipient_id: Id | None = None
+    gateway: str | None = Field(None, max_length=63)
+    url: Url | None = None
+    link: int | None = Field(None, ge=0)
+
+    @model_validator(mode="after")
+    def _names_both(self) -> "LinkRow":
+        if (self.message_id is None) == (self.reference is None or self.address is None):
+            raise ValueError("give either message_id, or reference and address")
+        if message_of(self.reference) is not None:
+            raise ValueError("this reference is that of a message that is sent from here: give its message_id")
+        if (self.url is None) == (self.link is None):
+            raise ValueError("give either url or link")
+        return self
+
+
+_ROW = TypeAdapter(LinkRow)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """One row, checked: the message by its id, or as one to be made."""
+
+    line: int
+    message_id: int | None
+    sent: Sent | None
+    url: str | None
+    link: int
+
+
+@router.post("/deliveries/{delivery_id}/links", summary="Register a link, or ask for short URLs in bulk", **DOCS)
+async def post_links(delivery_id: str, request: Request, principal: Writer) -> Response:
+    """A JSON object registers one URL: 201, or 200 when it is known already. Bulk rows ask for the short URL of one link in one
+    message, and are answered line by line when all are read; a row sent again gets the same message and link. The first message
+    made locks the delivery's content."""
+    delivery = await delivery_of(request, delivery_id)
+    if delivery["status"] not in OPEN:
+        raise Conflict(f"This delivery is {delivery['status']}: no links can be added to it.")
+    content_type = bulk.content_type(request)
+    body, first = await _begun(request)
+    if content_type == "application/json" and first == b"{":
+        return await _register_one(request, delivery["id"], await _object(request, body), principal)
+    asking = await _asking(request, delivery)
+    with ExitStack() as stack:
+        answer = stack.enter_context(tempfile.TemporaryFile())
+        most = request.app.state.settings.max_row_bytes
+        try:
+            async for chunk in bulk.rows(body, content_type, max_row_bytes=most):
+                answer.writelines(await _answer(request, principal, asking, chunk))
+        except ClientDisconnect as error:
+            raise Problem("The body ended early; rows read so far may have been taken. Send it again.") from error
+        tally = asking.tally
+        await note(request, delivery["id"], principal, "DLV-LINKS", "Short URLs were asked for.", tally)
+        if not tally.accepted:
+            return tally.response()
+        stack.pop_all()  # it lives as long as it is read
+    return StreamingResponse(_pieces(answer), media_type="application/x-ndjson")
+
+
+# --- one link --------------------------------------------------------------------------------------------------------
+
+
+async def _begun(request: Request) -> tuple[AsyncIterator[bytes], bytes]:
+    """The body from its start, and its first byte that is no blank."""
+    stream, read, first = aiter(request.stream()), b"", b""
+    async for piece in stream:
+        read += piece
+        first = read.lstrip()[:1]
+        if first:
+            break
+
+    async def whole() -> AsyncIterator[bytes]:
+        yield read
+        async for piece in stream:
+            yield piece
+
+    return whole(), first
+
+
+async def _object(request: Request, body: AsyncIterator[bytes]) -> NewLink:
+    read, most = b"", request.app.state.settings.max_json_bytes
+    async for piece in body:
+        read += piece
+        if len(read) > most:
+            raise TooLarge(f"A link takes at most {most} bytes.")
+    try:
+        return NewLink.model_validate_json(read)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        errors = [{"pointer": "".join(f"/{part}" for part in each["loc"]), "detail": each["msg"]} for each in found]
+        raise Invalid("The request is not valid.", errors=errors) from None
+
+
+async def _register_one(request: Request, id: int, wanted: NewLink, principal: Principal) -> Response:
+    if refused := registering.target_error(wanted.url):
+        raise Invalid.field("/url", refused)
+    now = datetime.now(UTC)
+    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
+        fresh = await _register(connection, id, [wanted.url], principal, now, label=wanted.label)
+        rows = await connection.fetch(QUERIES["links_of"], id)
+    row = next(row for row in rows if row["source_url"] == wanted.url)
+    return Response(orjson.dumps(registering.shown(row)), 201 if fresh else 200, media_type="application/json")
+
+
+async def _register(
+    connection: Connection, id: int, urls: Sequence[str], principal: Principal, now: datetime, label: str | None = None
+) -> Sequence[str]:
+    """Those that were new. Raises `Conflict` when there is no room for all, or the delivery is over meanwhile."""
+    delivery = await connection.fetchrow(QUERIES["hold_delivery"], id)
+    if delivery is None or delivery["status"] not in OPEN:
+        raise Conflict("This delivery changed meanwhile: look at it again.")
+    known = {row["source_url"] for row in await connection.fetch(QUERIES["links_of"], id)}
+    fresh = [url for url in dict.fromkeys(urls) if url not in known]
+    try:
+        numbers = await registering.add(connection, id, fresh)
+    except TooMany as error:
+        raise Conflict(str(error)) from error
+    for url in fresh:
+        if label is not None:
+            await connection.execute(
+                "UPDATE links SET label = $3 WHERE delivery_id = $1 AND number = $2", id, numbers[url], label
+            )
+        await audit.append(
+            connection, id, "DLV-LINK-REGISTERED", f"Link {numbers[url]} was registered.", at=now, actor=principal.name,
+            data={"number": numbers[url], "url": mask_numbers(url)},
+        )  # fmt: skip
+    if fresh:
+        await connection.execute(QUERIES["touch_delivery"], id, now, False)
+    return fresh
+
+
+# --- many short URLs -------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, kw_only=True)
+class _Asking:
+    delivery: Mapping[str, Any]
+    base: str
+    keys: Keys
+    #: Numbers of the delivery's links by URL, and the numbers of those that are made for each message.
+    numbers: dict[str, int]
+    templates: set[int]
+    tally: Tally = field(default_factory=Tally)
+
+
+async def _asking(request: Request, delivery: Mapping[str, Any]) -> _Asking:
+    links: Links = request.app.state.links
+    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
+        sender = await connection.fetchval("SELECT sender FROM deliveries WHERE id = $1", delivery["id"])
+        base = links.bases.for_sender(sender)
+        if base is None:
+            raise Conflict(_NO_BASE)
+        rows = await connection.fetch(QUERIES["links_of"], delivery["id"])
+        keys = await links.keys(connection)
+    return _Asking(
+        delivery=delivery,
+        base=base,
+        keys=keys,
+        numbers={row["source_url"]: row["number"] for row in rows},
+        templates={row["number"] for row in rows if row["template"]},
+    )
+
+
+async def _answer(
+    request: Request, principal: Principal, asking: _Asking, chunk: Sequence[Line | BadRow]
+) -> Sequence[bytes]:
+    """One line for each row."""
+    now = datetime.now(UTC)
+    lines: dict[int, dict[str, Any]] = {}
+    wanted: list[Wanted] = []
+    for line in chunk:
+        try:
+            if isinstance(line, BadRow):
+                raise ValueError(line.detail)
+            wanted.append(_wanted(request, asking, line, now))
+        except ValueError as error:
+            lines[line.number] = {"line": line.number, "detail": str(error)}
+    wanted = await _with_links(request, principal, asking, wanted, lines, now)
+
+    async def record(connection: Connection, rows: Sequence[Wanted], now: datetime) -> Mapping[int, dict[str, Any]]:
+        return await _messages(request, connection, principal, asking, rows, now)
+
+    if wanted:
+        lines |= await record_chunk(request, wanted, record, now)
+    for number, found in sorted(lines.items()):
+        if "detail" in found:
+            asking.tally.reject(number, found["detail"])
+        else:
+            asking.tally.accepted += 1
+    return [orjson.dumps(lines[number], option=orjson.OPT_APPEND_NEWLINE) for number in sorted(lines)]
+
+
+def _wanted(request: Request, asking: _Asking, line: Line, now: datetime) -> Wanted:
+    """Raises `ValueError` with a sentence."""
+    row: LinkRow = read_row(_ROW, line)
+    sent = None
+    if row.message_id is None:
+        sent = _sent(request, asking, row, line.number, now)
+    if row.link is not None and row.link not in asking.numbers.values():
+        raise ValueError("link: this delivery has no such link.")
+    if row.url is not None and row.url not in asking.numbers:
+        if refused := registering.target_error(row.url):
+            raise ValueError(f"url: {refused}")
+        if sent is not None and registering.is_template(row.url):
+            raise ValueError(_TEMPLATE)
+    number = row.link if row.link is not None else asking.numbers.get(row.url or "", -1)
+    if sent is not None and number in asking.templates:
+        raise ValueError(_TEMPLATE)
+    return Wanted(
+        line=line.number, message_id=None if row.message_id is None else int(row.message_id), sent=sent, url=row.url,
+        link=number,
+    )  # fmt: skip
+
+
+def _sent(request: Request, asking: _Asking, row: LinkRow, line: int, now: datetime) -> Sent:
+    if asking.delivery["targets"]:
+        raise ValueError(HAS_TARGETS)
+    address = normalise(row.address or "", asking.delivery["default_region"])
+    if address is None:
+        raise ValueError("address: this is not a possible phone number.")
+    gateway_id = asking.delivery["gateway_id"]
+    gateway = gateway_named(request, row.gateway, request.app.state.directory.by_id(gateway_id) if gateway_id else None)
+    if gateway is None:
+        raise ValueError("gateway: neither the row nor the delivery names one.")
+    return Sent(
+        line=line, address=address, gateway=gateway, reference=row.reference, recipient_id=row.recipient_id,
+        submitted_at=now,
+    )  # fmt: skip
+
+
+async def _with_links(
+    request: Request,
+    principal: Principal,
+    asking: _Asking,
+    wanted: Sequence[Wanted],
+    lines: dict[int, dict[str, Any]],
+    now: datetime,
+) -> list[Wanted]:
+    """Registers the URLs that are new, in a transaction of its own: workers take the delivery last. Rows for which there is no
+    number left are answered."""
+    fresh = list(dict.fromkeys(each.url for each in wanted if each.url and each.url not in asking.numbers))
+    fresh = fresh[: max(MOST_LINKS - len(asking.numbers), 0)]
+    if fresh:
+        async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
+            await _register(connection, asking.delivery["id"], fresh, principal, now)
+            rows = await connection.fetch(QUERIES["links_of"], asking.delivery["id"])
+        asking.numbers |= {row["source_url"]: row["number"] for row in rows}
+        asking.templates |= {row["number"] for row in rows if row["template"]}
+    for each in wanted:
+        if each.url and each.url not in asking.numbers:
+            lines[each.line] = {"line": each.line, "detail": registering.TOO_MANY}
+    return [each for each in wanted if each.line not in lines]
+
+
+async def _messages(
+    request: Request,
+    connection: Connection,
+    principal: Principal,
+    asking: _Asking,
+    rows: Sequence[Wanted],
+    now: datetime,
+) -> Mapping[int, dict[str, Any]]:
+    """The answers to the rows; the messages that they need are made."""
+    id = asking.delivery["id"]
+    asked = [each.message_id for each in rows if each.message_id is not None]
+    known = {row["id"]: row["reference"] for row in await connection.fetch(QUERIES["messages_among"], id, asked)}
+    made, outcome = await record_awaited(connection, id, [each.sent for each in rows if each.sent is not None], now)
+    found = {line: {"line": line, "detail": detail} for line, detail in outcome.errors}
+    ids: set[int] = set()
+    for each in rows:
+        message_id = made.get(each.line) if each.sent is not None else each.message_id
+        if each.line in found:
+            continue
+        if message_id is None or (each.sent is None and message_id not in known):
+            found[each.line] = {"line": each.line, "detail": "This delivery has no such message."}
+            continue
+        ids.add(message_id)
+        number = each.link if each.url is None else asking.numbers[each.url]
+        reference = each.sent.reference if each.sent is not None else known[message_id]
+        short_url = f"{asking.base}/{encode(asking.keys, message_id, number)}"
+        found[each.line] = {
+            "line": each.line, "message_id": str(message_id), "reference": reference, "link": number, "short_url": short_url,
+        }  # fmt: skip
+    await request.app.state.links.add_blocks(connection, id, sorted(ids))
+    if outcome.fresh:
+        await begin(connection, id, principal, now)
+    return found
+
+
+# --- the answer ------------------------------------------------------------------------------------------------------
+
+
+async def _pieces(answer: IO[bytes]) -> AsyncIterator[bytes]:
+    with answer:
+        answer.seek(0)
+        while piece := answer.read(_PIECE_BYTES):
+            yield piece

@@ -1,0 +1,122 @@
+"""Changing a link: its label at any time, what it does only before the start."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Self
+
+from fastapi import APIRouter, Path, Request
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from app import audit
+from app.db import POOL_TIMEOUT_SECONDS, Connection
+from app.errors import Conflict, Invalid, NotFound
+from app.links import reading, registering
+from app.links.api import DeliveryId, Link
+from app.links.registering import QUERIES
+from app.links.tokens import LINKS
+from app.security import Writer, mask_within
+
+router = APIRouter(tags=["deliveries"])
+
+CHANGED = "DLV-LINK-CHANGED"
+MOST_PARAMS = 20
+_EDITABLE = ("editing", "prepared")
+
+
+def _plain(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must not contain characters that nobody sees")
+    return text
+
+
+_Label = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_plain)]
+_Name = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_plain)]
+_Value = Annotated[str, StringConstraints(max_length=200), AfterValidator(_plain)]
+
+
+class LinkChange(BaseModel):
+    """Only what is given changes."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"label": "Offer", "params": {"utm_source": "sms", "utm_campaign": "autumn"}}]},
+    )
+
+    label: _Label | None = None
+    tracked: Annotated[bool, Field(strict=True)] | None = Field(
+        None, description="Whether a short URL stands in its place; only while the delivery's `tracking` is on."
+    )
+    params: Annotated[dict[_Name, _Value], Field(max_length=MOST_PARAMS)] | None = Field(
+        None,
+        description="Added to the query on redirect, all of them anew; a name that the URL has keeps its value there.",
+    )
+
+    @model_validator(mode="after")
+    def _keeps_what_every_link_has(self) -> Self:
+        if gone := [name for name in self.model_fields_set if getattr(self, name) is None]:
+            raise ValueError(f"cannot be null: {', '.join(sorted(gone))}")
+        return self
+
+
+Number = Annotated[int, Path(ge=0, lt=LINKS, description="The link's `number`.", examples=[0])]
+
+
+@router.patch("/v1/deliveries/{id}/links/{number}", summary="Change a link", response_model=Link)
+async def change_link(request: Request, id: DeliveryId, number: Number, body: LinkChange, principal: Writer) -> Link:
+    """The label at any time; `tracked` and `params` until the start (409 after). With these, what was `prepared` goes back to
+    `editing`, and must be prepared again."""
+    now = datetime.now(UTC)
+    pool = request.app.state.pool
+    async with pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
+        delivery = await connection.fetchrow(QUERIES["hold_delivery"], id)
+        if delivery is None:
+            raise NotFound("There is no such delivery.")
+        old = await _link(connection, id, number)
+        changed = {name: value for name, value in body.model_dump(exclude_unset=True).items() if value != old[name]}
+        _check(delivery, old, changed)
+        if changed:
+            await _write(connection, delivery, old, changed, principal.name, now)
+    async with request.app.state.engine.connect() as reader:
+        rows = await reading.links(reader, id) or ()
+    row = next(row for row in rows if row["number"] == number)
+    return Link(**dict(row), type="template" if row["template"] else "fixed")
+
+
+async def _link(connection: Connection, id: int, number: int) -> Mapping[str, Any]:
+    for row in await connection.fetch(QUERIES["links_of"], id):
+        if row["number"] == number:
+            return dict(row)
+    raise NotFound("This delivery has no such link.")
+
+
+def _check(delivery: Mapping[str, Any], old: Mapping[str, Any], changed: Mapping[str, Any]) -> None:
+    """Raises `Conflict` for what is locked, `Invalid` for params with which the link would lead nowhere."""
+    status = delivery["status"]
+    if changed.keys() & {"tracked", "params"} and status not in _EDITABLE:
+        said = status.replace("_", " ")
+        raise Conflict(
+            f"What a link does can be changed while its delivery is editing or prepared; this one is {said}."
+        )
+    if changed.get("tracked") and not delivery["tracking"]:
+        raise Conflict("The delivery's `tracking` is off: turn it on first.")
+    if refused := registering.longest_error(old["source_url"], changed.get("params", {}), {}):
+        raise Invalid.field("/params", refused)
+
+
+async def _write(
+    connection: Connection,
+    delivery: Mapping[str, Any],
+    old: Mapping[str, Any],
+    changed: Mapping[str, Any],
+    actor: str,
+    now: datetime,
+) -> None:
+    id, number = delivery["id"], old["number"]
+    new = {**old, **changed}
+    await connection.execute(QUERIES["change_link"], id, number, new["label"], new["tracked"], new["params"])
+    await connection.execute(QUERIES["touch_delivery"], id, now, bool(changed.keys() & {"tracked", "params"}))
+    changes = {name: {"old": mask_within(old[name]), "new": mask_within(value)} for name, value in changed.items()}
+    await audit.append(
+        connection, id, CHANGED, f"Changed {', '.join(changed)} of link {number}.", at=now, actor=actor,
+        data={"number": number, "changes": changes},
+    )  # fmt: skip
