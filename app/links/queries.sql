@@ -129,12 +129,13 @@ WHERE c.id > $2 AND ($1::bigint IS NULL OR c.delivery_id = $1)
 ORDER BY c.id LIMIT $3
 
 -- name: rewrite
--- Writes verdicts: arrays of click, human, reasons as JSON, device. Returns those whose `human` changed, as it was.
-WITH before AS (SELECT id, human FROM clicks WHERE id = ANY($1::bigint[]) FOR UPDATE),
+-- Writes verdicts: arrays of click, human, reasons (slugs between blanks), device. Lock the states of their messages
+-- first. Returns those whose `human` changed, as it was.
+WITH before AS (SELECT id, human FROM clicks WHERE id = ANY($1::bigint[])),
 now AS (
     UPDATE clicks c SET human = n.human, device = n.device, rules_version = $5,
-        reasons = ARRAY(SELECT jsonb_array_elements_text(n.reasons))
-    FROM unnest($1::bigint[], $2::boolean[], $3::jsonb[], $4::text[]) AS n (id, human, reasons, device)
+        reasons = string_to_array(n.reasons, ' ')
+    FROM unnest($1::bigint[], $2::boolean[], $3::text[], $4::text[]) AS n (id, human, reasons, device)
     WHERE c.id = n.id RETURNING c.id, c.human
 )
 SELECT n.id, b.human AS was FROM now n JOIN before b USING (id) WHERE b.human <> n.human

@@ -53,7 +53,7 @@ async def rejudge(connection: Connection, delivery_id: int | None, after: int, l
         QUERIES["rewrite"],
         [id for id, _ in changed],
         [verdict.human for _, verdict in changed],
-        [list(verdict.reasons) for _, verdict in changed],
+        [" ".join(verdict.reasons) for _, verdict in changed],
         [verdict.device for _, verdict in changed],
         RULES_VERSION,
     )
