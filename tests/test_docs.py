@@ -116,29 +116,33 @@ def _curls() -> list[list[str]]:
 @pytest.mark.parametrize("words", _curls(), ids=lambda words: next(each for each in words if each.startswith("$ACUSE")))
 def test_curl_lines_call_what_exists_with_json_that_is_json(words: list[str]) -> None:
     url = next(word for word in words if word.startswith("$ACUSE")).removeprefix("$ACUSE").replace("$ID", "1")
+    url = url.partition("?")[0]
     data = words[words.index("-d") + 1] if "-d" in words else None
     if data is not None:
         orjson.loads(data)
     app = create_app(Settings(database_url="postgresql://nobody@127.0.0.1:9/nothing"))
     paths = app.openapi()["paths"]
     operations = [methods for path, methods in paths.items() if re.fullmatch(re.sub(r"{\w+}", "[^/]+", path), url)]
-    assert any(("get" if data is None else "post") in methods for methods in operations), url
+    assert any(("post" if data is not None or "-X" in words else "get") in methods for methods in operations), url
 
 
 async def test_the_readme_works_when_pasted(client: httpx.AsyncClient) -> None:
-    """All its curl lines, in their order; then the summary says what the callback said."""
-    delivery = "1"
+    """All its curl lines, in their order; then the summaries say what the callback and the preparation said."""
+    deliveries = []
     for words in _curls():
-        response = await _called(client, words, delivery)
+        response = await _called(client, words, deliveries[-1] if deliveries else "1")
         assert response.is_success, response.text
         if words[-1].startswith('{"label"'):
-            delivery = response.json()["id"]
+            deliveries.append(response.json()["id"])
+    elsewhere, here = deliveries
     for _ in range(100):
-        summary = (await client.get(f"/v1/deliveries/{delivery}/summary", headers=ADMIN)).json()
+        summary = (await client.get(f"/v1/deliveries/{elsewhere}/summary", headers=ADMIN)).json()
         if summary["processed"] == 2:
             break
         await asyncio.sleep(0.1)
     assert (summary["success"], summary["errors"], summary["by_reason"]) == (1, 1, {"unreachable": 1})
+    prepared = (await client.get(f"/v1/deliveries/{here}/summary", headers=ADMIN)).json()
+    assert (prepared["targeted"], prepared["to_send"], prepared["excluded_by_reason"]) == (3, 2, {"double": 1})
 
 
 async def _called(client: httpx.AsyncClient, words: list[str], delivery: str) -> httpx.Response:
@@ -146,5 +150,5 @@ async def _called(client: httpx.AsyncClient, words: list[str], delivery: str) ->
     given = [words[index + 1].split(": ", 1) for index, word in enumerate(words) if word == "-H"]
     headers = {name: value.replace("$KEY", ADMIN_SECRET) for name, value in given}
     if "-d" not in words:
-        return await client.get(url, headers=headers)
+        return await client.request("POST" if "-X" in words else "GET", url, headers=headers)
     return await client.post(url, headers=headers, content=words[words.index("-d") + 1])
