@@ -1,7 +1,7 @@
 -- name: take
 -- Takes the oldest `$1` clicks nobody else holds out of their inbox and makes facts of them; one that came before, over the
--- spool, is no new one. A click less than `$2` seconds after the sending is a machine's. Those of `$3` are left where they
--- are. Returns the new ones' ids and messages.
+-- spool, is no new one. A click less than `$2` seconds after the sending is a machine's, if the sender told when that was:
+-- else we only know when we heard of it. Those of `$3` are left where they are. Returns the new ones' ids and messages.
 WITH oldest AS MATERIALIZED (
     SELECT seq FROM click_inbox WHERE seq <> ALL($3::bigint[]) ORDER BY seq LIMIT $1 FOR UPDATE SKIP LOCKED
 ),
@@ -11,7 +11,8 @@ taken AS (
 judged AS (
     SELECT DISTINCT ON (t.id) t.*, coalesce(t.clicked_at >= s.submitted_at
         AND t.clicked_at < s.submitted_at + make_interval(secs => $2), false) AS too_soon
-    FROM taken t LEFT JOIN message_state s ON s.message_id = t.message_id
+    FROM taken t CROSS JOIN LATERAL (SELECT min(l.submitted_at) AS submitted_at FROM submissions l
+        WHERE l.message_id = t.message_id AND l.submitted_at < l.recorded_at) s
     ORDER BY t.id, t.seq
 ),
 facts AS (
@@ -124,7 +125,8 @@ SELECT count(*) FROM stretch
 -- The next `$3` clicks behind `$2`, of delivery `$1` or all, with what they are judged by.
 SELECT c.id, c.message_id, c.human, c.reasons, c.device, c.agent, c.visit, c.rules_version,
     extract(epoch FROM c.clicked_at - s.submitted_at)::float8 AS seconds
-FROM clicks c LEFT JOIN message_state s ON s.message_id = c.message_id
+FROM clicks c CROSS JOIN LATERAL (SELECT min(l.submitted_at) AS submitted_at FROM submissions l
+    WHERE l.message_id = c.message_id AND l.submitted_at < l.recorded_at) s
 WHERE c.id > $2 AND ($1::bigint IS NULL OR c.delivery_id = $1)
 ORDER BY c.id LIMIT $3
 
@@ -199,8 +201,8 @@ SELECT first_id, last_id, delivery_id FROM (
 ) nearest WHERE last_id >= $1
 
 -- name: delivery_of
--- A message that stands in no block, a proof say, by itself.
-SELECT id AS first_id, id AS last_id, delivery_id FROM messages WHERE id = $1
+-- Whose a message is that stands in no block, a proof say.
+SELECT delivery_id FROM messages WHERE id = $1
 
 -- name: routes
 -- Deliveries with links that changed since `$1` (all when null), or are those of `$2`, each with its links.

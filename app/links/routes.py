@@ -9,7 +9,7 @@ placeholders is made for each message from its own values, and remembered.
 import asyncio
 import contextlib
 import time
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -83,10 +83,11 @@ class Blocks:
         place = bisect_right(self.first, message_id) - 1
         return self.delivery[place] if place >= 0 and message_id <= self.last[place] else None
 
-    def append(self, first: int, last: int, delivery: int) -> None:
-        self.first.append(first)
-        self.last.append(last)
-        self.delivery.append(delivery)
+    def add(self, first: int, last: int, delivery: int) -> None:
+        """One that is there already is written again."""
+        place = bisect_left(self.first, first)
+        known = slice(place, place + (place < len(self.first) and self.first[place] == first))
+        self.first[known], self.last[known], self.delivery[known] = [first], [last], [delivery]
 
 
 class Routes:
@@ -98,6 +99,8 @@ class Routes:
         #: None until they have been read once.
         self.keys: Keys | None = None
         self._blocks = Blocks()
+        #: The last block that was read in order; single ones behind it may be known besides.
+        self._read_until = -1
         self._routes: dict[int, Route] = {}
         #: Whose message it is, of those in no block that was known then: (delivery or none, read at).
         self._looked_up: OrderedDict[int, tuple[int | None, float]] = OrderedDict()
@@ -131,11 +134,13 @@ class Routes:
         return delivery is None and time.monotonic() - at < REFRESH_SECONDS
 
     async def _look_up(self, connection: Connection, message_id: int) -> None:
-        row = await connection.fetchrow(QUERIES["block_of"], message_id) or await connection.fetchrow(
-            QUERIES["delivery_of"], message_id
-        )
-        delivery: int | None = None if row is None else row["delivery_id"]
-        _remember(self._looked_up, message_id, (delivery, time.monotonic()))
+        block = await connection.fetchrow(QUERIES["block_of"], message_id)
+        if block is not None:
+            delivery: int | None = block["delivery_id"]
+            self._blocks.add(*block)
+        else:
+            delivery = await connection.fetchval(QUERIES["delivery_of"], message_id)
+            _remember(self._looked_up, message_id, (delivery, time.monotonic()))
         if delivery is not None:
             self._take_routes(await connection.fetch(QUERIES["routes"], None, [delivery]))
 
@@ -183,8 +188,9 @@ class Routes:
             await self._reload(connection)
             return
         now: datetime = await connection.fetchval("SELECT now()")
-        for row in await connection.fetch(QUERIES["blocks_after"], (self._blocks.first or [-1])[-1]):
-            self._blocks.append(row["first_id"], row["last_id"], row["delivery_id"])
+        for row in await connection.fetch(QUERIES["blocks_after"], self._read_until):
+            self._blocks.add(*row)
+            self._read_until = row["first_id"]
         since = None if self._mark is None else self._mark - _OVERLAP
         self._take_routes(await connection.fetch(QUERIES["routes"], since, None))
         self._mark = now
@@ -195,10 +201,11 @@ class Routes:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             now: datetime = await connection.fetchval("SELECT now()")
             async for row in connection.cursor(QUERIES["blocks_after"], -1, prefetch=_PIECE):
-                blocks.append(row["first_id"], row["last_id"], row["delivery_id"])
+                blocks.add(*row)
             async for row in connection.cursor(QUERIES["routes"], None, None, prefetch=_PIECE):
                 routes[row["id"]] = self._route(row)
         self._blocks, self._routes, self._mark = blocks, routes, now
+        self._read_until = (blocks.first or [-1])[-1]
         self._reload_at = time.monotonic() + RELOAD_SECONDS
 
     def _take_routes(self, rows: Sequence[Any]) -> None:
