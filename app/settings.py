@@ -1,5 +1,6 @@
 """Every knob: unit, default, reason. Read from the environment (`ACUSE_…`); unsafe values are refused at start."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 #: Callers may try keys as fast as they like: one that people think up must at least be long.
 SHORTEST_ADMIN_KEY = 16
+#: Only what GSM-7 has in one septet, so that a short URL costs as many as it has characters.
+_SHORT_HOST = re.compile(r"(?:[^=,]{1,20}=)?(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
 
 class Settings(BaseSettings):
@@ -23,7 +26,9 @@ class Settings(BaseSettings):
     public_url: AnyHttpUrl | None = Field(
         None, description="Scheme and host by which providers reach this service; signatures are checked against it."
     )
-    short_hosts: Annotated[tuple[str, ...], NoDecode] = Field((), description="Hosts of short URLs, comma-separated.")
+    short_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Hosts of short URLs, comma-separated; `sender=host` for those of one sender."
+    )
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
         ("127.0.0.1",), description="Addresses or networks whose X-Forwarded-For and -Proto are believed."
     )
@@ -76,6 +81,13 @@ class Settings(BaseSettings):
         secret = "" if value is None else value.get_secret_value()
         if value is not None and (len(secret) < SHORTEST_ADMIN_KEY or not secret.isprintable() or " " in secret):
             raise ValueError(f"An admin key has at least {SHORTEST_ADMIN_KEY} printable characters and no spaces.")
+        return value
+
+    @field_validator("short_hosts")
+    @classmethod
+    def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := [entry for entry in value if not _SHORT_HOST.fullmatch(entry)]:
+            raise ValueError(f"A host of short URLs is `host`, `host:port` or `sender=host`; this is none: {wrong[0]}")
         return value
 
     @field_validator("short_hosts", "trusted_proxies", mode="before")
