@@ -39,7 +39,8 @@ test: $(STAMP) ## All tests, in parallel (JOBS=auto)
 	$(BIN)/python -m pytest -n $(JOBS)
 
 test15: $(STAMP) ## The folds, roads and figures on Debian's PostgreSQL 15
-	ACUSE_TEST_POSTGRES_BIN=/usr/lib/postgresql/15/bin $(BIN)/python -m pytest -n $(JOBS) tests/ingest tests/messages tests/stats
+	ACUSE_TEST_POSTGRES_BIN=/usr/lib/postgresql/15/bin $(BIN)/python -m pytest -n $(JOBS) tests/addresses tests/deliveries tests/ingest tests/links \
+		tests/messages tests/quarantine tests/stats
 
 check: $(STAMP) ## Format, lint, types, import rules, migrations
 	$(BIN)/ruff format --check .
