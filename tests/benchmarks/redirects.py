@@ -75,7 +75,7 @@ async def _beside_bare(bench: Bench, folder: Path) -> list[Figure]:
     async with _bare(folder) as (url, server):
         await visit(url, visits.tokens, [server], seconds=1)
         warm = await visits.round(1, 0)
-        bare, ours = [], []
+        bare, ours = list[Round](), list[Round]()
         for _ in range(bench.sizes.rounds):
             await visits.counted()
             bare.append(await visit(url, visits.tokens, [server], seconds=bench.sizes.seconds))
