@@ -128,7 +128,7 @@ def test_curl_lines_call_what_exists_with_json_that_is_json(words: list[str]) ->
 
 async def test_the_readme_works_when_pasted(client: httpx.AsyncClient) -> None:
     """All its curl lines, in their order; then the summaries say what the callback and the preparation said."""
-    deliveries = []
+    deliveries: list[str] = []
     for words in _curls():
         response = await _called(client, words, deliveries[-1] if deliveries else "1")
         assert response.is_success, response.text
