@@ -121,6 +121,16 @@ async def test_turning_tracking_turns_all_links(app: FastAPI, client: httpx.Asyn
     assert {item["tracked"] for item in (await sent.get("links"))["items"]} == {True}
 
 
+async def test_a_link_registered_by_itself_stays_in_a_content_that_is_not_tracked(
+    app: FastAPI, client: httpx.AsyncClient, admin: Headers
+) -> None:
+    sent = await make(app, client, admin, "STOP to 25252", tracking=False)
+    assert (await sent.post("links", orjson.dumps({"url": "https://a.example"}))).status_code == 201
+    await change(sent, content="https://a.example STOP to 25252")
+    (row,) = await sent.started()
+    assert row["text"] == "https://a.example STOP to 25252"
+
+
 def test_a_label_is_host_and_path_and_cropped() -> None:
     assert label_of("https://a.example/b/?c#d") == "a.example/b"
     assert label_of("www.a.example") == "www.a.example"
@@ -267,6 +277,7 @@ async def test_the_same_row_again_gives_the_same_message_and_link(elsewhere: Els
     assert first[0]["short_url"] == first[2]["short_url"] != first[3]["short_url"]
     assert first[0]["message_id"] == first[3]["message_id"]
     assert len(await elsewhere.statuses()) == 2
+    assert (await elsewhere.ask(rows[1]))[0]["short_url"] == first[1]["short_url"]
     assert await pool.fetchval("SELECT count(*) FROM link_blocks WHERE delivery_id = $1", elsewhere.id) == 1
 
 
