@@ -27,6 +27,8 @@ def sentence(reason: str, detail: Detail | None) -> str:
 
 
 def _invalid(detail: Detail) -> str:
+    if detail.get("erased"):
+        return "The number was erased: nobody knows it any more."
     region = detail.get("region")
     if region is None:
         return "This is not a possible phone number; without a default region only international numbers can be read."

@@ -15,7 +15,7 @@ from app.deliveries.rules import Rules
 from app.deliveries.tally import Tally
 from app.deliveries.texts import Text
 from app.numbers import normalise
-from app.pseudonyms import Pseudonyms
+from app.pseudonyms import PREFIX, Pseudonyms
 
 Row = Mapping[str, Any]
 _SHARES = 2**64
@@ -69,7 +69,8 @@ class Screen:
         region, impossible = self.region, {"region": self.region}
         for row in rows:
             given = row["given"]
-            address = normalise(given, region)
+            # Whom a pseudonym stands for cannot be sent to; an opt-out that is kept under it is the better reason.
+            address = given if given.startswith(PREFIX) else normalise(given, region)
             into.addresses.append(address or given)
             if address is not None:
                 into.early.append(None)
@@ -92,7 +93,9 @@ class Screen:
             detail: dict[str, Any] | None = None
             if into.early[place] is None:
                 address = into.addresses[place]
-                if row["control"]:
+                if address.startswith(PREFIX):
+                    late, detail = "invalid_address", {"erased": True}
+                elif row["control"]:
                     late, detail = "control_group", {"listed": True}
                 elif share and self._draw(address) < share:
                     late, detail = "control_group", {"share": self.rules.control_share}

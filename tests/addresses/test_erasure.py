@@ -312,6 +312,7 @@ async def test_preparing_again_an_audience_with_an_erased_number_leaves_it_out(
     exclusions = await prepare(client, story.deliveries[1])
     assert {1, 2, 4} <= exclusions.keys()
     assert 3 not in exclusions
+    assert [exclusions[each]["reason"] for each in (1, 2, 4)] == ["denylisted", "double", "invalid_address"]
 
 
 async def test_start_lifts_it_and_stays_lifted_however_it_is_computed(

@@ -111,8 +111,8 @@ async def test_doubles_are_found_over_chunks_whatever_became_of_the_first(
 ) -> None:
     monkeypatch.setattr(preparation, "CHUNK", 3)
     async with delivery.app.state.pool.acquire() as connection:
-        await put_away(connection, mobile(71), "quarantined")
-    rows = [mobile(70), mobile(71), {"address": mobile(72), "control": True}, "x", "y"]
+        await put_away(connection, mobile(60_000_071), "quarantined")
+    rows = [mobile(60_000_070), mobile(60_000_071), {"address": mobile(60_000_072), "control": True}, "x", "y"]
     found = await delivery.prepared([*rows, *rows, *rows])
     first = {1: None, 2: "quarantined", 3: "control_group", 4: "invalid_address", 5: "invalid_address"}
     assert {position: found[position] for position in first} == first
@@ -150,19 +150,23 @@ async def test_the_quarantine_counts_for_everybody_or_for_its_sender(
 ) -> None:
     async with delivery.app.state.pool.acquire() as connection:
         await clear(connection)
-        await put_away(connection, mobile(9), status, sender=sender)
-    assert await delivery.prepared([mobile(9)]) == {1: expected}
+        await put_away(connection, mobile(60_000_009), status, sender=sender)
+    assert await delivery.prepared([mobile(60_000_009)]) == {1: expected}
 
 
 async def test_what_is_known_of_an_erased_number_still_keeps_it_away(delivery: Delivery) -> None:
     async with delivery.app.state.pool.acquire() as connection:
         await clear(connection)
-        pseudonym = (await pseudonyms.load(connection)).of(mobile(11))
+        pseudonym = (await pseudonyms.load(connection)).of(mobile(60_000_011))
         await put_away(connection, pseudonym, "denylisted")
         await connection.execute(
             "INSERT INTO erased (pseudonym, erased_at, certificate) VALUES ($1, now(), '{}')", pseudonym
         )
-    assert await delivery.prepared([mobile(10), mobile(11), mobile(12)]) == {1: None, 2: "denylisted", 3: None}
+    assert await delivery.prepared([mobile(60_000_010), mobile(60_000_011), mobile(60_000_012)]) == {
+        1: None,
+        2: "denylisted",
+        3: None,
+    }
     async with delivery.app.state.pool.acquire() as connection:
         await clear(connection)
 
