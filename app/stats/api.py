@@ -154,7 +154,8 @@ class Point(BaseModel):
 
 
 class History(BaseModel):
-    """How many messages reached each status first, and people's clicks, step by step; steps without events are there too, as zeros."""
+    """How many messages reached each status first, and people's clicks, step by step; steps without events are there
+    too, as zeros."""
 
     model_config = ConfigDict(
         json_schema_extra={
