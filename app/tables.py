@@ -437,6 +437,7 @@ clicks = Table(
     Column("id", BigInteger, primary_key=True, autoincrement=False),  # time and chance: known before it is stored
     *_click_columns(),
     Index("ix_clicks_delivery_id_id", "delivery_id", "id"),
+    Index("ix_clicks_delivery_id_human_id", "delivery_id", "human", "id"),
     Index("ix_clicks_message_id", "message_id"),
     comment="Visits to short URLs, by people and by machines",
 )

@@ -49,6 +49,7 @@ def upgrade() -> None:
         comment="Visits to short URLs, by people and by machines",
     )
     op.create_index("ix_clicks_delivery_id_id", "clicks", ["delivery_id", "id"], unique=False)
+    op.create_index("ix_clicks_delivery_id_human_id", "clicks", ["delivery_id", "human", "id"], unique=False)
     op.create_index("ix_clicks_message_id", "clicks", ["message_id"], unique=False)
     op.create_table(
         "link_blocks",
@@ -98,6 +99,7 @@ def downgrade() -> None:
     op.drop_index("ix_link_blocks_delivery_id", table_name="link_blocks")
     op.drop_table("link_blocks")
     op.drop_index("ix_clicks_message_id", table_name="clicks")
+    op.drop_index("ix_clicks_delivery_id_human_id", table_name="clicks")
     op.drop_index("ix_clicks_delivery_id_id", table_name="clicks")
     op.drop_table("clicks")
     op.drop_table("click_inbox")
