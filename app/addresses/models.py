@@ -10,7 +10,7 @@ _EXAMPLE: dict[str, Any] = {
     "erased_at": None,
     "health": {"address": "+34600123000", "status": "quarantined", "entries": [], "evidence": []},
     "held": 0,
-    "totals": {"messages": 1, "receipts": 2, "exclusions": 1, "inbound": 0, "decisions": 0},
+    "totals": {"messages": 1, "receipts": 2, "exclusions": 1, "inbound": 0, "decisions": 0, "clicks": 0},
     "messages": [
         {
             "id": "42",
@@ -39,6 +39,7 @@ _EXAMPLE: dict[str, Any] = {
     ],
     "inbound": [],
     "decisions": [],
+    "clicks": [],
 }
 _CERTIFICATE: dict[str, Any] = {
     "pseudonym": "erased:0f6c1d7e0b7f4bd7a2d0f3a1c9e8b765",
@@ -99,12 +100,25 @@ class Decision(BaseModel):
     inbound_id: str | None
 
 
+class Click(BaseModel):
+    id: str
+    message_id: str
+    delivery_id: str
+    link: int
+    label: str | None
+    clicked_at: datetime
+    human: bool
+    reasons: list[str] = Field(description="What speaks for a machine.")
+    device: str
+
+
 class Totals(BaseModel):
     messages: int
     receipts: int
     exclusions: int
     inbound: int
     decisions: int
+    clicks: int
 
 
 class Address(BaseModel):
@@ -121,6 +135,7 @@ class Address(BaseModel):
     exclusions: list[Exclusion]
     inbound: list[Inbound]
     decisions: list[Decision] = Field(description="Opt-outs, opt-ins, releases: by replies, imports and operators.")
+    clicks: list[Click] = Field(description="Visits to the short URLs of its messages, by people and machines.")
 
 
 class Certificate(BaseModel):

@@ -157,6 +157,13 @@ ORDER BY i.id DESC
 SELECT id, kind::text AS kind, nullif(sender, '') AS sender, at, recorded_at, reason, origin, actor, note, inbound_id
 FROM decisions WHERE address = ANY($1::text[]) ORDER BY at DESC, id DESC LIMIT $2
 
+-- name: clicks_of
+-- Visits to the short URLs of its messages, the newest `$2`.
+SELECT c.id, c.message_id, c.delivery_id, c.link, l.label, c.clicked_at, c.human, c.reasons, c.device
+FROM messages m JOIN clicks c ON c.message_id = m.id
+LEFT JOIN links l ON l.delivery_id = c.delivery_id AND l.number = c.link
+WHERE m.address = ANY($1::text[]) ORDER BY c.id DESC LIMIT $2
+
 -- name: totals_of
 SELECT
     (SELECT count(*) FROM messages WHERE address = ANY($1::text[])) AS messages,
@@ -164,6 +171,7 @@ SELECT
         WHERE m.address = ANY($1::text[])) AS receipts,
     (SELECT count(*) FROM exclusions WHERE address = ANY($1::text[])) AS exclusions,
     (SELECT count(*) FROM inbound WHERE address = ANY($1::text[])) AS inbound,
+    (SELECT count(*) FROM messages m JOIN clicks c ON c.message_id = m.id WHERE m.address = ANY($1::text[])) AS clicks,
     (SELECT count(*) FROM decisions WHERE address = ANY($1::text[])) AS decisions,
     (SELECT count(*) FROM held h JOIN breakers b ON b.id = h.breaker_id
         WHERE h.address = ANY($1::text[]) AND b.decision IS NULL) AS held

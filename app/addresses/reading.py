@@ -22,6 +22,7 @@ async def page(
     exclusions = await connection.fetch(QUERIES["exclusions_of"], names, SHOWN)
     inbound = await connection.fetch(QUERIES["inbound_of"], names, SHOWN)
     decisions = await connection.fetch(QUERIES["decisions_of"], names, SHOWN)
+    clicks = await connection.fetch(QUERIES["clicks_of"], names, SHOWN)
     totals = await connection.fetchrow(QUERIES["totals_of"], names)
     assert totals is not None
     return {
@@ -40,10 +41,11 @@ async def page(
         "decisions": [
             models.Decision(**_with_text_ids(row, "note"), note=principal.text(row["note"])) for row in decisions
         ],
+        "clicks": [models.Click(**_with_text_ids(row)) for row in clicks],
     }
 
 
-_IDS = ("id", "delivery_id", "inbound_id", "repeat_of")
+_IDS = ("id", "message_id", "delivery_id", "inbound_id", "repeat_of")
 
 
 def _with_text_ids(row: Row, *without: str) -> dict[str, Any]:

@@ -24,7 +24,9 @@ async def read(client: httpx.AsyncClient, number: str = NUMBER, **headers: Any) 
     return found
 
 
-async def test_it_shows_messages_receipts_exclusions_replies_and_decisions(client: httpx.AsyncClient) -> None:
+async def test_it_shows_messages_receipts_exclusions_replies_decisions_and_clicks(
+    client: httpx.AsyncClient, pool: Pool
+) -> None:
     account = await make(client)
     await qualified(client, account, "1", failure_type="hard", reason="user_unknown")
     await failed(account, NUMBER, "1")
@@ -36,8 +38,13 @@ async def test_it_shows_messages_receipts_exclusions_replies_and_decisions(clien
     await until(lambda: read(client), lambda page: page["totals"]["exclusions"] == 1)
     await account.callback({"type": "inbound", "from": NUMBER, "to": "5555", "text": "STOP now 600300001"})
     await until(lambda: read(client), lambda page: page["totals"]["decisions"] == 1)
+    await pool.execute(
+        "INSERT INTO clicks (id, message_id, delivery_id, link, clicked_at, human, reasons, device, agent, visit, rules_version) "
+        "SELECT 7, id, delivery_id, 0, now(), false, '{head}', 'phone', '', '{}', 1 FROM messages WHERE address = $1",
+        NUMBER,
+    )
     page = await read(client)
-    assert page["totals"] == {"messages": 1, "receipts": 1, "exclusions": 1, "inbound": 1, "decisions": 1}
+    assert page["totals"] == {"messages": 1, "receipts": 1, "exclusions": 1, "inbound": 1, "decisions": 1, "clicks": 1}
     assert (page["address"], page["erased_at"], page["held"]) == (NUMBER, None, 0)
     assert page["health"] == (await client.get(f"/v1/quarantine/{quote(NUMBER)}")).json()
     (message,) = page["messages"]
@@ -49,6 +56,8 @@ async def test_it_shows_messages_receipts_exclusions_replies_and_decisions(clien
         "c-1",
     )
     assert exclusion["text"].startswith("In quarantine")
+    (click,) = page["clicks"]
+    assert (click["message_id"], click["human"], click["reasons"]) == (message["id"], False, ["head"])
     assert [each["action"] for each in page["inbound"]] == ["denylist"]
     (decision,) = page["decisions"]
     assert (decision["kind"], decision["origin"], decision["sender"]) == ("denylist", "reply", None)
@@ -67,7 +76,7 @@ async def test_it_needs_both_scopes_and_masks_without_the_third(client: httpx.As
 async def test_a_number_nobody_knows_is_valid_and_empty(client: httpx.AsyncClient) -> None:
     page = await read(client, "+34600300999")
     assert page["health"]["status"] == "valid"
-    assert page["messages"] == page["exclusions"] == page["inbound"] == page["decisions"] == []
+    assert page["messages"] == page["exclusions"] == page["inbound"] == page["decisions"] == page["clicks"] == []
     assert (await client.get("/v1/addresses/hello")).status_code == 422
 
 
@@ -82,7 +91,17 @@ async def test_of_many_the_newest_hundred_are_shown_and_all_are_counted(client: 
 
 
 @pytest.mark.parametrize(
-    "name", ["messages_of", "exclusions_of", "inbound_of", "decisions_of", "totals_of", "own_receipts", "own_targets"]
+    "name",
+    [
+        "messages_of",
+        "exclusions_of",
+        "inbound_of",
+        "decisions_of",
+        "clicks_of",
+        "totals_of",
+        "own_receipts",
+        "own_targets",
+    ],
 )
 async def test_each_part_goes_by_an_index(pool: Pool, name: str) -> None:
     query = QUERIES[name]
