@@ -298,10 +298,13 @@ async def test_the_last_page_costs_what_the_first_costs(connection: AsyncConnect
         whole = (await reading.find(connection, large, cells, asked, after=0, limit=LARGE)).ids
         reads = []
         for after in (0, whole[len(whole) // 2], whole[-102]):
-            before = await blocks(connection)
-            page = await reading.find(connection, large, cells, asked, after=after, limit=101)
-            reads.append(await blocks(connection) - before)
-            assert len(page.ids) == 101
+            costs = []
+            for _ in range(3):  # autovacuum reads these tables, too: the least of three is the page's own
+                before = await blocks(connection)
+                page = await reading.find(connection, large, cells, asked, after=after, limit=101)
+                costs.append(await blocks(connection) - before)
+                assert len(page.ids) == 101
+            reads.append(min(costs))
         assert max(reads) <= min(reads) + 20, (asked, reads)
 
 
