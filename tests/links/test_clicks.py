@@ -505,7 +505,7 @@ async def test_a_commit_that_takes_long_does_not_hold_up_the_redirect(
         answer = await client.get(made.path(0), headers=PERSON)
         elapsed = time.perf_counter() - began
         await asyncio.sleep(0.05)
-    assert (answer.status_code, 0.015 < elapsed < 0.5) == (302, True)
+    assert (answer.status_code, 0.015 < elapsed < 1.2) == (302, True)
     for _ in range(100):
         if await pool.fetchval("SELECT count(*) FROM clicks WHERE delivery_id = $1", made.delivery):
             break
