@@ -6,7 +6,8 @@ take (COPY and set-based statements). Only the outermost caller commits; stores 
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
+    from starlette.requests import Request
 
     Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
     Pool = asyncpg.Pool[asyncpg.Record]
@@ -101,6 +103,14 @@ async def create_pool(url: str, *, name: str, size: int, settings: Mapping[str, 
         max_queries=1_000_000,
         max_inactive_connection_lifetime=60.0,
     )
+
+
+@asynccontextmanager
+async def writing(request: "Request") -> AsyncIterator[Connection]:
+    """A transaction for a request that writes; it commits at the end of the block, and waits for a free connection only
+    so long."""
+    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
+        yield connection
 
 
 async def _leave_as_it_is(connection: Any) -> None:

@@ -14,10 +14,10 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 from starlette.responses import Response
 
 from app import audit
-from app.db import POOL_TIMEOUT_SECONDS, Connection
+from app.db import POOL_TIMEOUT_SECONDS, Connection, writing
 from app.deliveries import codes, lifecycle, store
 from app.deliveries.models import EXAMPLE, Delivery, DeliveryChange, NewDelivery, Recomputed, shown, without_nul
-from app.deliveries.requests import DeliveryId, allowed, existing, note, writing
+from app.deliveries.requests import DeliveryId, allowed, existing, note
 from app.deliveries.texts import link_texts
 from app.errors import Invalid
 from app.idempotency import once

@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from app import audit, bulk
-from app.db import Connection
+from app.db import Connection, writing
 from app.deliveries import codes, lifecycle, store, targets
 from app.deliveries.preparation import QUERIES
-from app.deliveries.requests import DeliveryId, allowed, existing, hold_alone, writing
+from app.deliveries.requests import DeliveryId, allowed, existing, hold_alone
 from app.paging import Cursor, Limit, Page
 from app.security import Principal, Reader, Writer
 

@@ -10,12 +10,13 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from app import export
+from app.db import writing
 from app.deliveries import codes, lifecycle, reading, store
 from app.deliveries.api import read
 from app.deliveries.exclusions import CAUSES, sentence
 from app.deliveries.models import Delivery, without_nul
 from app.deliveries.preparation import QUERIES
-from app.deliveries.requests import DeliveryId, allowed, existing, hold_alone, note, writing
+from app.deliveries.requests import DeliveryId, allowed, existing, hold_alone, note
 from app.errors import Conflict
 from app.numbers import normalise
 from app.paging import Cursor, Limit, Page

@@ -1,14 +1,13 @@
-"""What every endpoint about one delivery needs: its id, a transaction, and the two ways in which it can say no."""
+"""What every endpoint about one delivery needs: its id, and the two ways in which it can say no."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
-from fastapi import Depends, Path, Request
+from fastapi import Depends, Path
 
 from app import audit
-from app.db import POOL_TIMEOUT_SECONDS, Connection, load_queries
+from app.db import Connection, load_queries
 from app.deliveries import lifecycle
 from app.errors import Conflict, NotFound
 from app.security import Principal
@@ -27,13 +26,6 @@ def delivery_id(id: Annotated[str, Path(description="The delivery's `id`.", exam
 
 
 DeliveryId = Annotated[int, Depends(delivery_id)]
-
-
-@asynccontextmanager
-async def writing(request: Request) -> AsyncIterator[Connection]:
-    """A transaction that commits at the end of the block; waits for a free connection only so long."""
-    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
-        yield connection
 
 
 async def hold_alone(connection: Connection, id: int) -> None:

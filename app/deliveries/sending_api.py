@@ -12,12 +12,12 @@ from fastapi import APIRouter, Query, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from starlette.responses import Response, StreamingResponse
 
-from app.db import POOL_TIMEOUT_SECONDS, Connection
+from app.db import POOL_TIMEOUT_SECONDS, Connection, writing
 from app.deliveries import codes, lifecycle, outbox, proofs, store
 from app.deliveries.api import read
 from app.deliveries.encoding import measure
 from app.deliveries.models import Delivery, GatewayKey, Metadata, without_nul
-from app.deliveries.requests import DeliveryId, allowed, existing, hold_alone, note, writing
+from app.deliveries.requests import DeliveryId, allowed, existing, hold_alone, note
 from app.deliveries.texts import Text, link_texts
 from app.errors import Conflict, Forbidden, Invalid
 from app.idempotency import once

@@ -1,7 +1,6 @@
 """Qualifications: what each provider's errors mean; changing one says first what it moves."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Self
 
@@ -9,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from app import audit, export
-from app.db import POOL_TIMEOUT_SECONDS, Connection
+from app.db import Connection, writing
 from app.errors import NotFound
 from app.paging import Cursor, Limit, Page
 from app.qualifications import store
@@ -263,7 +262,7 @@ def _found(row: Mapping[str, Any] | None) -> Mapping[str, Any]:
 @router.post("/v1/qualifications/{id}/preview", summary="What requalifying would move", response_model=Moved)
 async def preview(request: Request, id: Id, body: Proposal, _: Reader) -> Moved:
     """Changes nothing."""
-    async with _writing(request) as connection:
+    async with writing(request) as connection:
         old = _found(await store.lock(connection, id))
         values = _values(body, old)
         quarantines = await request.app.state.would_move(connection, old, {**old, **values}, datetime.now(UTC))
@@ -277,7 +276,7 @@ async def change(request: Request, id: Id, body: Change, principal: Writer) -> C
     back takes exactly that back. The journals of the deliveries touched say so (of the last 90 days, the newest
     200; the platform's journal has the whole figure)."""
     now = datetime.now(UTC)
-    async with _writing(request) as connection:
+    async with writing(request) as connection:
         old = _found(await store.lock(connection, id))
         values = _values(body, old)
         touched = await store.touched(connection, id)
@@ -343,10 +342,3 @@ async def _tell(
         text = f"Requalified {key}: {each.messages} messages moved."
         more = data | {"messages": each.messages}
         await audit.append(connection, each.delivery_id, REQUALIFIED, text, at=now, actor=actor, data=more)
-
-
-@asynccontextmanager
-async def _writing(request: Request) -> AsyncIterator[Connection]:
-    """A transaction that commits at the end of the block; waits for a free connection only so long."""
-    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
-        yield connection

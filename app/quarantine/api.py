@@ -1,7 +1,6 @@
 """The quarantine: list, import, one address explained, release of one and of many, breakers, a delivery's own view."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -10,7 +9,7 @@ from pydantic import AwareDatetime
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app import audit, export
-from app.db import POOL_TIMEOUT_SECONDS, Connection
+from app.db import Connection, writing
 from app.errors import Conflict, Invalid, NotFound
 from app.numbers import normalise
 from app.paging import Cursor, Limit
@@ -201,7 +200,7 @@ async def read_one(request: Request, address: AddressPath, principal: Quarantine
 
 
 async def explained(request: Request, address: str, principal: Principal) -> models.AddressHealth:
-    async with _writing(request) as connection:
+    async with writing(request) as connection:
         identity, events = await facts_of(connection, address)
         thresholds = await read_thresholds(connection)
     async with request.app.state.engine.connect() as reader:
@@ -255,7 +254,7 @@ async def release_one(
     else. Older failures that come in later do not undo it. 404 when the address is not in quarantine."""
     now = datetime.now(UTC)
     number = e164(address)
-    async with _writing(request) as connection:
+    async with writing(request) as connection:
         identity, _ = await facts_of(connection, number)
         status = await connection.fetchval(
             "SELECT status::text FROM quarantine WHERE address = $1 AND sender = $2 FOR UPDATE", identity, sender
@@ -287,7 +286,7 @@ async def release_many(request: Request, body: models.Release, principal: Quaran
     transaction, or nothing; the answer comes when the rows are gone."""
     now = datetime.now(UTC)
     asked = body.filter.asked()
-    async with _writing(request) as connection:
+    async with writing(request) as connection:
         count = await changing.release_many(
             connection, asked, actor=principal.name, note=body.reason, now=now, dry_run=body.dry_run
         )
@@ -360,7 +359,7 @@ async def _decide(
 ) -> models.Decided:
     number = int(id) if id.isascii() and id.isdigit() and int(id) <= _MAX_ID else 0
     now = datetime.now(UTC)
-    async with _writing(request) as connection:
+    async with writing(request) as connection:
         found = await breaker.decide(connection, number, decision, actor=principal.name, note=reason, now=now)
         if found is not None:
             data = {
@@ -379,10 +378,3 @@ async def _decide(
         raise Conflict(f"This breaker was closed before: {shown['decision']}.")
     await changing.drain(request.app.state.pool, now)
     return models.Decided(addresses=found["addresses"], messages=found["messages"], breaker=models.shown_breaker(shown))
-
-
-@asynccontextmanager
-async def _writing(request: Request) -> AsyncIterator[Connection]:
-    """A transaction that commits at the end of the block; waits for a free connection only so long."""
-    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
-        yield connection
