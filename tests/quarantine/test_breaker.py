@@ -127,9 +127,11 @@ class Carrier:
     async def decide(self, decision: str) -> Any:
         """About the breaker that is open."""
         (row,) = [each for each in await self.breakers() if each["closed_at"] is None]
+        return await self.decide_about(row["id"], decision)
+
+    async def decide_about(self, id: int, decision: str) -> Any:
         async with self.pool.acquire() as connection, connection.transaction():
-            now = datetime.now(UTC)
-            return await breaker.decide(connection, row["id"], decision, actor="tests", note="-", now=now)
+            return await breaker.decide(connection, id, decision, actor="tests", note="-", now=datetime.now(UTC))
 
     async def settle(self, decision: str) -> Any:
         found = await self.decide(decision)
@@ -416,7 +418,8 @@ async def test_an_examination_that_fails_leaves_its_addresses_to_be_examined(poo
 async def test_only_one_decides(pool: Pool) -> None:
     carrier = await Carrier.make(pool, 200)
     await carrier.hear(range(200))
-    both = await asyncio.gather(carrier.decide("apply"), carrier.decide("discard"))
+    (row,) = await carrier.breakers()  # both saw it open
+    both = await asyncio.gather(carrier.decide_about(row["id"], "apply"), carrier.decide_about(row["id"], "discard"))
     assert sorted(each is None for each in both) == [False, True]
     await changing.drain(pool, datetime.now(UTC))
 
