@@ -23,6 +23,7 @@ from starlette.types import Receive, Scope, Send
 
 from app import logs, migrate, openapi, problems, pseudonyms
 from app.addresses.api import router as addresses
+from app.api.paging import CursorSigner
 from app.db import Connection, create_engine, create_pool, is_away
 from app.deliveries.api import router as deliveries
 from app.deliveries.audience_api import router as audience
@@ -53,7 +54,6 @@ from app.links.routes import Routes
 from app.links.shortening import Bases, Links
 from app.logs import log
 from app.messages.api import router as messages
-from app.paging import CursorSigner
 from app.platform import audit_api, gateways, health, installation, keys, store
 from app.platform.directory import GatewayDirectory
 from app.platform.trial import Reading

@@ -18,12 +18,13 @@ from pydantic import ValidationError
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response, StreamingResponse
 
-from app import audit, bulk, export, pseudonyms
+from app import audit, pseudonyms
 from app.addresses import models, reading
 from app.addresses.checking import Check
 from app.addresses.erasure import QUERIES, Asked, erase
 from app.addresses.spellings import Spellings
-from app.bulk import BadRow, Line
+from app.api import bulk, export
+from app.api.bulk import BadRow, Line
 from app.db import POOL_TIMEOUT_SECONDS, Connection
 from app.errors import Busy, Invalid, Problem, TooLarge
 from app.numbers import is_region, normalise

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from app.bulk import BadRow, Line
+from app.api.bulk import BadRow, Line
 from app.numbers import normalise
 from app.pseudonyms import Pseudonyms
 

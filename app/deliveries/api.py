@@ -14,14 +14,14 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 from starlette.responses import Response
 
 from app import audit
+from app.api.idempotency import once
+from app.api.paging import Cursor, Limit, Page
 from app.db import POOL_TIMEOUT_SECONDS, Connection, writing
 from app.deliveries import codes, lifecycle, store
 from app.deliveries.models import EXAMPLE, Delivery, DeliveryChange, NewDelivery, Recomputed, shown, without_nul
 from app.deliveries.requests import DeliveryId, allowed, existing, note
 from app.deliveries.texts import link_texts
 from app.errors import Invalid
-from app.idempotency import once
-from app.paging import Cursor, Limit, Page
 from app.security import Reader, Writer, mask_numbers, mask_within
 
 router = APIRouter(tags=["deliveries"])

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from app import export
+from app.api import export
+from app.api.paging import Cursor, Limit, Page
 from app.db import writing
 from app.deliveries import codes, lifecycle, reading, store
 from app.deliveries.api import read
@@ -19,7 +20,6 @@ from app.deliveries.preparation import QUERIES
 from app.deliveries.requests import DeliveryId, allowed, existing, hold_alone, note
 from app.errors import Conflict
 from app.numbers import normalise
-from app.paging import Cursor, Limit, Page
 from app.security import Principal, Reader, Writer
 
 router = APIRouter()

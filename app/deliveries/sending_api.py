@@ -12,6 +12,8 @@ from fastapi import APIRouter, Query, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from starlette.responses import Response, StreamingResponse
 
+from app.api.idempotency import once
+from app.api.paging import Cursor, Limit, Page
 from app.db import POOL_TIMEOUT_SECONDS, Connection, writing
 from app.deliveries import codes, lifecycle, outbox, proofs, store
 from app.deliveries.api import read
@@ -20,8 +22,6 @@ from app.deliveries.models import Delivery, GatewayKey, Metadata, without_nul
 from app.deliveries.requests import DeliveryId, allowed, existing, hold_alone, note
 from app.deliveries.texts import Text, link_texts
 from app.errors import Conflict, Forbidden, Invalid
-from app.idempotency import once
-from app.paging import Cursor, Limit, Page
 from app.references import reference_of
 from app.security import Principal, Reader, Writer
 

@@ -15,8 +15,8 @@ from typing import IO, Any, NamedTuple
 import orjson
 from starlette.requests import ClientDisconnect, Request
 
-from app import bulk
-from app.bulk import BadRow, Line, Tally
+from app.api import bulk
+from app.api.bulk import BadRow, Line, Tally
 from app.db import Connection
 from app.errors import Problem, TooLarge
 

@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from app import audit
-from app.bulk import BadRow, Line, Tally, chunks
+from app.api.bulk import BadRow, Line, Tally, chunks
 from app.db import POOL_TIMEOUT_SECONDS, Connection
 from app.errors import Conflict, NotFound
 from app.gateways import generic

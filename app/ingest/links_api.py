@@ -18,8 +18,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 
-from app import audit, bulk
-from app.bulk import BadRow, Line, Tally
+from app import audit
+from app.api import bulk
+from app.api.bulk import BadRow, Line, Tally
 from app.db import POOL_TIMEOUT_SECONDS, Connection
 from app.errors import Conflict, Invalid, Problem, TooLarge
 from app.ingest.api import HAS_TARGETS, OPEN, Id, begin, delivery_of, gateway_named, note, read_row, record_chunk

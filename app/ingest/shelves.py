@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app import metrics
+from app.api.paging import Cursor, Limit
 from app.db import POOL_TIMEOUT_SECONDS, Connection
 from app.errors import Invalid, NotFound
 from app.gateways import GATEWAYS
@@ -19,7 +20,6 @@ from app.ingest.inbox import Row, copy
 from app.ingest.keys import rekey
 from app.ingest.pipeline import QUERIES
 from app.ingest.rows import inbound_row, inbox_row
-from app.paging import Cursor, Limit
 from app.security import Principal, Reader, ReceiptWriter
 
 router = APIRouter(prefix="/v1")

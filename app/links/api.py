@@ -9,11 +9,11 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app import export
+from app.api import export
+from app.api.paging import Cursor, Limit, Page
 from app.errors import NotFound
 from app.links import reading
 from app.links.tokens import LINKS
-from app.paging import Cursor, Limit, Page
 from app.security import Principal, Reader
 
 router = APIRouter(tags=["reading a delivery"])

@@ -9,12 +9,12 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app import export
+from app.api import export
+from app.api.paging import Cursor, Limit, Page
 from app.errors import Invalid, NotFound
 from app.messages import reading
 from app.messages.timeline import Known, by_part, timeline
 from app.numbers import normalise
-from app.paging import Cursor, Limit, Page
 from app.references import reference_of
 from app.security import Principal, Reader, mask_within
 

@@ -7,10 +7,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from app import audit, export
+from app import audit
+from app.api import export
+from app.api.paging import Cursor, Limit, Page
 from app.errors import NotFound
 from app.logs import masked
-from app.paging import Cursor, Limit, Page
 from app.platform import store
 from app.platform.fields import reading
 from app.security import Principal, Reader

@@ -8,7 +8,7 @@ from fastapi import Path, Request
 from pydantic import AfterValidator, StringConstraints
 from starlette.responses import Response
 
-from app import export
+from app.api import export
 from app.db import AWAY, POOL_TIMEOUT_SECONDS, Connection
 from app.platform import store
 

@@ -8,12 +8,12 @@ from fastapi import APIRouter, Request, status
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from app.api.export import STREAMS, wanted
+from app.api.idempotency import once
+from app.api.paging import Cursor, Limit, Page
 from app.errors import NotFound
-from app.export import STREAMS, wanted
 from app.gateways import GATEWAYS
 from app.gateways.receipt import Adapter, AuthMode
-from app.idempotency import once
-from app.paging import Cursor, Limit, Page
 from app.platform import changes, store, trial
 from app.platform.directory import built
 from app.platform.fields import Line, Name, Secret, Slug, reading, whole, writing

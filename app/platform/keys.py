@@ -7,9 +7,9 @@ from fastapi import APIRouter, Request, status
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from app.export import STREAMS, wanted
-from app.idempotency import once
-from app.paging import Cursor, Limit, Page
+from app.api.export import STREAMS, wanted
+from app.api.idempotency import once
+from app.api.paging import Cursor, Limit, Page
 from app.platform import changes, store
 from app.platform.fields import Name, Slug, reading, whole, writing
 from app.platform.installation import ENV_ADMIN

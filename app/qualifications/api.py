@@ -7,10 +7,11 @@ from typing import Annotated, Any, Self
 from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from app import audit, export
+from app import audit
+from app.api import export
+from app.api.paging import Cursor, Limit, Page
 from app.db import Connection, writing
 from app.errors import NotFound
-from app.paging import Cursor, Limit, Page
 from app.qualifications import store
 from app.qualifications.reasons import Reason
 from app.qualifications.rules import FailureType, State, shown

@@ -8,11 +8,12 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import AwareDatetime
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app import audit, export
+from app import audit
+from app.api import export
+from app.api.paging import Cursor, Limit
 from app.db import Connection, writing
 from app.errors import Conflict, Invalid, NotFound
 from app.numbers import normalise
-from app.paging import Cursor, Limit
 from app.pseudonyms import PREFIX
 from app.quarantine import breaker, changing, models, reading
 from app.quarantine.rules import ANYBODY, Explained, explain

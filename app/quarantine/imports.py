@@ -9,7 +9,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from app import audit
-from app.bulk import BadRow, Line, Tally, chunks
+from app.api.bulk import BadRow, Line, Tally, chunks
 from app.db import POOL_TIMEOUT_SECONDS, Connection
 from app.errors import Invalid
 from app.numbers import is_region, normalise

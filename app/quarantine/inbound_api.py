@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import ColumnElement, Select, and_, func, literal_column, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app import export
+from app.api import export
+from app.api.paging import Cursor, Limit, Page
 from app.errors import Invalid
-from app.paging import Cursor, Limit, Page
 from app.quarantine.replies import number
 from app.security import Principal, QuarantineReader
 from app.tables import counters, gateways, inbound

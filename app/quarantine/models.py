@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from app.paging import Page
+from app.api.paging import Page
 from app.quarantine.reading import Filter
 from app.security import Principal
 

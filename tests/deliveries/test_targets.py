@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 from starlette.types import Message
 
-from app.bulk import Line
+from app.api.bulk import Line
 from app.deliveries import targets
 from app.settings import Settings
 from tests.conftest import ADMIN_SECRET, Headers, KeyMaker

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
-from app.export import stream, wanted
+from app.api.export import stream, wanted
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
-from app.bulk import CHUNK_ROWS, BadRow, Line, Tally, chunks
+from app.api.bulk import CHUNK_ROWS, BadRow, Line, Tally, chunks
 from app.errors import Problem, WrongType
 
 LIMIT = 1_000
