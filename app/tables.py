@@ -469,13 +469,16 @@ rejected = Table(
     "rejected",
     metadata,
     Column("id", Text, primary_key=True),
-    Column("gateway_id", Integer, nullable=False),
+    Column("gateway_id", Integer),  # none for clicks
     _when("received_at", required=True),
     Column("reason", Text, nullable=False),
-    Column("request", JSONB, nullable=False),  # method, query, content type, path reference
+    Column("request", JSONB, nullable=False),  # method, query, content type, path reference; or `row`: as it was read
     Column("raw", LargeBinary, nullable=False),
     _when("retried_at"),
+    Column("kind", Text, nullable=False, server_default="unreadable"),  # app/ingest/rows.py: Shelved
     Index("ix_rejected_received_at_id", "received_at", "id"),
+    Index("ix_rejected_kind", "kind", "received_at", "id"),
+    comment="What was set aside, whole, to be read or applied again: callbacks, receipts, replies, clicks, rows of spools",
 )
 
 spool_progress = Table(

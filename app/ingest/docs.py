@@ -158,9 +158,10 @@ UNMATCHED = _page(
     },
 )  # fmt: skip
 REJECTED = _page(
-    "What was refused, kept raw.",
+    "What was set aside, kept raw.",
     {
-        "id": "rj_0f3c", "gateway": "acme", "received_at": "2026-11-23T08:00:00Z", "reason": "The body is not JSON.",
+        "id": "rj_0f3c", "kind": "unreadable", "gateway": "acme", "received_at": "2026-11-23T08:00:00Z",
+        "reason": "The body is not JSON.",
         "request": {"method": "POST", "query": "", "content_type": "application/json", "reference": None}, "raw": "{",
         "retried_at": None,
     },

@@ -19,7 +19,7 @@ from app import metrics
 from app.db import Connection, Pool, is_away
 from app.errors import Busy
 from app.ingest.plain import COLUMNS, PlainRow, copied, whole
-from app.ingest.rows import InboundRow, InboxRow, RejectedRow, pack, unpack
+from app.ingest.rows import InboundRow, InboxRow, RejectedRow, Shelved, pack, unpack
 from app.ingest.spool import Spool, SpoolFile, SpoolFull
 from app.links.clicks import ClickRow
 from app.logs import log
@@ -293,7 +293,8 @@ def refused(row: InboxRow | InboundRow | RejectedRow | PlainRow, error: Exceptio
     if isinstance(row, RejectedRow):
         raise error
     reason = f"The database refused this receipt: {type(error).__name__}."
-    return RejectedRow(new_id(), row.gateway_id, row.received_at, reason, {}, row.raw)
+    kind: Shelved = "reply" if isinstance(row, InboundRow) else "receipt"
+    return RejectedRow(new_id(), row.gateway_id, row.received_at, reason, {}, row.raw, kind)
 
 
 async def bring(connection: Connection, rows: Sequence[Row]) -> None:

@@ -140,8 +140,8 @@ ON CONFLICT (delivery_id, metric, gateway_id, label, bucket) DO UPDATE SET value
 -- name: set_aside
 -- A receipt that cannot be applied leaves the inbox for the shelf of rejected ones, raw, as it was read, with the reason.
 WITH culprit AS (DELETE FROM inbox WHERE id = $1 RETURNING *)
-INSERT INTO rejected (id, gateway_id, received_at, reason, request, raw)
-SELECT $2, gateway_id, received_at, $3, jsonb_build_object('row', to_jsonb(culprit) - 'id' - 'raw'), raw FROM culprit
+INSERT INTO rejected (id, kind, gateway_id, received_at, reason, request, raw)
+SELECT $2, 'receipt', gateway_id, received_at, $3, jsonb_build_object('row', to_jsonb(culprit) - 'id' - 'raw'), raw FROM culprit
 
 -- name: put_back
 -- The receipt `$1` that was set aside goes to the inbox again, as it was read then.
@@ -204,7 +204,7 @@ WITH counted AS (
     SELECT 'unmatched' AS metric, gateway_id, count(*) AS value FROM correlations
     WHERE message_id IS NULL AND bearing GROUP BY gateway_id
     UNION ALL
-    SELECT 'rejected', gateway_id, count(*) FROM rejected GROUP BY gateway_id
+    SELECT 'rejected', coalesce(gateway_id, 0), count(*) FROM rejected GROUP BY 2
 ),
 emptied AS (
     SELECT t.metric, t.gateway_id, 0::bigint AS value FROM counters t
@@ -303,14 +303,21 @@ ORDER BY c.id LIMIT $3
 SELECT count(*) FROM correlations WHERE message_id IS NULL AND bearing AND ($1::int IS NULL OR gateway_id = $1)
 
 -- name: rejected_page
--- Rejected bodies of gateway `$1` (or all), newest first, before (`$2`, `$3`), `$4` of them.
-SELECT r.id, g.key AS gateway, r.gateway_id, r.received_at, r.reason, r.request, r.raw, r.retried_at
-FROM rejected r JOIN gateways g ON g.id = r.gateway_id
-WHERE ($1::int IS NULL OR r.gateway_id = $1) AND ($2::timestamptz IS NULL OR (r.received_at, r.id) < ($2, $3))
+-- What was set aside of gateway `$1` (or all) and kind `$5` (or any), newest first, before (`$2`, `$3`), `$4` of them.
+SELECT r.id, r.kind, g.key AS gateway, r.gateway_id, r.received_at, r.reason, r.request, r.raw, r.retried_at
+FROM rejected r LEFT JOIN gateways g ON g.id = r.gateway_id
+WHERE ($1::int IS NULL OR r.gateway_id = $1) AND ($5::text IS NULL OR r.kind = $5)
+    AND ($2::timestamptz IS NULL OR (r.received_at, r.id) < ($2, $3))
 ORDER BY r.received_at DESC, r.id DESC LIMIT $4
 
 -- name: count_rejected
-SELECT count(*) FROM rejected WHERE $1::int IS NULL OR gateway_id = $1
+SELECT count(*) FROM rejected WHERE ($1::int IS NULL OR gateway_id = $1) AND ($2::text IS NULL OR kind = $2)
+
+-- name: rejected_to_retry
+-- The oldest 1 000 of those with ids `$1`, of gateway `$2` and of kind `$3` (each: or any) that nobody else reads again now.
+SELECT * FROM rejected
+WHERE ($1::text[] IS NULL OR id = ANY($1)) AND ($2::int IS NULL OR gateway_id = $2) AND ($3::text IS NULL OR kind = $3)
+ORDER BY received_at, id LIMIT 1000 FOR UPDATE SKIP LOCKED
 
 -- name: ids_of_gateway
 -- Ids of gateway `$1` after correlation `$2`, `$3` of them; `$4`: those that receipts brought, or those of submissions.

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
@@ -70,15 +70,21 @@ class InboundRow(NamedTuple):
     raw: bytes
 
 
+#: Of what is set aside: a callback that could not be read, one whose signature failed; a receipt, a reply or a click that
+#: could not be stored or applied; a row of a spool that could not be read.
+Shelved = Literal["unreadable", "refused", "receipt", "reply", "click", "spooled"]
+
+
 class RejectedRow(NamedTuple):
     """Columns of table `rejected`, in the order of COPY."""
 
     id: str
-    gateway_id: int
+    gateway_id: int | None
     received_at: datetime
     reason: str
     request: Mapping[str, Any]
     raw: bytes
+    kind: Shelved = "unreadable"
 
 
 def inbox_row(gateway: Gateway, receipt: Receipt, received_at: datetime) -> InboxRow:
@@ -200,9 +206,13 @@ def pack(row: InboxRow | InboundRow | RejectedRow | ClickRow) -> bytes:
 
 
 def unpack(data: bytes) -> InboxRow | InboundRow | RejectedRow | ClickRow:
+    """Also what older versions packed, whose rows may lack the last fields. Raises `ValueError`, `TypeError` or `KeyError`
+    for what none of them did."""
     mark, *values = orjson.loads(data)
     kind = _KINDS[mark]
-    fields = {name: _UNPACK.get(name, _same)(value) for name, value in zip(kind._fields, values, strict=True)}
+    if len(values) > len(kind._fields):
+        raise ValueError("more fields than are known")
+    fields = {name: _UNPACK.get(name, _same)(value) for name, value in zip(kind._fields, values, strict=False)}
     row: InboxRow | InboundRow | RejectedRow | ClickRow = kind(**fields)
     return row
 

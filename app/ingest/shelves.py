@@ -19,12 +19,13 @@ from app.ingest.docs import REJECTED, RETRIED, UNMATCHED
 from app.ingest.inbox import Row, copy
 from app.ingest.keys import rekey
 from app.ingest.pipeline import QUERIES
-from app.ingest.rows import inbound_row, inbox_row
+from app.ingest.rows import Shelved, inbound_row, inbox_row
 from app.security import Principal, Reader, ReceiptWriter
 
 router = APIRouter(prefix="/v1")
 
 GatewayFilter = Annotated[str | None, Query(alias="gateway", max_length=63, description="Key of a gateway.")]
+KindFilter = Annotated[Shelved | None, Query(alias="kind", description="What was set aside; any without.")]
 
 
 @router.get("/receipts/unmatched", tags=["receipts"], summary="Receipts that wait for their message", **UNMATCHED)
@@ -80,22 +81,29 @@ async def retry_unmatched(request: Request, principal: ReceiptWriter, gateway: G
     return _json(figures)
 
 
-@router.get("/receipts/rejected", tags=["receipts"], summary="Callbacks that could not be read", **REJECTED)
+@router.get("/receipts/rejected", tags=["receipts"], summary="What was set aside, and why", **REJECTED)
 async def get_rejected(
-    request: Request, principal: Reader, gateway: GatewayFilter = None, limit: Limit = 100, cursor: Cursor = None
+    request: Request,
+    principal: Reader,
+    gateway: GatewayFilter = None,
+    kind: KindFilter = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
 ) -> Response:
-    """Newest first; each with its raw body and the reason."""
+    """Callbacks that could not be read, and receipts, replies and clicks that could not be stored or applied. Newest first;
+    each with its raw body and the reason."""
     state = request.app.state
     wanted = await _wanted(request, gateway)
-    scope = f"rejected:{gateway}"
+    scope = f"rejected:{gateway}:{kind}"
     position = state.cursors.open(scope, cursor) if cursor else [None, None]
     before = datetime.fromisoformat(position[0]) if position[0] else None
     async with state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
-        rows = await connection.fetch(QUERIES["rejected_page"], wanted, before, position[1], limit + 1)
-        total = await connection.fetchval(QUERIES["count_rejected"], wanted)
+        rows = await connection.fetch(QUERIES["rejected_page"], wanted, before, position[1], limit + 1, kind)
+        total = await connection.fetchval(QUERIES["count_rejected"], wanted, kind)
     items = [
         {
             "id": row["id"],
+            "kind": row["kind"],
             "gateway": row["gateway"],
             "received_at": row["received_at"],
             "reason": row["reason"],
@@ -124,23 +132,19 @@ class Retry(BaseModel):
 
     ids: list[Annotated[str, Field(max_length=64)]] | None = Field(None, max_length=1000)
     gateway: str | None = Field(None, max_length=63)
+    kind: Shelved | None = None
 
 
-@router.post("/receipts/rejected/retry", tags=["receipts"], summary="Read rejected callbacks again", **RETRIED)
+@router.post("/receipts/rejected/retry", tags=["receipts"], summary="Try again what was set aside", **RETRIED)
 async def retry_rejected(request: Request, principal: ReceiptWriter, which: Retry) -> Response:
-    """Reads them with the adapter and options of now. What can be read goes to the inbox; the rest stays, with the
-    reason of now. The oldest 1 000 at a time."""
-    if which.ids is None and which.gateway is None:
-        raise Invalid.field("/ids", "Name ids, or a gateway.")
+    """Reads callbacks with the adapter and options of now, and puts what was read before back into its inbox. What can be
+    neither stays, with the time of this attempt. The oldest 1 000 at a time; `ids`, `gateway` and `kind` narrow each other."""
+    if which.ids is None and which.gateway is None and which.kind is None:
+        raise Invalid.field("/ids", "Name ids, a gateway, or a kind.")
     wanted = await _wanted(request, which.gateway)
     read = kept = 0
     async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
-        rows = await connection.fetch(
-            "SELECT * FROM rejected WHERE ($1::text[] IS NULL OR id = ANY($1)) AND ($2::int IS NULL OR gateway_id = $2) "
-            "ORDER BY received_at, id LIMIT 1000 FOR UPDATE SKIP LOCKED",
-            which.ids,
-            wanted,
-        )
+        rows = await connection.fetch(QUERIES["rejected_to_retry"], which.ids, wanted, which.kind)
         for row in rows:
             done = await _read_again(connection, request.app.state.directory.by_id(row["gateway_id"]), row)
             read, kept = read + done, kept + (not done)

@@ -241,6 +241,13 @@ async def test_what_cannot_be_read_is_kept_and_read_again_later(client: httpx.As
     assert answer.status_code == 400
     (kept,) = (await client.get("/v1/receipts/rejected", params={"gateway": account.key})).json()["items"]
     assert kept["id"] in answer.json()["detail"]
+    assert kept["kind"] == "unreadable"
+    for kind, total in (("unreadable", 1), ("receipt", 0), ("reply", 0), ("click", 0), ("spooled", 0), ("refused", 0)):
+        page = await client.get("/v1/receipts/rejected", params={"gateway": account.key, "kind": kind})
+        assert (page.status_code, page.json()["total"], len(page.json()["items"])) == (200, total, total)
+        if not total:
+            again = await client.post("/v1/receipts/rejected/retry", json={"gateway": account.key, "kind": kind})
+            assert again.json() == {"read": 0, "still_rejected": 0}
     again = await client.post("/v1/receipts/rejected/retry", json={"ids": [kept["id"]]})
     assert again.json() == {"read": 0, "still_rejected": 1}
     await client.patch(f"/v1/gateways/{account.key}", json={"options": {"status_after_text": True}})
@@ -294,6 +301,7 @@ async def test_the_secret_in_the_url_is_not_kept(client: httpx.AsyncClient) -> N
         ({"method": "GET", "url": "/v1/receipts/unmatched?cursor=AAAA"}, 422),
         ({"method": "GET", "url": "/v1/receipts/rejected?limit=0"}, 422),
         ({"method": "GET", "url": "/v1/receipts/rejected?gateway=nobody"}, 404),
+        ({"method": "GET", "url": "/v1/receipts/rejected?kind=nothing"}, 422),
     ],
 )
 async def test_bad_requests_get_a_problem_of_one_shape(

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
+import orjson
 import pytest
 
 from app.db import Pool
@@ -39,6 +40,12 @@ def test_rows_come_out_of_the_spool_as_they_went_in() -> None:
     assert unpack(pack(row())) == row()
     rejected = RejectedRow("rj_1", 7, NOW, "not JSON", {"method": "POST"}, b"\xff{")
     assert unpack(pack(rejected)) == rejected
+    assert unpack(pack(rejected._replace(kind="receipt"))) == rejected._replace(kind="receipt")
+
+
+def test_rows_that_an_older_version_left_in_the_spool_are_read() -> None:
+    left = orjson.dumps([True, "rj_1", 7, NOW, "not JSON", {"method": "POST"}, "/3s="])  # before there were kinds
+    assert unpack(left) == RejectedRow("rj_1", 7, NOW, "not JSON", {"method": "POST"}, b"\xff{", "unreadable")
 
 
 def test_a_full_spool_takes_nothing_and_keeps_what_it_has(tmp_path: Path) -> None:
