@@ -35,6 +35,7 @@ from app.ingest.runtime import run_worker
 from app.links import keys as token_keys
 from app.links import store as links_store
 from app.platform import changes, installation, store
+from app.sealing import KEY_FILE, SealError, Sealing, make_key_file
 from app.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Acuse tells the truth about SMS deliveries.")
@@ -63,7 +64,7 @@ def main() -> None:
     """Runs a command; what it cannot do becomes a sentence, not a traceback."""
     try:
         app()
-    except embedded.EmbeddedPostgresError as error:
+    except (embedded.EmbeddedPostgresError, SealError) as error:
         _fail(str(error))
     except Problem as error:
         _fail(error.detail, *(f"  {each['pointer']}: {each['detail']}" for each in error.errors))
@@ -103,6 +104,7 @@ def database(settings: Settings) -> Iterator[str]:
         yield url
         return
     with embedded.start(settings.data_dir) as server:
+        make_key_file(settings.data_dir / KEY_FILE)
         asyncio.run(migrate.upgrade(server.url))
         yield server.url
 
@@ -143,6 +145,7 @@ def run() -> None:
         _serve(settings, settings.database_url)
         return
     with embedded.start(settings.data_dir) as server, _looked_after(server):
+        make_key_file(settings.data_dir / KEY_FILE)
         _serve(settings, server.url)
 
 
@@ -186,10 +189,12 @@ def _serve(settings: Settings, url: str) -> None:
 
 
 async def _prepared(settings: Settings, url: str) -> str | None:
-    """The first admin key, when there was none."""
+    """The first admin key, when there was none. Raises `SealError` when the database's secrets cannot be read here."""
+    sealing = Sealing.of(settings)
     try:
         await migrate.upgrade(url)
         async with connected(url) as connection, connection.transaction():
+            await sealing.install(connection)
             await store.hold_keys(connection)
             if settings.admin_key is not None or await store.any_key(connection):
                 return None

@@ -3,9 +3,9 @@
 On `app.state` stand: `settings`, `public_base` (ACUSE_PUBLIC_URL without a slash at its end, or None), `engine`
 (SQLAlchemy, for reads), `runtime` with its `inbox` and `pool` (asyncpg, for what writes), `preparer`, `routes` (where
 short URLs lead, in memory), `limiter` (who asks for wrong ones), `directory` and
-`keys` (gateways and API keys in memory), `cursors` (signs list cursors); and what one domain does for another, because they do
-not import each other: `rekey`, `id_hint`, `reading`, `main_figures`, `refold`, `recompute`,
-`claim_references`, `address_health`, `reexamine`, `exclusion_sentence`, `delivery_rules`.
+`keys` (gateways and API keys in memory), `sealing` (secrets at rest), `cursors` (signs list cursors); and what one domain
+does for another, because they do not import each other: `rekey`, `id_hint`, `reading`, `main_figures`, `refold`,
+`recompute`, `claim_references`, `address_health`, `reexamine`, `exclusion_sentence`, `delivery_rules`.
 """
 
 import asyncio
@@ -66,6 +66,7 @@ from app.quarantine.changing import drain, requalified, would_move
 from app.quarantine.imports import router as quarantine_imports
 from app.quarantine.rules import Thresholds
 from app.quarantine.store import reexamine, write_thresholds
+from app.sealing import SealError, Sealing
 from app.security import KeyRing
 from app.settings import Settings
 from app.stats.api import router as stats
@@ -162,6 +163,7 @@ def _set_state(app: FastAPI, settings: Settings, database_url: str) -> None:
     state = app.state
     state.settings = settings
     state.public_base = None if settings.public_url is None else str(settings.public_url).rstrip("/")
+    state.sealing = Sealing.of(settings)
     state.engine = create_engine(database_url, pool_size=settings.api_connections)
     state.runtime = Runtime(settings, database_url)
     bases = Bases.of(settings.short_hosts, state.public_base)
@@ -249,6 +251,8 @@ async def _install_in_the_end(state: Any, tried: asyncio.Event, *, migrating: bo
         except Exception as error:
             if is_away(error) or store.is_empty(error):
                 log.warning("service.waits_for_database", error=type(error).__name__)
+            elif isinstance(error, SealError):
+                log.error("service.wrong_seal_keys", error=str(error))
             else:
                 log.exception("service.not_installed")
         finally:
@@ -260,6 +264,7 @@ async def _install(state: Any) -> None:
     pool = await create_pool(state.settings.database_url, name="install", size=1)
     try:
         async with pool.acquire() as connection, connection.transaction():
+            await state.sealing.install(connection)
             state.cursors = CursorSigner(await installation.cursor_key(connection))
             state.pseudonyms = await pseudonyms.load(connection)
             await token_keys.install(connection)

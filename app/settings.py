@@ -9,6 +9,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 #: Callers may try keys as fast as they like: one that people think up must at least be long.
 SHORTEST_ADMIN_KEY = 16
+#: A key of 256 random bits has 43 characters in base64 and 64 in hexadecimal; one of 128 bits has 32 there.
+SHORTEST_SEAL_KEY = 32
 #: Only what GSM-7 has in one septet, so that a short URL costs as many as it has characters.
 _SHORT_HOST = re.compile(r"(?:[^=,]{1,20}=)?(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
@@ -23,6 +25,9 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on. Loopback until you decide otherwise.")
     port: int = Field(8000, ge=0, le=65535)
     admin_key: SecretStr | None = Field(None, description="When set, a key with this secret and scope `admin` exists.")
+    seal_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (), description="Keys that secrets in the database are sealed with, newest first, comma-separated."
+    )
     public_url: AnyHttpUrl | None = Field(
         None, description="Scheme and host by which providers reach this service; signatures are checked against it."
     )
@@ -83,6 +88,17 @@ class Settings(BaseSettings):
             raise ValueError(f"An admin key has at least {SHORTEST_ADMIN_KEY} printable characters and no spaces.")
         return value
 
+    @field_validator("seal_keys")
+    @classmethod
+    def _are_long(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        secrets = [each.get_secret_value() for each in value]
+        if any(len(each) < SHORTEST_SEAL_KEY or not each.isprintable() or " " in each for each in secrets):
+            raise ValueError(
+                f"A sealing key has at least {SHORTEST_SEAL_KEY} printable characters and no spaces: 32 random bytes in "
+                "base64 or hexadecimal are best. Several are parted by commas, newest first."
+            )
+        return value
+
     @field_validator("short_hosts")
     @classmethod
     def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -90,7 +106,7 @@ class Settings(BaseSettings):
             raise ValueError(f"A host of short URLs is `host`, `host:port` or `sender=host`; this is none: {wrong[0]}")
         return value
 
-    @field_validator("short_hosts", "trusted_proxies", mode="before")
+    @field_validator("short_hosts", "trusted_proxies", "seal_keys", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
