@@ -27,7 +27,7 @@ async def measure(bench: Bench) -> list[Figure]:
     await service.pool.execute("CREATE TABLE bench_inbox (LIKE inbox INCLUDING ALL)")
     copied, posted, applied = [], [], []
     for number in range(bench.sizes.rounds):
-        rows = _rows(_WORDS[min(number, len(_WORDS) - 1)], count)
+        rows = rows_of(_WORDS[min(number, len(_WORDS) - 1)], count)
         await service.drained()
         copied.append(count / await _copy(bench, gateway, rows))
         began = time.perf_counter()
@@ -44,7 +44,7 @@ async def measure(bench: Bench) -> list[Figure]:
     ]
 
 
-def _rows(word: str, count: int) -> list[bytes]:
+def rows_of(word: str, count: int) -> list[bytes]:
     """Hundred thousands of different times, in no order: nobody's bulk has the same second in every row."""
     return [
         orjson.dumps(
