@@ -10,6 +10,9 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from app import openapi_errors
+from app.gateways import GATEWAYS
+
 TAGS = [
     {"name": "gateways", "description": "Accounts at SMS providers, and the kinds of them."},
     {"name": "keys", "description": "API keys and their scopes."},
@@ -33,36 +36,6 @@ for 24 h, another body 409."""
 
 _METHODS = ("get", "put", "post", "patch", "delete", "head")
 _OPEN = ("/callbacks/", "/r/", "/healthz", "/readyz", "/metrics")
-_PROBLEM_EXAMPLE = {
-    "type": "about:blank",
-    "title": "Unprocessable Content",
-    "status": 422,
-    "detail": "The request is not valid.",
-    "errors": [{"pointer": "/label", "detail": "Field required."}],
-}
-_PROBLEM = {
-    "type": "object",
-    "title": "Problem",
-    "required": ["type", "title", "status", "detail"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string", "description": "A sentence for people."},
-        "errors": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["pointer", "detail"],
-                "properties": {
-                    "pointer": {"type": "string", "description": "JSON pointer into the body, or `?name` of a query."},
-                    "detail": {"type": "string"},
-                },
-            },
-        },
-    },
-    "examples": [_PROBLEM_EXAMPLE],
-}
 _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -90,8 +63,8 @@ def document(app: FastAPI) -> dict[str, Any]:
     schemas = components.setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    schemas["Problem"] = _PROBLEM
-    components["responses"] = {"Problem": _problem("Any error: 4xx to be mended by the caller, 5xx to be tried again.")}
+    schemas |= openapi_errors.SCHEMAS
+    components["responses"] = openapi_errors.RESPONSES
     components["securitySchemes"] = {
         "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, with the scopes it was given."}
     }
@@ -109,26 +82,12 @@ def operations(document: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str
 
 
 def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
-    responses = operation["responses"]
-    for status, response in list(responses.items()):
-        if status[0] in "45" and "text/html" not in response.get("content", {}) and not _says_problem(response):
-            responses[status] = _problem(response.get("description") or "An error.")
-    if "422" in responses and "HTTPValidationError" in str(responses["422"]):
-        responses["422"] = _problem("A field is wrong; `errors` says which.")
-    responses["default"] = {"$ref": "#/components/responses/Problem"}
-    if path != "/" and not path.startswith(_OPEN):
+    secured = path != "/" and not path.startswith(_OPEN)
+    if secured:
         operation["security"] = [{"bearer": []}]
-    if method == "post" and "201" in responses:
+    if method == "post" and "201" in operation["responses"]:
         operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
-
-
-def _says_problem(response: Mapping[str, Any]) -> bool:
-    return "application/problem+json" in response.get("content", {})
-
-
-def _problem(description: str) -> dict[str, Any]:
-    content = {"schema": {"$ref": "#/components/schemas/Problem"}, "example": _PROBLEM_EXAMPLE}
-    return {"description": description, "content": {"application/problem+json": content}}
+    openapi_errors.complete(path, method, operation, secured=secured)
 
 
 # --- callbacks -------------------------------------------------------------------------------------------------------
@@ -156,14 +115,11 @@ def _callback(method: str, parameters: list[Any]) -> dict[str, Any]:
         "2xx, with the answer the provider expects, only once the receipts are durable.",
         "parameters": [key, *parameters, token],
         "responses": {
-            "200": {
-                "description": "Durable.",
-                "content": {"text/plain": {"schema": {"type": "string"}, "example": ""}},
-            },
+            "200": {"description": "Durable; with the answer that its provider expects.", "content": _durable()},
             "400": {"description": "Unreadable; the answer names the id under which the raw body is kept."},
             "401": {"description": "The callback does not prove that it comes from the gateway."},
             "404": {"description": "There is no such gateway."},
-            "405": {"description": "This gateway calls with another method."},
+            "405": {"description": "This gateway calls with another method: see `Allow`."},
             "413": {"description": "Larger than ACUSE_MAX_CALLBACK_BYTES."},
             "503": {"description": "Too much is waiting, or neither database nor spool can take it: send it again."},
         },
@@ -179,6 +135,17 @@ def _callback(method: str, parameters: list[Any]) -> dict[str, Any]:
             }
         }
     return operation
+
+
+def _durable() -> dict[str, Any]:
+    """The bodies of all kinds' answers."""
+    found: dict[str, Any] = {"text/plain": {"schema": {"type": "string"}, "example": ""}}
+    for adapter in GATEWAYS.values():
+        answers = [adapter.answer, *([adapter.reply(None)] if adapter.reply is not None else [])]
+        for answer in answers:
+            kind = answer.content_type.partition(";")[0]
+            found.setdefault(kind, {"schema": {"type": "string"}, "example": answer.body.decode()})
+    return found
 
 
 # --- short URLs ------------------------------------------------------------------------------------------------------

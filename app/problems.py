@@ -5,8 +5,9 @@ database is away, and turns whatever nobody foresaw into a 500 with an id that s
 """
 
 import asyncio
+import re
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -38,7 +39,7 @@ def install(app: FastAPI, *, max_body_bytes: int) -> None:
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_middleware(Guard, max_body_bytes=max_body_bytes, streams=_is_stream(app))
+    app.add_middleware(Guard, max_body_bytes=max_body_bytes, streams=_is_stream(app), fixed=_fixed_paths(app))
 
 
 # --- handlers --------------------------------------------------------------------------------------------------------
@@ -70,13 +71,30 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 
 def _allowed_methods(request: Request) -> set[str]:
-    """Of all routes for this path, not only of the first that fits."""
-    methods: set[str] = set()
-    for route in iter_route_contexts(request.app.router.routes):
+    """Of all routes for this path, not only of the first that fits; of the most specific ones where several patterns do:
+    `/v1/quarantine/release` is no address."""
+    found = list(_fitting(request.app, request.url.path))
+    fewest = min((pattern.groups for pattern, _ in found), default=0)
+    return {method for pattern, methods in found if pattern.groups == fewest for method in methods}
+
+
+def _fitting(app: FastAPI, path: str) -> Iterator[tuple[re.Pattern[str], set[str]]]:
+    """Patterns of routes that `path` fits, with their methods. Each parameter is one group."""
+    for route in iter_route_contexts(app.router.routes):
         pattern = getattr(route, "path_regex", None)
-        if pattern is not None and pattern.match(request.url.path):
-            methods |= route.methods or set()
-    return methods
+        if pattern is not None and pattern.match(path):
+            yield pattern, route.methods or set()
+
+
+def _fixed_paths(app: FastAPI) -> dict[str, set[str]]:
+    """Paths without a parameter that another route's parameter would swallow, with the methods that they take."""
+    paths = {getattr(route, "path", "{") for route in iter_route_contexts(app.router.routes)}
+    found: dict[str, set[str]] = {}
+    for path in (path for path in paths if "{" not in path):
+        fitting = list(_fitting(app, path))
+        if any(pattern.groups for pattern, _ in fitting):
+            found[path] = {method for pattern, methods in fitting if not pattern.groups for method in methods}
+    return found
 
 
 # --- fields ----------------------------------------------------------------------------------------------------------
@@ -128,14 +146,27 @@ GRACE_SECONDS = 1.0
 class Guard:
     """The outermost layer: plain ASGI. Callbacks do not pass it; their own endpoint does the like."""
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int, streams: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        max_body_bytes: int,
+        streams: Callable[[str], bool],
+        fixed: Mapping[str, Collection[str]],
+    ) -> None:
         self._app = app
         self._max = max_body_bytes
         self._streams = streams
+        self._fixed = fixed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        allowed = self._fixed.get(scope["path"])
+        if allowed is not None and scope["method"] not in allowed:
+            headers = {"Allow": ", ".join(sorted(allowed))}
+            await problem_response(405, _SENTENCES[405], headers=headers)(scope, receive, send)
             return
         started = False
 

@@ -27,6 +27,7 @@ from app.db import Pool, asyncpg_dsn, create_engine, create_pool
 from app.main import create_app
 from app.platform import changes
 from app.settings import Settings
+from tests.documented import documented_by
 
 ADMIN_SECRET = "admin-key-of-the-tests"
 TEMPLATE = "acuse_template"
@@ -96,7 +97,8 @@ async def app(settings: Settings) -> AsyncIterator[FastAPI]:
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://acuse.test") as client:
+    hooks = {"response": [documented_by(app)]}
+    async with httpx.AsyncClient(transport=transport, base_url="http://acuse.test", event_hooks=hooks) as client:
         yield client
 
 

@@ -37,6 +37,32 @@ async def test_wrong_method_names_all_that_are_allowed(client: httpx.AsyncClient
     assert response.headers["allow"] == "GET, POST"
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/v1/quarantine/release", "POST"),  # and no address
+        ("DELETE", "/v1/quarantine/release", "POST"),
+        ("GET", "/v1/addresses/check", "POST"),
+        ("DELETE", "/v1/addresses/check", "POST"),
+        ("PUT", "/v1/addresses/+34600000000", "DELETE, GET"),
+        ("PUT", "/v1/deliveries/1", "GET, PATCH"),
+        ("DELETE", "/v1/deliveries/1/messages", "GET, POST"),
+        ("POST", "/v1/deliveries/1/audit/verify", "GET"),
+        ("TRACE", "/v1/gateways", "GET, POST"),
+        ("PUT", "/callbacks/nobody", "GET, POST"),
+        ("DELETE", "/callbacks/nobody/reference", "GET, POST"),
+        ("POST", "/r/token", "GET, HEAD"),
+        ("POST", "/healthz", "GET"),
+    ],
+)
+async def test_each_path_names_its_own_methods(
+    client: httpx.AsyncClient, admin: Headers, method: str, path: str, allowed: str
+) -> None:
+    response = await client.request(method, path, headers=admin)
+    assert_problem(response, 405)
+    assert response.headers["allow"] == allowed
+
+
 async def test_no_key_and_a_wrong_key(client: httpx.AsyncClient) -> None:
     for headers in ({}, {"Authorization": "Bearer nope"}, {"Authorization": "Basic eDp5"}, {"Authorization": "Bearer"}):
         response = await client.get("/v1/gateways", headers=headers)

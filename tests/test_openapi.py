@@ -1,5 +1,6 @@
 """The OpenAPI document is complete: every operation says what it is for and shows what goes in and comes out."""
 
+import re
 from typing import Any
 
 import httpx
@@ -56,12 +57,63 @@ def test_every_good_answer_has_an_example(operation: dict[str, Any]) -> None:
         assert has_example(json or answer.get("content", {}))
 
 
+def _response(answer: dict[str, Any]) -> dict[str, Any]:
+    """What an operation says of one status, here or among the responses that many share."""
+    found: dict[str, Any] = DOCUMENT
+    for step in answer.get("$ref", "#").split("/")[1:]:
+        found = found[step]
+    return found if "$ref" in answer else answer
+
+
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_every_error_has_the_one_shape(operation: dict[str, Any]) -> None:
-    assert operation["responses"]["default"] == {"$ref": "#/components/responses/Problem"}
     for status, answer in operation["responses"].items():
-        if status[0] in "45" and not (operation["tags"] == ["short URLs"] and "text/html" in answer["content"]):
-            assert list(answer["content"]) == ["application/problem+json"]
+        content = _response(answer).get("content", {})
+        if status[0] in "45" and not (operation["tags"] == ["short URLs"] and "text/html" in content):
+            assert list(content) == ["application/problem+json"]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_every_operation_lists_its_statuses_one_by_one(operation: dict[str, Any]) -> None:
+    """A `default` would stand for everything, and nothing could contradict the document."""
+    statuses = set(operation["responses"])
+    assert all(status.isdigit() for status in statuses)
+    assert {"400", "414", "431"} <= statuses
+    if "security" in operation:
+        assert {"401", "403", "422", "429", "503"} <= statuses
+    if "requestBody" in operation:
+        assert {"408", "413"} <= statuses
+
+
+def test_no_two_paths_are_one_url() -> None:
+    """OpenAPI 3.1 forbids templates that differ in their parameters' names only."""
+    shapes = [re.sub(r"\{[^}]+\}", "{}", path) for path in DOCUMENT["paths"]]
+    assert len(shapes) == len(set(shapes))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("get", "/v1/deliveries/{id}", "404"),
+        ("get", "/v1/receipts/unmatched", "404"),
+        ("get", "/v1/deliveries/{id}/outbox", "409"),
+        ("post", "/v1/deliveries", "409"),
+        ("delete", "/v1/keys/{name}", "409"),
+        ("post", "/v1/receipts", "415"),
+        ("get", "/callbacks/{gateway}", "405"),
+        ("head", "/r/{token}", "429"),
+    ],
+)
+def test_statuses_that_do_not_follow_at_first_sight(method: str, path: str, status: str) -> None:
+    assert status in DOCUMENT["paths"][path][method]["responses"]
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"), [("401", "WWW-Authenticate"), ("429", "Retry-After"), ("503", "Retry-After"), ("405", "Allow")]
+)
+def test_errors_name_the_headers_that_come_with_them(path: str, headers: str) -> None:
+    operation = DOCUMENT["paths"]["/callbacks/{gateway}" if path == "405" else "/v1/gateways"]["get"]
+    assert headers in _response(operation["responses"][path])["headers"]
 
 
 def test_operation_ids_are_unique() -> None:

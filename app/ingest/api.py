@@ -176,13 +176,11 @@ _MESSAGE_ROW = TypeAdapter(MessageRow)
 _SUBMISSION_ROW = TypeAdapter(SubmissionRow)
 
 
-@router.post(
-    "/deliveries/{delivery_id}/messages", tags=["deliveries"], summary="Record messages sent elsewhere", **MESSAGES
-)
-async def post_messages(delivery_id: str, request: Request, principal: Writer) -> Response:
+@router.post("/deliveries/{id}/messages", tags=["deliveries"], summary="Record messages sent elsewhere", **MESSAGES)
+async def post_messages(id: str, request: Request, principal: Writer) -> Response:
     """Rows are recorded in their order, some hundred at a time; rows that stand already are recognised, so that an
     interrupted upload can be sent again. The first row locks the delivery's content."""
-    delivery = await delivery_of(request, delivery_id)
+    delivery = await delivery_of(request, id)
     if delivery["status"] not in OPEN:
         raise Conflict(f"This delivery is {delivery['status']}: messages sent elsewhere cannot be added to it.")
     if delivery["targets"]:
@@ -214,16 +212,16 @@ async def post_messages(delivery_id: str, request: Request, principal: Writer) -
 
 
 @router.post(
-    "/deliveries/{delivery_id}/submissions",
+    "/deliveries/{id}/submissions",
     tags=["deliveries"],
     summary="Report what became of handing over",
     **SUBMISSIONS,
 )
-async def post_submissions(delivery_id: str, request: Request, principal: Writer) -> Response:
+async def post_submissions(id: str, request: Request, principal: Writer) -> Response:
     """One row a message, by id or reference. Without a provider message id the message is `submitted`; with an error it
     has failed. Receipts that came earlier find their message now. Before the start only proofs can be reported; after a
     cancel everything still can."""
-    delivery = await delivery_of(request, delivery_id)
+    delivery = await delivery_of(request, id)
     only_proofs = delivery["status"] not in _HANDING_OVER
     if only_proofs and not (delivery["status"] in _UNSTARTED and await _has_proofs(request, delivery["id"])):
         raise Conflict(f"This delivery is {delivery['status']}: nothing of it has been handed over.")

@@ -57,7 +57,7 @@ async def callbacks(scope: Scope, receive: Receive, send: Send) -> None:
 async def _taken(scope: Scope, receive: Receive) -> Answer:
     state = scope["app"].state  # its items come three times as cheap as its attributes
     key, _, reference = scope["path"][len(PREFIX) :].partition("/")
-    gateway: Gateway | None = state["directory"].get(key) or await state["directory"].find(key)
+    gateway: Gateway | None = state["directory"].get(key) or await _found(scope, key)
     if gateway is None or "/" in reference:
         raise NotFound("There is no such gateway.")
     adapter = GATEWAYS[gateway.kind]
@@ -71,6 +71,14 @@ async def _taken(scope: Scope, receive: Receive) -> Answer:
     items = adapter.parse(callback, gateway)
     await take(state["inbox"], gateway, callback, items)
     return adapter.answer if adapter.reply is None else _replied(adapter.reply, gateway, items) or adapter.answer
+
+
+async def _found(scope: Scope, key: str) -> Gateway | None:
+    """A gateway not known yet, by what the database says. Raises `NotAllowed` for methods that none calls with."""
+    if scope["method"] not in ("GET", "POST"):
+        raise NotAllowed("Gateways call with GET or POST.", headers={"Allow": "GET, POST"})
+    found: Gateway | None = await scope["app"].state["directory"].find(key)
+    return found
 
 
 def _replied(reply: Callable[[str | None], Answer], gateway: Gateway, items: Sequence[Item]) -> Answer | None:

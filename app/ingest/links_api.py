@@ -96,12 +96,12 @@ class Wanted:
     link: int
 
 
-@router.post("/deliveries/{delivery_id}/links", summary="Register a link, or ask for short URLs in bulk", **DOCS)
-async def post_links(delivery_id: str, request: Request, principal: Writer) -> Response:
+@router.post("/deliveries/{id}/links", summary="Register a link, or ask for short URLs in bulk", **DOCS)
+async def post_links(id: str, request: Request, principal: Writer) -> Response:
     """A JSON object registers one URL: 201, or 200 when it is known already. Bulk rows ask for the short URL of one link in one
     message, and are answered line by line when all are read; a row sent again gets the same message and link. The first message
     made locks the delivery's content."""
-    delivery = await delivery_of(request, delivery_id)
+    delivery = await delivery_of(request, id)
     if delivery["status"] not in OPEN:
         raise Conflict(f"This delivery is {delivery['status']}: no links can be added to it.")
     content_type = bulk.content_type(request)

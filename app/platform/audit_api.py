@@ -72,7 +72,7 @@ async def verify_platform(request: Request, principal: Reader) -> Verdict:
 
 
 @router.get(
-    "/deliveries/{delivery_id}/audit",
+    "/deliveries/{id}/audit",
     response_model=EntryPage,
     responses=export.STREAMS,
     summary="The journal of a delivery",
@@ -80,19 +80,19 @@ async def verify_platform(request: Request, principal: Reader) -> Verdict:
 async def delivery_journal(
     request: Request,
     principal: Reader,
-    delivery_id: DeliveryId,
+    id: DeliveryId,
     level: Level = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Any:
     """Newest first."""
-    chain = await _chain(request, delivery_id)
+    chain = await _chain(request, id)
     return await _journal(request, principal, chain, level, limit, cursor)
 
 
-@router.get("/deliveries/{delivery_id}/audit/verify", summary="Check the chain of a delivery's journal")
-async def verify_delivery(request: Request, principal: Reader, delivery_id: DeliveryId) -> Verdict:
-    return await _verify(request, await _chain(request, delivery_id))
+@router.get("/deliveries/{id}/audit/verify", summary="Check the chain of a delivery's journal")
+async def verify_delivery(request: Request, principal: Reader, id: DeliveryId) -> Verdict:
+    return await _verify(request, await _chain(request, id))
 
 
 async def _journal(
