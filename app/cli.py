@@ -34,7 +34,7 @@ from app.ingest.replay import replay as ingest_replay
 from app.ingest.runtime import run_worker
 from app.links import keys as token_keys
 from app.links import store as links_store
-from app.platform import changes, installation, store
+from app.platform import changes, installation, resealing, store
 from app.sealing import KEY_FILE, SealError, Sealing, make_key_file
 from app.settings import Settings
 
@@ -101,10 +101,12 @@ def database(settings: Settings) -> Iterator[str]:
     """The URL of the database; one that had to be started is brought up to date, and stopped at the end."""
     url = settings.database_url or embedded.running_dsn(settings.data_dir)
     if url is not None:
+        Sealing.of(settings)  # now this process has its keys
         yield url
         return
     with embedded.start(settings.data_dir) as server:
         make_key_file(settings.data_dir / KEY_FILE)
+        Sealing.of(settings)
         asyncio.run(migrate.upgrade(server.url))
         yield server.url
 
@@ -116,6 +118,7 @@ def in_database(work: Callable[[Connection], Awaitable[ResultT]]) -> ResultT:
 
     async def done(url: str) -> ResultT:
         async with connected(url) as connection, connection.transaction():
+            await Sealing.of(settings).install(connection)
             return await work(connection)
 
     with database(settings) as url:
@@ -303,6 +306,44 @@ async def _replayed(url: str, delivery: int | None) -> bool:
             if difference.quarantine:
                 out.print(f"  rows of the quarantine: {difference.quarantine}")
     return empty
+
+
+@app.command()
+def reseal(
+    accept_loss: Annotated[
+        bool,
+        typer.Option(
+            help="When a sealing key is lost for good: what it sealed is made anew. Short URLs given out lead nowhere, "
+            "erased numbers are not recognised, and gateways need their secrets again."
+        ),
+    ] = False,
+) -> None:
+    """Seal all secrets with the newest key; then older ones can be dropped. Exit code 1 when something cannot be opened."""
+    settings = settings_or_exit()
+    logs.configure(json=settings.log_json)
+    with database(settings) as url:
+        lost = asyncio.run(_resealed(settings, url, accept_loss))
+    if lost:
+        _fail(f"These cannot be opened with the keys that are here: {', '.join(lost)}.")
+
+
+async def _resealed(settings: Settings, url: str, accept_loss: bool) -> list[str]:
+    """What is lost."""
+    fates: dict[str, list[str]] = {"sealed": [], "done": [], "lost": []}
+    async with connected(url) as connection:
+        async with connection.transaction():
+            sealing = Sealing.of(settings)
+            for name in await sealing.accept_loss(connection) if accept_loss else ():
+                out.print(f"`{name}` is lost, and made anew.")
+            await sealing.install(connection)
+        async with contextlib.aclosing(resealing.reseal(connection)) as found:
+            async for name, fate in found:
+                fates[fate].append(name)
+    out.print(
+        f"Sealed with the key {sealing.key_id}: {len(fates['sealed'])} anew, {len(fates['done'])} before, "
+        f"{len(fates['lost'])} cannot be opened."
+    )
+    return fates["lost"]
 
 
 _MARKS = {"ok": "✓", "warning": "!", "failed": "✗"}

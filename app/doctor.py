@@ -14,6 +14,8 @@ from urllib.parse import quote
 from app import migrate
 from app.db import Connection, create_pool
 from app.logs import mask_phones
+from app.platform import resealing
+from app.sealing import KEY_FILE, SealError, Sealing, read_key_file
 from app.settings import Settings
 
 OLDEST_POSTGRES = 15
@@ -34,7 +36,7 @@ async def examined(settings: Settings, url: str) -> list[Check]:
     """All checks but that of the settings; a database that cannot be asked is one failure, not seven."""
     disk = [_data_dir(settings.data_dir), _spool(settings.data_dir / "spool")]
     try:
-        return [*await asyncio.wait_for(_database(url), _TIMEOUT_SECONDS), *disk]
+        return [*await asyncio.wait_for(_database(settings, url), _TIMEOUT_SECONDS), *disk]
     except Exception as error:
         return [
             Check("database", "failed", f"It cannot be asked: {mask_phones(str(error)) or type(error).__name__}"),
@@ -42,7 +44,7 @@ async def examined(settings: Settings, url: str) -> list[Check]:
         ]
 
 
-async def _database(url: str) -> list[Check]:
+async def _database(settings: Settings, url: str) -> list[Check]:
     checks: tuple[Callable[[Connection], Awaitable[Check]], ...] = (_version, _clock)
     pool = await create_pool(url, name="doctor", size=1)
     try:
@@ -51,7 +53,8 @@ async def _database(url: str) -> list[Check]:
             migrations = await _migrations(url)
             if migrations.state == "failed":
                 return [*found, migrations]
-            return [*found, migrations, await _inbox(connection), await _unmatched(connection)]
+            found += [migrations, await _inbox(connection), await _unmatched(connection)]
+            return [*found, *await _sealing(connection, settings)]
     finally:
         await pool.close()
 
@@ -101,6 +104,48 @@ async def _unmatched(connection: Connection) -> Check:
         return Check("unmatched", "ok", "None.")
     finding = f"{row['waiting']} ids wait for their message, the oldest since {row['oldest']:%Y-%m-%d %H:%M} UTC."
     return Check("unmatched", "warning", finding)
+
+
+async def _sealing(connection: Connection, settings: Settings) -> list[Check]:
+    """Where the key of the secrets stands, what that is worth, and what still needs an older one."""
+    try:
+        ours = Sealing.of(settings)
+        async with connection.transaction():
+            await ours.install(connection)
+    except SealError as error:
+        return [Check("sealing key", "failed", str(error))]
+    stands = await resealing.survey(connection)
+    return [_key_stands(ours, settings), _sealed(ours, stands)]
+
+
+def _key_stands(ours: Sealing, settings: Settings) -> Check:
+    file = settings.data_dir / KEY_FILE
+    if ours.given:
+        return Check("sealing key", "ok", f"Secrets are sealed with the key {ours.key_id} of ACUSE_SEAL_KEYS.")
+    if not file.exists() or (key := read_key_file(file)) is None or key.id != ours.key_id:
+        finding = "The key stands in the database: whoever steals a backup has it, too. Set ACUSE_SEAL_KEYS."
+        return Check("sealing key", "warning", finding)
+    if file.stat().st_mode & 0o077:
+        return Check("sealing key", "failed", f"Others can read {file}: chmod 600 it.")
+    finding = (
+        f"The key is in {file}: a dump of the database alone shows no secret, a copy of the data directory shows all."
+    )
+    return Check("sealing key", "ok", f"{finding} ACUSE_SEAL_KEYS keeps it apart.")
+
+
+def _sealed(ours: Sealing, stands: resealing.Survey) -> Check:
+    if lost := stands.needing(ours.key_ids):
+        finding = f"No key that is here opens {', '.join(lost)}: add the older key to ACUSE_SEAL_KEYS, or give the secrets anew."
+        return Check("secrets", "failed", finding)
+    if stands.clear:
+        finding = f"In clear: {', '.join(stands.clear)}. The next start of the service, or `acuse reseal`, seals them."
+        return Check("secrets", "warning", finding)
+    older = [key_id for key_id in ours.key_ids if key_id != ours.key_id]
+    if needed := [key_id for key_id in older if stands.by_key.get(key_id)]:
+        count = sum(len(stands.by_key[key_id]) for key_id in needed)
+        return Check("secrets", "warning", f"{count} still need the key {', '.join(needed)}: run `acuse reseal`.")
+    dropped = f" Nothing needs {', '.join(older)} any more." if older and ours.given else ""
+    return Check("secrets", "ok", f"All are sealed with the key in use.{dropped}")
 
 
 def _data_dir(path: Path) -> Check:

@@ -54,7 +54,7 @@ from app.links.routes import Routes
 from app.links.shortening import Bases, Links
 from app.logs import log
 from app.messages.api import router as messages
-from app.platform import audit_api, gateways, health, installation, keys, store
+from app.platform import audit_api, gateways, health, installation, keys, resealing, store
 from app.platform.directory import GatewayDirectory
 from app.platform.trial import Reading
 from app.qualifications.api import router as qualifications
@@ -268,6 +268,7 @@ async def _install(state: Any) -> None:
             state.cursors = CursorSigner(await installation.cursor_key(connection))
             state.pseudonyms = await pseudonyms.load(connection)
             await token_keys.install(connection)
+            await resealing.seal_clear(connection)
             await write_thresholds(connection, thresholds(state.settings))
             if state.settings.admin_key is not None:
                 await installation.set_env_admin(connection, state.settings.admin_key.get_secret_value())

@@ -6,13 +6,14 @@ entry. Health, opt-outs and exclusions of an erased number are kept under the ps
 """
 
 import hashlib
-import secrets
 from dataclasses import dataclass, field
 
 from app.db import Connection
+from app.sealing import own_secret
 
 PREFIX = "erased:"
-_KEY = "address_key"
+#: Its key in table `platform`.
+KEY = "address_key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +29,7 @@ class Pseudonyms:
 
 async def load(connection: Connection) -> Pseudonyms:
     """With this installation's key, which is made when it is first asked for."""
-    await connection.execute(
-        "INSERT INTO platform (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING", _KEY, secrets.token_hex(32)
-    )
-    return Pseudonyms(bytes.fromhex(await connection.fetchval("SELECT value FROM platform WHERE key = $1", _KEY)))
+    return Pseudonyms(await own_secret(connection, KEY))
 
 
 async def any_erased(connection: Connection) -> bool:

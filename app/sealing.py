@@ -14,7 +14,7 @@ import hmac
 import os
 import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -31,6 +31,7 @@ KEY_FILE, LOCAL_KEY_FILE = "seal.key", "local.key"
 #: Rows of table `platform`: the key itself, where it stands there, and the id of the one in use.
 KEY_ROW, CURRENT_ROW = "seal_key", "seal_current"
 _NONCE_BYTES = 12
+_SET = "INSERT INTO platform (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 
 
 class SealError(Exception):
@@ -118,12 +119,35 @@ class Sealing:
         if current is None:
             await _insert(connection, CURRENT_ROW, next(iter(self._keys)))
             current = await connection.fetchval("SELECT value FROM platform WHERE key = $1", CURRENT_ROW)
-        if current not in self._keys:
-            raise KeyMissing("The secrets in this database are", current, self._keys)
+        self._check(current, await _sealed_rows(connection))
         if not self._given:
             self._current = self._keys[current]
         elif current != self.key_id:
-            await connection.execute("UPDATE platform SET value = $2 WHERE key = $1", CURRENT_ROW, self.key_id)
+            await connection.execute(_SET, CURRENT_ROW, self.key_id)
+
+    def _check(self, current: str, rows: Mapping[str, str]) -> None:
+        if current not in self._keys:
+            raise KeyMissing("The secrets in this database are", current, self._keys)
+        for name, value in rows.items():
+            if key_id_of(value) not in self._keys:
+                raise KeyMissing(f"`{name}` in this database is", key_id_of(value), self._keys)
+
+    async def accept_loss(self, connection: Connection) -> Sequence[str]:
+        """Makes anew what is sealed in table `platform` with keys that are lost, names it, and puts our key in use. What
+        it was stays under another name, should its key be found again. The caller commits."""
+        await self._take_database_key(connection)
+        if not self._keys:
+            await _insert(connection, KEY_ROW, secrets.token_urlsafe(32))
+            await self._take_database_key(connection)
+        ours = next(iter(self._keys.values()))
+        await connection.execute(_SET, CURRENT_ROW, ours.id)
+        lost = {
+            name: each for name, each in (await _sealed_rows(connection)).items() if key_id_of(each) not in self._keys
+        }
+        for name, value in lost.items():
+            await connection.execute(_SET, f"lost:{name}", value.removeprefix(PREFIX))
+            await connection.execute(_SET, name, ours.seal(_purpose(name), secrets.token_bytes(32)))
+        return list(lost)
 
     async def _take_database_key(self, connection: Connection) -> None:
         stands = await connection.fetchval("SELECT value FROM platform WHERE key = $1", KEY_ROW)
@@ -187,11 +211,6 @@ class Sealing:
         return self._beside
 
 
-def opened(purpose: str, sealed: str) -> bytes:
-    """What `sealed` holds, by any key that this process has. Raises as `Sealing.open` does."""
-    return _open(_RING, purpose, sealed)
-
-
 def _open(keys: dict[str, SealKey], purpose: str, sealed: str) -> bytes:
     key_id = key_id_of(sealed)
     if key_id not in keys:
@@ -202,53 +221,55 @@ def _open(keys: dict[str, SealKey], purpose: str, sealed: str) -> bytes:
         raise SealError(f"{purpose} was altered after it was sealed, or sealed for something else.") from None
 
 
-# --- the installation's own secrets ----------------------------------------------------------------------------------
+# --- by the database's word ------------------------------------------------------------------------------------------
 
 
-async def platform_secret(connection: Connection, name: str) -> bytes | None:
-    """The secret `name` of table `platform`; None when there is none. Older versions left it there in clear."""
+async def key_in_use(connection: Connection) -> SealKey:
+    """The key that the database names, for whoever writes a secret. Raises `KeyMissing`; the caller commits."""
+    current = await connection.fetchval("SELECT value FROM platform WHERE key = $1", CURRENT_ROW)
+    if current not in _RING:
+        ours = Sealing(_RING.values(), given=False)
+        await ours.install(connection)
+        return ours._now()
+    return _RING[current]
+
+
+async def opened(connection: Connection, purpose: str, sealed: str) -> bytes:
+    """What `sealed` holds, by any key that this process has, or the one that stands in the database. Raises `KeyMissing`,
+    or `SealError` for what was altered."""
+    if key_id_of(sealed) not in _RING:
+        await Sealing()._take_database_key(connection)
+    return _open(_RING, purpose, sealed)
+
+
+async def own_secret(connection: Connection, name: str) -> bytes:
+    """256 random bits of this installation in table `platform`, made when they are first asked for. Older versions left
+    them there in clear: `seal_clear`. The caller commits."""
     value = await connection.fetchval("SELECT value FROM platform WHERE key = $1", name)
-    return None if value is None else await opened_secret(connection, name, value)
+    if value is None:
+        await _insert(connection, name, await sealed_secret(connection, name, secrets.token_bytes(32)))
+        value = await connection.fetchval("SELECT value FROM platform WHERE key = $1", name)
+    return await opened_secret(connection, name, value)
+
+
+async def sealed_secret(connection: Connection, name: str, secret: bytes) -> str:
+    """As table `platform` holds it."""
+    return (await key_in_use(connection)).seal(_purpose(name), secret)
 
 
 async def opened_secret(connection: Connection, name: str, value: str) -> bytes:
-    """The secret in a row of table `platform` that was read. A key that stands in the database is fetched when missing."""
-    if not is_sealed(value):
-        return bytes.fromhex(value)
-    if key_id_of(value) not in _RING:
-        await Sealing()._take_database_key(connection)
-    return opened(_purpose(name), value)
-
-
-def sealed_secret(sealing: Sealing, name: str, secret: bytes) -> str:
-    """As table `platform` holds it."""
-    return sealing.seal(_purpose(name), secret)
-
-
-async def own_secret(connection: Connection, sealing: Sealing, name: str) -> bytes:
-    """256 random bits of this installation, made when they are first asked for; what is in clear is sealed."""
-    await _insert(connection, name, sealed_secret(sealing, name, secrets.token_bytes(32)))
-    await seal_clear(connection, sealing, [name])
-    found = await platform_secret(connection, name)
-    assert found is not None
-    return found
-
-
-async def seal_clear(connection: Connection, sealing: Sealing, names: Sequence[str]) -> int:
-    """Seals those of the secrets `names` that stand in clear, and says how many they were. The caller commits."""
-    rows = await connection.fetch(
-        "SELECT key, value FROM platform WHERE key = ANY($1::text[]) AND value NOT LIKE $2 ORDER BY key FOR UPDATE",
-        list(names),
-        f"{PREFIX}%",
-    )
-    for row in rows:
-        sealed = sealed_secret(sealing, row["key"], bytes.fromhex(row["value"]))
-        await connection.execute("UPDATE platform SET value = $2 WHERE key = $1", row["key"], sealed)
-    return len(rows)
+    """The secret in the row `name` of table `platform`, which was read. Raises as `opened` does."""
+    return await opened(connection, _purpose(name), value) if is_sealed(value) else bytes.fromhex(value)
 
 
 def _purpose(name: str) -> str:
     return f"platform.{name}"
+
+
+async def _sealed_rows(connection: Connection) -> dict[str, str]:
+    """Of table `platform`, by name."""
+    rows = await connection.fetch("SELECT key, value FROM platform WHERE value LIKE $1 ORDER BY key", f"{PREFIX}%")
+    return {row["key"]: row["value"] for row in rows}
 
 
 async def _insert(connection: Connection, key: str, value: str) -> None:

@@ -8,23 +8,30 @@ from app.db import Connection
 from app.errors import Conflict
 from app.links.store import QUERIES
 from app.links.tokens import KEY_NUMBERS, SECRET_BYTES, Keys, rotated
+from app.sealing import opened_secret, sealed_secret
 
-_PREFIX = "token_key_"
-_CURRENT = f"{_PREFIX}current"
+#: Of their names in table `platform`, before the number.
+PREFIX = "token_key_"
+_CURRENT = f"{PREFIX}current"
 
 
 async def load(connection: Connection) -> Keys | None:
     """The keys as they stand; None before there are any."""
-    rows = {row["key"].removeprefix(_PREFIX): row["value"] for row in await connection.fetch(QUERIES["token_keys"])}
-    current = rows.pop("current", None)
+    rows = {row["key"]: row["value"] for row in await connection.fetch(QUERIES["token_keys"])}
+    current = rows.pop(_CURRENT, None)
     if current is None:
         return None
-    return Keys(int(current), {int(number): bytes.fromhex(value) for number, value in rows.items()})
+    return Keys(
+        int(current),
+        {int(key.removeprefix(PREFIX)): await opened_secret(connection, key, value) for key, value in rows.items()},
+    )
 
 
 async def install(connection: Connection) -> Keys:
     """Makes the first key unless there is one. Any number of processes may do so at once; the caller commits."""
-    for key, value in ((f"{_PREFIX}0", secrets.token_hex(SECRET_BYTES)), (_CURRENT, "0")):
+    first = f"{PREFIX}0"
+    sealed = await sealed_secret(connection, first, secrets.token_bytes(SECRET_BYTES))
+    for key, value in ((first, sealed), (_CURRENT, "0")):
         await connection.execute(
             "INSERT INTO platform (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING", key, value
         )
@@ -43,7 +50,9 @@ async def rotate(connection: Connection, now: datetime, *, actor: str, forgettin
     if (keys.current + 1) % KEY_NUMBERS in keys.secrets and not forgetting:
         raise Conflict("All numbers of keys are taken: a new key makes the links of the oldest one lead nowhere.")
     keys = rotated(keys, secrets.token_bytes(SECRET_BYTES))
-    await connection.execute(QUERIES["set_token_key"], f"{_PREFIX}{keys.current}", keys.secrets[keys.current].hex())
+    name = f"{PREFIX}{keys.current}"
+    sealed = await sealed_secret(connection, name, keys.secrets[keys.current])
+    await connection.execute(QUERIES["set_token_key"], name, sealed)
     await connection.execute(QUERIES["set_token_key"], _CURRENT, str(keys.current))
     await audit.append(
         connection, audit.PLATFORM, "LNK-ROTATED", f"New short URLs are made with key {keys.current} from now on.",

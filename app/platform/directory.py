@@ -10,13 +10,14 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from pydantic import ValidationError
 
 from app.db import Connection, Pool, create_pool, is_away
 from app.errors import Busy
 from app.gateways import GATEWAYS
-from app.gateways.receipt import Auth, Gateway
+from app.gateways.receipt import Auth, AuthMode, Gateway
 from app.logs import log
 from app.platform import store
 from app.security import KeyRing, Principal
@@ -33,19 +34,20 @@ AWAY_SECONDS = 1.0
 class Gateways:
     """One reading of the table: the living ones by key, all of them by id."""
 
-    def __init__(self, rows: Iterable[store.GatewayRow] = ()) -> None:
+    def __init__(
+        self, rows: Iterable[store.GatewayRow] = (), *, before: Mapping[int, Gateway] = MappingProxyType({})
+    ) -> None:
+        """`before`: what was known by id; it goes on for what cannot be read any more."""
         self.by_key: dict[str, Gateway] = {}
         self.by_id: dict[int, Gateway] = {}
-        #: Living gateways whose kind or options this process cannot read (a plug-in that is gone, say).
+        #: Living gateways whose kind, options or secrets this process cannot read (a plug-in or a key that is gone, say).
         self.unusable: set[str] = set()
         for row in rows:
-            self._add(row)
+            self._add(row, before)
 
-    def _add(self, row: store.GatewayRow) -> None:
-        try:
-            gateway = built(row)
-        except (KeyError, ValidationError):
-            log.error("gateway.unusable", gateway=row.key, kind=row.kind)
+    def _add(self, row: store.GatewayRow, before: Mapping[int, Gateway]) -> None:
+        gateway = _usable(row) or before.get(row.id)
+        if gateway is None:
             if row.deleted_at is None:
                 self.unusable.add(row.key)
             return
@@ -54,15 +56,29 @@ class Gateways:
             self.by_key[gateway.key] = gateway
 
 
+def _usable(row: store.GatewayRow) -> Gateway | None:
+    """None, with a line in the log, when its kind, options or secrets cannot be read here."""
+    fault = row.auth.get("fault")
+    try:
+        if fault is None:
+            return built(row)
+    except (KeyError, ValidationError) as error:
+        fault = type(error).__name__
+    log.error("gateway.unusable", gateway=row.key, kind=row.kind, fault=fault)
+    return None
+
+
 def built(row: store.GatewayRow) -> Gateway:
-    """Raises `KeyError` for a kind, and `ValidationError` for options, that are not known here."""
+    """Raises `KeyError` for a kind, and `ValidationError` for options, that are not known here. Secrets that cannot be
+    opened are none: nobody proves to be this gateway."""
+    mode: AuthMode = "token" if row.auth["mode"] == store.UNREADABLE else row.auth["mode"]
     return Gateway(
         id=row.id,
         key=row.key,
         kind=row.kind,
         implementation=row.implementation,
         options=GATEWAYS[row.kind].options.model_validate(row.options),
-        auth=Auth(mode=row.auth["mode"], secrets=tuple(row.auth.get("secrets", ())), username=row.auth.get("username")),
+        auth=Auth(mode=mode, secrets=tuple(row.auth.get("secrets", ())), username=row.auth.get("username")),
         reply_rules=None if row.reply_rules is None else tuple(row.reply_rules),
     )
 
@@ -98,7 +114,7 @@ class GatewayDirectory:
             return found
         await self._ask()
         if key in self._gateways.unusable:
-            raise Busy("This gateway's kind or options cannot be read here now.", retry_after=60)
+            raise Busy("This gateway's kind, options or secrets cannot be read here now.", retry_after=60)
         return self.get(key)
 
     async def find_key(self, secret: str) -> Principal | None:
@@ -189,7 +205,7 @@ class GatewayDirectory:
 
     async def _read_all(self, connection: Connection) -> None:
         keys: Mapping[bytes, Principal] = await store.principals(connection)
-        self._gateways = Gateways(await store.all_gateways(connection))
+        self._gateways = Gateways(await store.all_gateways(connection), before=self._gateways.by_id)
         self._keys.replace(keys)
 
 

@@ -5,10 +5,12 @@ from datetime import UTC, datetime
 from app import audit
 from app.db import Connection
 from app.platform import store
+from app.sealing import own_secret
 from app.security import hash_secret
 
 ENV_ADMIN = "env-admin"
 FIRST_ADMIN = "admin"
+CURSOR_KEY = "cursor_key"
 
 
 async def set_env_admin(connection: Connection, secret: str) -> bool:
@@ -30,4 +32,4 @@ async def set_env_admin(connection: Connection, secret: str) -> bool:
 
 async def cursor_key(connection: Connection) -> bytes:
     """The key that list cursors are signed with."""
-    return await store.own_secret(connection, "cursor_key")
+    return await own_secret(connection, CURSOR_KEY)

@@ -2,18 +2,21 @@
 transaction, and the journal is written so. Nobody here commits."""
 
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import asyncpg
+import orjson
 
 from app.db import Connection
 from app.gateways.receipt import Gateway
+from app.sealing import SealError, key_in_use, opened
 from app.security import Principal
 
+#: In place of an auth mode: the secrets are sealed with a key that is not here.
+UNREADABLE = "unreadable"
 SLUG = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 _SLUG = re.compile(SLUG.rstrip("$") + r"\Z")
 
@@ -32,7 +35,8 @@ def is_empty(error: BaseException) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayRow:
-    """A row of `gateways`. `options` as given, defaults left out; `auth` holds the secrets."""
+    """A row of `gateways`. `options` as given, defaults left out; `auth` holds the secrets, opened; when they cannot be
+    opened, mode `unreadable` and why (`fault`)."""
 
     id: int
     key: str
@@ -50,14 +54,14 @@ class GatewayRow:
 
 async def all_gateways(connection: Connection) -> Sequence[GatewayRow]:
     """Deleted ones, too."""
-    return [GatewayRow(**row) for row in await connection.fetch("SELECT * FROM gateways ORDER BY id")]
+    return [await _read(connection, row) for row in await connection.fetch("SELECT * FROM gateways ORDER BY id")]
 
 
 async def gateway(connection: Connection, key: str, *, locked: bool = False) -> GatewayRow | None:
     """The living gateway `key`; `locked`: held against other changes until the caller's transaction ends."""
     lock = " FOR UPDATE" if locked else ""
     row = await connection.fetchrow(f"SELECT * FROM gateways WHERE key = $1 AND deleted_at IS NULL{lock}", key)
-    return None if row is None else GatewayRow(**row)
+    return None if row is None else await _read(connection, row)
 
 
 async def gateways_after(connection: Connection, key: str, limit: int | None) -> tuple[Sequence[GatewayRow], int]:
@@ -66,7 +70,7 @@ async def gateways_after(connection: Connection, key: str, limit: int | None) ->
         "SELECT * FROM gateways WHERE deleted_at IS NULL AND key > $1 ORDER BY key LIMIT $2", key, limit
     )
     total = await connection.fetchval("SELECT count(*) FROM gateways WHERE deleted_at IS NULL")
-    return [GatewayRow(**row) for row in rows], total
+    return [await _read(connection, row) for row in rows], total
 
 
 async def insert_gateway(
@@ -84,9 +88,9 @@ async def insert_gateway(
     row = await connection.fetchrow(
         "INSERT INTO gateways (key, kind, label, implementation, options, auth, created_at, updated_at) "
         "VALUES ($1, $2, $3, $4, $5, $6, $7, $7) ON CONFLICT (key) WHERE deleted_at IS NULL DO NOTHING RETURNING *",
-        key, kind, label, implementation, options, auth, now,
+        key, kind, label, implementation, options, await sealed_auth(connection, key, auth), now,
     )  # fmt: skip
-    return None if row is None else GatewayRow(**row)
+    return None if row is None else await _read(connection, row)
 
 
 async def update_gateway(connection: Connection, row: GatewayRow, now: datetime) -> GatewayRow:
@@ -94,10 +98,39 @@ async def update_gateway(connection: Connection, row: GatewayRow, now: datetime)
     written = await connection.fetchrow(
         "UPDATE gateways SET label = $2, implementation = $3, options = $4, auth = $5, deleted_at = $6, "
         "updated_at = $7 WHERE id = $1 RETURNING *",
-        row.id, row.label, row.implementation, row.options, row.auth, row.deleted_at, now,
+        row.id, row.label, row.implementation, row.options, await sealed_auth(connection, row.key, row.auth),
+        row.deleted_at, now,
     )  # fmt: skip
     assert written is not None
-    return GatewayRow(**written)
+    return await _read(connection, written)
+
+
+async def _read(connection: Connection, row: asyncpg.Record) -> GatewayRow:
+    fields = dict(row)
+    fields["auth"] = await opened_auth(connection, fields["key"], fields["auth"])
+    return GatewayRow(**fields)
+
+
+async def sealed_auth(connection: Connection, key: str, auth: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`auth` of the gateway `key` as the table holds it: sealed whole where there are secrets in it."""
+    if not auth.get("secrets"):
+        return auth.get("as_it_stands", auth)  # type: ignore[no-any-return]
+    return {"sealed": (await key_in_use(connection)).seal(_auth_purpose(key), orjson.dumps(auth))}
+
+
+async def opened_auth(connection: Connection, key: str, auth: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What `sealed_auth` made, or an older version left in clear. What cannot be opened has mode `unreadable`."""
+    if "sealed" not in auth:
+        return auth
+    try:
+        found: Mapping[str, Any] = orjson.loads(await opened(connection, _auth_purpose(key), auth["sealed"]))
+    except SealError as error:
+        return {"mode": UNREADABLE, "fault": str(error), "as_it_stands": auth}
+    return found
+
+
+def _auth_purpose(key: str) -> str:
+    return f"gateways.{key}.auth"
 
 
 async def gateway_figures(connection: Connection, gateway_id: int) -> dict[str, Any]:
@@ -221,14 +254,6 @@ async def change_mark(connection: Connection) -> str:
         "(SELECT coalesce(md5(string_agg(name || ':' || xmin, ',' ORDER BY name)), '') FROM api_keys)"
     )
     return mark
-
-
-async def own_secret(connection: Connection, name: str) -> bytes:
-    """256 random bits of this installation, made when they are first asked for."""
-    await connection.execute(
-        "INSERT INTO platform (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING", name, secrets.token_hex(32)
-    )
-    return bytes.fromhex(await connection.fetchval("SELECT value FROM platform WHERE key = $1", name))
 
 
 # --- the journal -----------------------------------------------------------------------------------------------------
