@@ -21,7 +21,7 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from starlette.types import Receive, Scope, Send
 
-from app import logs, migrate, openapi, problems, pseudonyms
+from app import audit_heads, logs, migrate, openapi, problems, pseudonyms
 from app.addresses.api import router as addresses
 from app.api.paging import CursorSigner
 from app.db import Connection, create_engine, create_pool, is_away
@@ -172,6 +172,7 @@ def _set_state(app: FastAPI, settings: Settings, database_url: str) -> None:
     state.routes, state.limiter = Routes(database_url, life_days=settings.link_life_days), Limiter()
     state.keys = KeyRing()
     state.directory = GatewayDirectory(database_url, state.keys)
+    state.signer = None  # of the journals' heads, until its key has been read
     state.cursors = CursorSigner(secrets.token_bytes(32))  # until the installation's own key has been read
     state.rekey, state.id_hint = _rekey, id_hint
     state.claim_references = claim_references
@@ -209,6 +210,8 @@ async def _lifespan(app: FastAPI, *, migrating: bool) -> AsyncIterator[None]:
         await asyncio.wait_for(tried.wait(), FIRST_WAIT_SECONDS)
     await state.runtime.start()
     state.inbox, state.pool = state.runtime.inbox, state.runtime.pool
+    signing = audit_heads.Signing(state.pool, lambda: state.signer)
+    signing.start()
     await state.preparer.start()
     await state.routes.start()
     await state.directory.start()
@@ -223,6 +226,7 @@ async def _lifespan(app: FastAPI, *, migrating: bool) -> AsyncIterator[None]:
         installing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await installing
+        await signing.stop()
         await state.directory.stop()
         await state.routes.stop()
         await state.preparer.stop()
@@ -266,6 +270,7 @@ async def _install(state: Any) -> None:
         async with pool.acquire() as connection, connection.transaction():
             await state.sealing.install(connection)
             state.cursors = CursorSigner(await installation.cursor_key(connection))
+            state.signer = audit_heads.Signer(await installation.head_keys(connection))
             state.pseudonyms = await pseudonyms.load(connection)
             await token_keys.install(connection)
             await resealing.seal_clear(connection)

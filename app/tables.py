@@ -661,4 +661,45 @@ audit_heads = Table(
     Column("chain", BigInteger, primary_key=True, autoincrement=False),
     Column("seq", BigInteger, nullable=False),
     Column("hash", LargeBinary, nullable=False),
+    Column("signed_seq", BigInteger, nullable=False, server_default=text("0")),  # up to here it was signed
+    _when("signed_at"),
+)
+Index("ix_audit_heads_unsigned", audit_heads.c.chain, postgresql_where=audit_heads.c.signed_seq < audit_heads.c.seq)
+
+audit_private = Table(
+    "audit_private",
+    metadata,
+    Column("chain", BigInteger, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("name", Text, nullable=False),  # under which it stands in the entry's data
+    Column("salt", LargeBinary, nullable=False),
+    Column("value", Text, nullable=False),  # canonical JSON; the entry carries the hash of salt and value
+    PrimaryKeyConstraint("chain", "seq", "name"),
+    comment="What entries of the journal say that may be personal: erasing takes it away, and the chain still holds",
+)
+
+audit_signatures = Table(
+    "audit_signatures",
+    metadata,
+    Column("chain", BigInteger, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    _when("at", required=True),
+    Column("key_id", Text, nullable=False),
+    Column("signature", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("chain", "seq"),
+    comment="Heads of the journals as they were signed: a chain that was rewritten no longer meets them",
+)
+
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("chain", BigInteger, nullable=False),
+    Column("code", Text, nullable=False),  # of the entry that it becomes
+    Column("actor", Text, nullable=False),
+    Column("figures", JSONB, nullable=False),  # rows accepted, rejected…, as far as it came
+    _when("started_at", required=True),
+    _when("touched_at", required=True),
+    comment="Bulk uploads under way: each chunk adds to its row, which becomes one entry of the journal at the end",
 )

@@ -58,5 +58,6 @@ async def note(
     principal: Principal,
     now: datetime,
     data: Mapping[str, Any],
+    personal: Mapping[str, Any] | None = None,
 ) -> None:
-    await audit.append(connection, row["id"], code, text, at=now, actor=principal.name, data=data)
+    await audit.append(connection, row["id"], code, text, at=now, actor=principal.name, data=data, personal=personal)

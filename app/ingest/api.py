@@ -22,6 +22,7 @@ from pydantic import (
 
 from app import audit
 from app.api.bulk import BadRow, Line, Tally, chunks
+from app.api.uploads import journalled
 from app.db import POOL_TIMEOUT_SECONDS, Connection
 from app.errors import Conflict, NotFound
 from app.gateways import generic
@@ -206,9 +207,7 @@ async def post_messages(id: str, request: Request, principal: Writer) -> Respons
             await begin(connection, delivery["id"], principal, now)
         return outcome
 
-    tally = await _record_all(request, read, record)
-    await note(request, delivery["id"], principal, "DLV-MESSAGES", "Messages sent elsewhere were recorded.", tally)
-    return tally.response()
+    return (await _record_all(request, delivery["id"], "DLV-MESSAGES", principal, read, record)).response()
 
 
 @router.post(
@@ -243,9 +242,7 @@ async def post_submissions(id: str, request: Request, principal: Writer) -> Resp
             await _reopen(connection, delivery["id"], principal, now)
         return outcome
 
-    tally = await _record_all(request, read, record)
-    await note(request, delivery["id"], principal, "DLV-SUBMISSIONS", "Submissions were recorded.", tally)
-    return tally.response()
+    return (await _record_all(request, delivery["id"], "DLV-SUBMISSIONS", principal, read, record)).response()
 
 
 def read_row(adapter: TypeAdapter[Any], line: Line) -> Any:
@@ -327,25 +324,36 @@ async def _has_proofs(request: Request, delivery_id: int) -> bool:
 
 async def _record_all(
     request: Request,
+    delivery_id: int,
+    code: str,
+    principal: Principal,
     read: Callable[[Line, datetime], Any],
     record: Callable[[Connection, Sequence[Any], datetime], Awaitable[Outcome]],
 ) -> Tally:
-    tally = Tally()
-    async for chunk in chunks(request, max_row_bytes=request.app.state.settings.max_row_bytes):
-        now = datetime.now(UTC)
-        rows = []
-        for line in chunk:
-            try:
-                if isinstance(line, BadRow):
-                    raise ValueError(line.detail)
-                rows.append(read(line, now))
-            except ValueError as error:
-                tally.reject(line.number, str(error))
-        if rows:
-            outcome = await record_chunk(request, rows, record, now)
-            tally.accepted += outcome.accepted
-            for number, detail in outcome.errors:
-                tally.reject(number, detail)
+    state = request.app.state
+    async with journalled(state.pool, delivery_id, code, principal.name) as upload:
+        tally = upload.tally
+
+        async def noted(connection: Connection, rows: Sequence[Any], now: datetime) -> Outcome:
+            outcome = await record(connection, rows, now)
+            await upload.add(connection, accepted=outcome.accepted)
+            return outcome
+
+        async for chunk in chunks(request, max_row_bytes=state.settings.max_row_bytes):
+            now = datetime.now(UTC)
+            rows = []
+            for line in chunk:
+                try:
+                    if isinstance(line, BadRow):
+                        raise ValueError(line.detail)
+                    rows.append(read(line, now))
+                except ValueError as error:
+                    tally.reject(line.number, str(error))
+            if rows:
+                outcome = await record_chunk(request, rows, noted, now)
+                tally.accepted += outcome.accepted
+                for number, detail in outcome.errors:
+                    tally.reject(number, detail)
     return tally
 
 
@@ -366,11 +374,3 @@ async def record_chunk(
         except (KeyTaken, *TRANSIENT):
             continue
     raise Conflict("Other uploads carry the same provider message ids at the same time; send this again.")
-
-
-async def note(request: Request, delivery_id: int, principal: Principal, code: str, text: str, tally: Tally) -> None:
-    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
-        await audit.append(
-            connection, delivery_id, code, text, at=datetime.now(UTC), actor=principal.name,
-            level="warning" if tally.rejected else "info", data={"accepted": tally.accepted, "rejected": tally.rejected},
-        )  # fmt: skip

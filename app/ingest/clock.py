@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 from app import audit, metrics
+from app.api.uploads import close_orphans
 from app.db import Connection, Pool, is_away, load_queries
 from app.ingest.pipeline import fold
 from app.links.store import forget_networks
@@ -50,6 +51,7 @@ class Clock:
             self._survey_at = time.monotonic() + _SURVEY_SECONDS
             await self._in_transaction(survey, now)
             await self._in_transaction(forget_minutes, now)
+            await self._in_transaction(close_orphans, now)
             while await self._in_transaction(self._forget_networks, now):
                 pass
 

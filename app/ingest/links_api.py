@@ -21,9 +21,10 @@ from starlette.responses import StreamingResponse
 from app import audit
 from app.api import bulk
 from app.api.bulk import BadRow, Line, Tally
+from app.api.uploads import Upload, journalled
 from app.db import POOL_TIMEOUT_SECONDS, Connection
 from app.errors import Conflict, Invalid, Problem, TooLarge
-from app.ingest.api import HAS_TARGETS, OPEN, Id, begin, delivery_of, gateway_named, note, read_row, record_chunk
+from app.ingest.api import HAS_TARGETS, OPEN, Id, begin, delivery_of, gateway_named, read_row, record_chunk
 from app.ingest.docs import LINKS as DOCS
 from app.ingest.recording import Sent, record_awaited
 from app.links import registering
@@ -33,7 +34,7 @@ from app.links.tokens import LINKS as MOST_LINKS
 from app.links.tokens import Keys, encode
 from app.numbers import normalise
 from app.references import message_of
-from app.security import Principal, Writer, mask_numbers
+from app.security import Principal, Writer
 
 router = APIRouter(prefix="/v1", tags=["deliveries"])
 
@@ -112,13 +113,13 @@ async def post_links(id: str, request: Request, principal: Writer) -> Response:
     with ExitStack() as stack:
         answer = stack.enter_context(tempfile.TemporaryFile())
         most = request.app.state.settings.max_row_bytes
-        try:
-            async for chunk in bulk.rows(body, content_type, max_row_bytes=most):
-                answer.writelines(await _answer(request, principal, asking, chunk))
-        except ClientDisconnect as error:
-            raise Problem("The body ended early; rows read so far may have been taken. Send it again.") from error
-        tally = asking.tally
-        await note(request, delivery["id"], principal, "DLV-LINKS", "Short URLs were asked for.", tally)
+        tally, state = asking.tally, request.app.state
+        async with journalled(state.pool, delivery["id"], "DLV-LINKS", principal.name, tally) as asking.upload:
+            try:
+                async for chunk in bulk.rows(body, content_type, max_row_bytes=most):
+                    answer.writelines(await _answer(request, principal, asking, chunk))
+            except ClientDisconnect as error:
+                raise Problem("The body ended early; rows read so far may have been taken. Send it again.") from error
         if not tally.accepted:
             return tally.response()
         stack.pop_all()  # it lives as long as it is read
@@ -190,7 +191,7 @@ async def _register(
             )
         await audit.append(
             connection, id, "DLV-LINK-REGISTERED", f"Link {numbers[url]} was registered.", at=now, actor=principal.name,
-            data={"number": numbers[url], "url": mask_numbers(url)},
+            data={"number": numbers[url]}, personal={"url": url},
         )  # fmt: skip
     if fresh:
         await connection.execute(QUERIES["touch_delivery"], id, now, False)
@@ -209,6 +210,8 @@ class _Asking:
     numbers: dict[str, int]
     templates: set[int]
     tally: Tally = field(default_factory=Tally)
+    #: The journal's row of this request, once its first row is read.
+    upload: Upload | None = None
 
 
 async def _asking(request: Request, delivery: Mapping[str, Any]) -> _Asking:
@@ -350,6 +353,8 @@ async def _messages(
             "line": each.line, "message_id": str(message_id), "reference": reference, "link": number, "short_url": short_url,
         }  # fmt: skip
     await request.app.state.links.add_blocks(connection, id, sorted(ids))
+    if asking.upload is not None:
+        await asking.upload.add(connection, accepted=sum("detail" not in answer for answer in found.values()))
     if outcome.fresh:
         await begin(connection, id, principal, now)
     return found

@@ -14,7 +14,7 @@ from app.links import reading, registering
 from app.links.api import DeliveryId, Link
 from app.links.registering import QUERIES
 from app.links.tokens import LINKS
-from app.security import Writer, mask_within
+from app.security import Writer
 
 router = APIRouter(tags=["deliveries"])
 
@@ -115,8 +115,8 @@ async def _write(
     new = {**old, **changed}
     await connection.execute(QUERIES["change_link"], id, number, new["label"], new["tracked"], new["params"])
     await connection.execute(QUERIES["touch_delivery"], id, now, bool(changed.keys() & {"tracked", "params"}))
-    changes = {name: {"old": mask_within(old[name]), "new": mask_within(value)} for name, value in changed.items()}
+    changes = {name: {"old": old[name], "new": value} for name, value in changed.items()}
     await audit.append(
         connection, id, CHANGED, f"Changed {', '.join(changed)} of link {number}.", at=now, actor=actor,
-        data={"number": number, "changes": changes},
+        data={"number": number}, personal={"changes": changes},
     )  # fmt: skip

@@ -1,20 +1,21 @@
 """Reading the journals: the platform's own, and that of each delivery; and checking their chains."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from app import audit
+from app import audit, audit_heads
 from app.api import export
 from app.api.paging import Cursor, Limit, Page
-from app.errors import NotFound
+from app.db import POOL_TIMEOUT_SECONDS
+from app.errors import Busy, Invalid, NotFound
 from app.logs import masked
 from app.platform import store
 from app.platform.fields import reading
-from app.security import Principal, Reader
+from app.security import Principal, Reader, mask_within
 
 router = APIRouter(prefix="/v1", tags=["audit"])
 
@@ -27,7 +28,17 @@ _ENTRY: dict[str, Any] = {
     "text": "Sending began elsewhere.",
     "actor": "crm",
     "data": {},
+    "personal": {},
     "hash": "5d41402abc4b2a76b9719d911017c592ae2f5c3b4c1f2d6e8a9b0c1d2e3f4a5b",
+}
+_HEAD: dict[str, Any] = {
+    "chain": "1",
+    "seq": 12,
+    "hash": "5d41402abc4b2a76b9719d911017c592ae2f5c3b4c1f2d6e8a9b0c1d2e3f4a5b",
+    "at": "2026-11-23T09:00:00Z",
+    "key_id": "8f14e45fceea",
+    "signature": "0c9a2f6b0e1d4c3b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3",
+    "token": "WyIxIiwxMiwi…",
 }
 Level = Annotated[audit.Level | None, Query(description="Only entries of this level.")]
 DeliveryId = Annotated[str, Path(max_length=40)]
@@ -42,7 +53,11 @@ class Entry(BaseModel):
     code: str
     text: str
     actor: str
-    data: dict[str, Any]
+    data: dict[str, Any] = Field(description="What was erased since is null.")
+    personal: dict[str, str] = Field(
+        description="Which of `data` stands beside the chain, because it may name somebody, and the hash of it that the "
+        "chain holds."
+    )
     hash: str = Field(description="SHA-256 over the entry before and this one, hexadecimal.")
 
 
@@ -55,7 +70,30 @@ class Verdict(BaseModel):
 
     intact: bool
     entries: int = Field(description="Entries whose chain holds, from the first.")
-    broken_at: int | None = Field(description="`seq` of the first that was altered or is missing.")
+    broken_at: int | None = Field(
+        description="`seq` of the first that was altered, is missing, or is not what was signed: then the chain was written "
+        "anew."
+    )
+
+
+class Head(BaseModel):
+    """How far a journal is, signed: whoever keeps it can show later that nothing before was written anew."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_HEAD]})
+
+    chain: str = Field(description="A delivery's id; 0: the platform's own journal.")
+    seq: int
+    hash: str = Field(description="Of the entry `seq`, hexadecimal.")
+    at: datetime
+    key_id: str = Field(description="Of the sealing key that the signature's key is derived from.")
+    signature: str = Field(description="HMAC-SHA256, hexadecimal.")
+    token: str = Field(description="All of it in one word, for `?head=` of `…/audit/verify`.")
+
+
+Shown = Annotated[
+    str | None,
+    Query(max_length=2_000, description="A head given out earlier: its `token`, or the JSON object."),
+]
 
 
 @router.get("/audit", response_model=EntryPage, responses=export.STREAMS, summary="The platform's own journal")
@@ -67,8 +105,14 @@ async def platform_journal(
 
 
 @router.get("/audit/verify", summary="Check the chain of the platform's journal")
-async def verify_platform(request: Request, principal: Reader) -> Verdict:
-    return await _verify(request, audit.PLATFORM)
+async def verify_platform(request: Request, principal: Reader, head: Shown = None) -> Verdict:
+    """Each entry against the one before, and all against the heads that were signed; `head`: against one more."""
+    return await _verify(request, audit.PLATFORM, head)
+
+
+@router.get("/audit/head", summary="The signed head of the platform's journal")
+async def platform_head(request: Request, principal: Reader) -> Head:
+    return await _head(request, audit.PLATFORM)
 
 
 @router.get(
@@ -91,8 +135,14 @@ async def delivery_journal(
 
 
 @router.get("/deliveries/{id}/audit/verify", summary="Check the chain of a delivery's journal")
-async def verify_delivery(request: Request, principal: Reader, id: DeliveryId) -> Verdict:
-    return await _verify(request, await _chain(request, id))
+async def verify_delivery(request: Request, principal: Reader, id: DeliveryId, head: Shown = None) -> Verdict:
+    """Each entry against the one before, and all against the heads that were signed; `head`: against one more."""
+    return await _verify(request, await _chain(request, id), head)
+
+
+@router.get("/deliveries/{id}/audit/head", summary="The signed head of a delivery's journal")
+async def delivery_head(request: Request, principal: Reader, id: DeliveryId) -> Head:
+    return await _head(request, await _chain(request, id))
 
 
 async def _journal(
@@ -127,15 +177,51 @@ async def _all(
 
 def _seen_by(principal: Principal, rows: Sequence[Any]) -> list[dict[str, Any]]:
     """Addresses that an entry names are masked for keys without `pii:read`."""
-    if principal.may("pii:read"):
-        return [dict(row) for row in rows]
-    return [{**row, "text": masked(row["text"]), "data": masked(row["data"])} for row in rows]
+    seeing, shown = principal.may("pii:read"), []
+    for row in rows:
+        entry = dict(row)
+        data, hashes = audit.whole(row["data"], entry.pop("beside"))
+        if not seeing:
+            entry["text"] = masked(row["text"])
+            data = {name: mask_within(each) if name in hashes else masked(each) for name, each in data.items()}
+        shown.append(entry | {"data": data, "personal": hashes})
+    return shown
 
 
-async def _verify(request: Request, chain: int) -> Verdict:
+async def _head(request: Request, chain: int) -> Head:
+    signer = _signer(request)
+    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
+        head = await audit_heads.sign(connection, signer, chain, datetime.now(UTC))
+    return Head(**head.shown())
+
+
+def _signer(request: Request) -> audit_heads.Signer:
+    signer: audit_heads.Signer | None = request.app.state.signer
+    if signer is None:
+        raise Busy("The key that signs heads is not known yet.")
+    return signer
+
+
+async def _verify(request: Request, chain: int, given: str | None) -> Verdict:
+    signer = _signer(request)
+    one = () if given is None else (_shown_head(signer, chain, given),)
     async with reading(request) as connection:
-        entries, broken_at = await audit.verify(connection, chain)
+        known = await audit_heads.known(connection, signer, chain)
+        entries, broken_at = await audit.verify(connection, chain, [*known, *one])
     return Verdict(intact=broken_at is None, entries=entries, broken_at=broken_at)
+
+
+def _shown_head(signer: audit_heads.Signer, chain: int, given: str) -> audit.Known:
+    """Raises `Invalid` for what was not given out here, or for another journal."""
+    try:
+        head = audit_heads.read(given)
+    except audit_heads.NoHead:
+        raise Invalid.field("?head", "This is not a head as `…/audit/head` gives it.") from None
+    if head.chain != chain:
+        raise Invalid.field("?head", "This is the head of another journal.")
+    if not signer.holds(head):
+        raise Invalid.field("?head", "This head was not signed here, or by a key that is not known any more.")
+    return audit.Known(head.seq, head.hash)
 
 
 async def _chain(request: Request, delivery_id: str) -> int:

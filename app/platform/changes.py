@@ -70,8 +70,9 @@ async def create_gateway(
     if row is None:
         raise Conflict("There is a gateway with this key.")
     await _ship_qualifications(connection, adapter, row.implementation, now)
-    data = {"key": key, "kind": kind, "implementation": row.implementation, "options": row.options, "auth": auth.mode}
-    await _note(connection, "GTW-CREATED", f"Gateway {key} was created.", now, actor, data)
+    data = {"key": key, "kind": kind, "auth": auth.mode}
+    said = {"implementation": row.implementation, "options": row.options}
+    await _note(connection, "GTW-CREATED", f"Gateway {key} was created.", now, actor, data, said)
     return row
 
 
@@ -107,9 +108,9 @@ async def change_gateway(
     old, new = built(before), built(after)
     formats_changed = any(getattr(old.options, name) != getattr(new.options, name) for name in _FORMATS)
     figures = await rekey(connection, old, new) if rekey is not None and formats_changed else None
-    data = {"key": key, "changed": changed} | ({"rekeyed": dict(figures)} if figures else {})
+    data: dict[str, Any] = {"key": key} | ({"rekeyed": dict(figures)} if figures else {})
     text = f"Gateway {key} was changed: {', '.join(changed)}."
-    await _note(connection, "GTW-CHANGED", text, now, actor, data)
+    await _note(connection, "GTW-CHANGED", text, now, actor, data, {"changed": changed})
     return after, figures
 
 
@@ -243,9 +244,16 @@ async def delete_key(connection: Connection, name: str, *, actor: str) -> None:
 
 
 async def _note(
-    connection: Connection, code: str, text: str, at: datetime, actor: str, data: Mapping[str, Any]
+    connection: Connection,
+    code: str,
+    text: str,
+    at: datetime,
+    actor: str,
+    data: Mapping[str, Any],
+    personal: Mapping[str, Any] | None = None,
 ) -> None:
-    await audit.append(connection, audit.PLATFORM, code, text, at=at, actor=actor, data=data)
+    """`personal`: what people typed; it stands beside the chain."""
+    await audit.append(connection, audit.PLATFORM, code, text, at=at, actor=actor, data=data, personal=personal)
 
 
 AUTH_MODES: tuple[AuthMode, ...] = get_args(AuthMode)

@@ -268,7 +268,8 @@ async def journal_before(
 ) -> Sequence[asyncpg.Record]:
     """Entries of `chain`, newest first, before number `seq`."""
     return await connection.fetch(
-        "SELECT seq, at, level, code, text, actor, data, encode(hash, 'hex') AS hash FROM audit "
+        "SELECT seq, at, level, code, text, actor, data, encode(hash, 'hex') AS hash, (SELECT jsonb_object_agg(p.name, p.value) "
+        "FROM audit_private p WHERE p.chain = audit.chain AND p.seq = audit.seq) AS beside FROM audit "
         "WHERE chain = $1 AND ($2::text IS NULL OR level = $2) AND ($3::bigint IS NULL OR seq < $3) "
         "ORDER BY seq DESC LIMIT $4",
         chain, level, seq, limit,

@@ -15,7 +15,7 @@ from app.errors import NotFound
 from app.qualifications import store
 from app.qualifications.reasons import Reason
 from app.qualifications.rules import FailureType, State, shown
-from app.security import Principal, Reader, Writer, mask_within
+from app.security import Principal, Reader, Writer
 
 router = APIRouter(tags=["qualifications"])
 
@@ -333,13 +333,16 @@ async def _tell(
 ) -> None:
     """Writes the change into the platform's journal and into those of the deliveries touched, in one order."""
     key = shown(old["implementation"], old["status"], old["code"])
-    changes = mask_within({name: {"old": old[name], "new": value} for name, value in values.items()})
+    changes = {name: {"old": old[name], "new": value} for name, value in values.items()}
     told = [each for each in touched if each.created_at >= now - _TOLD][:_MOST_TOLD]
     figures = moved.model_dump(exclude={"per_delivery"}) | {"deliveries_told": len(told)}
-    data = {"qualification_id": str(old["id"]), "error": key, "changes": changes}
-    text = f"Requalified {key}: {moved.messages} messages of {moved.deliveries} deliveries moved."
-    await audit.append(connection, audit.PLATFORM, CHANGED, text, at=now, actor=actor, data=data | {"moved": figures})
+    data, said = {"qualification_id": str(old["id"])}, {"error": key, "changes": changes}
+    text = f"An error was requalified: {moved.messages} messages of {moved.deliveries} deliveries moved."
+    more: dict[str, Any] = data | {"moved": figures}
+    await audit.append(connection, audit.PLATFORM, CHANGED, text, at=now, actor=actor, data=more, personal=said)
     for each in sorted(told, key=lambda each: each.delivery_id):
-        text = f"Requalified {key}: {each.messages} messages moved."
+        text = f"An error was requalified: {each.messages} messages moved."
         more = data | {"messages": each.messages}
-        await audit.append(connection, each.delivery_id, REQUALIFIED, text, at=now, actor=actor, data=more)
+        await audit.append(
+            connection, each.delivery_id, REQUALIFIED, text, at=now, actor=actor, data=more, personal=said
+        )

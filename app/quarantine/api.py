@@ -18,12 +18,20 @@ from app.pseudonyms import PREFIX
 from app.quarantine import breaker, changing, models, reading
 from app.quarantine.rules import ANYBODY, Explained, explain
 from app.quarantine.store import facts_of, read_thresholds
-from app.security import Principal, QuarantineReader, QuarantineWriter, mask, mask_numbers
+from app.security import Principal, QuarantineReader, QuarantineWriter, mask
 
 router = APIRouter(prefix="/v1", tags=["quarantine"])
 
 RELEASED = "QRT-RELEASED"
 DECIDED = "QRT-BREAKER-DECIDED"
+#: What the journals of the deliveries concerned say then.
+_OF_DELIVERIES = {
+    RELEASED: (
+        "DLV-RELEASED",
+        "Addresses that this delivery's receipts had put into quarantine were released: {moved}.",
+    ),
+    DECIDED: ("DLV-BREAKER-DECIDED", "What a breaker held was decided; messages of this delivery: {moved}."),
+}
 _CHUNK = 1_000
 _MAX_ID = 2**31 - 1
 
@@ -272,12 +280,11 @@ async def release_one(
             sender=sender if status == "denylisted" else ANYBODY,
             note=reason,
         )
-        await changing.record(connection, [decision], now)
+        moved = await changing.record(connection, [decision], now)
         data = {"address": mask(identity), "pseudonym": request.app.state.pseudonyms.of(identity), "was": status}
-        text = "An address was released."
-        await _note(
-            connection, RELEASED, text, principal, now, data | {"kind": decision.kind, "sender": sender or None}, reason
-        )
+        data |= {"kind": decision.kind, "sender": sender or None}
+        said, by_delivery = {"reason": reason}, moved.deliveries
+        await _note(connection, RELEASED, "An address was released.", principal, now, data, said, by_delivery)
     return await explained(request, number, principal)
 
 
@@ -288,17 +295,13 @@ async def release_many(request: Request, body: models.Release, principal: Quaran
     now = datetime.now(UTC)
     asked = body.filter.asked()
     async with writing(request) as connection:
-        count = await changing.release_many(
+        count, by_delivery = await changing.release_many(
             connection, asked, actor=principal.name, note=body.reason, now=now, dry_run=body.dry_run
         )
         if count and not body.dry_run:
-            data = {"addresses": count, "filter": body.filter.model_dump(mode="json", exclude_none=True)}
+            said = {"filter": body.filter.model_dump(mode="json", exclude_none=True), "reason": body.reason}
             text = f"{count} addresses were released."
-            await _note(connection, RELEASED, text, principal, now, data, body.reason)
-            if asked.delivery_id is not None:
-                await audit.append(
-                    connection, asked.delivery_id, "DLV-RELEASED", text, at=now, actor=principal.name, data=data
-                )
+            await _note(connection, RELEASED, text, principal, now, {"addresses": count}, said, by_delivery)
     if not body.dry_run:
         await changing.drain(request.app.state.pool, now)
     return models.Released(addresses=count, dry_run=body.dry_run)
@@ -311,11 +314,15 @@ async def _note(
     principal: Principal,
     now: datetime,
     data: Mapping[str, Any],
-    reason: str,
+    said: Mapping[str, Any],
+    by_delivery: Mapping[int, int],
 ) -> None:
-    """Numbers in what people write are masked: a journal cannot be altered when a number is erased."""
-    data = {**data, "reason": mask_numbers(reason)}
-    await audit.append(connection, audit.PLATFORM, code, text, at=now, actor=principal.name, data=data)
+    """Into the platform's journal, and into those of the deliveries whose figures move by it. What somebody typed (`said`)
+    stands beside the chain: it may name a person, and an entry cannot be altered."""
+    by = principal.name
+    await audit.append(connection, audit.PLATFORM, code, text, at=now, actor=by, data=data, personal=said)
+    own_code, own_text = _OF_DELIVERIES[code]
+    await audit.tell_deliveries(connection, by_delivery, own_code, own_text, at=now, actor=by, data=data, personal=said)
 
 
 # --- breakers --------------------------------------------------------------------------------------------------------
@@ -370,7 +377,8 @@ async def _decide(
                 "messages": found["messages"],
             }
             text = f"What a breaker held was {'applied' if decision == 'apply' else 'discarded'}."
-            await _note(connection, DECIDED, text, principal, now, data, reason)
+            said = {"reason": reason}
+            await _note(connection, DECIDED, text, principal, now, data, said, found["by_delivery"])
     async with request.app.state.engine.connect() as reader:
         shown = await reading.breaker(reader, number)
     if shown is None:

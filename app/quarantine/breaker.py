@@ -182,7 +182,12 @@ async def decide(
     )  # fmt: skip
     if row is None:
         return None
-    gone = await connection.fetch("DELETE FROM held WHERE breaker_id = $1 RETURNING address", breaker_id)
+    gone = await connection.fetch(
+        "WITH gone AS (DELETE FROM held WHERE breaker_id = $1 RETURNING message_id, address) "
+        "SELECT g.address, m.delivery_id FROM gone g JOIN messages m ON m.id = g.message_id",
+        breaker_id,
+    )
     addresses = sorted({each["address"] for each in gone})
     await enqueue(connection, addresses)
-    return dict(row) | {"addresses": len(addresses), "messages": len(gone)}
+    by_delivery = Counter(each["delivery_id"] for each in gone)
+    return dict(row) | {"addresses": len(addresses), "messages": len(gone), "by_delivery": by_delivery}

@@ -5,12 +5,12 @@ for examination in the same transaction; `drain` then examines them, chunk by ch
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import literal, select
+from sqlalchemy import case, literal, select
 from sqlalchemy.dialects import postgresql
 
 from app.db import Connection, Pool
@@ -19,6 +19,7 @@ from app.quarantine.rules import Event, Meaning, Origin, health, reach
 from app.quarantine.store import (
     CHUNK,
     QUERIES,
+    Moved,
     examine_some,
     known,
     read_meanings,
@@ -47,8 +48,8 @@ class Decision:
     note: str | None = None
 
 
-async def record(connection: Connection, decided: Sequence[Decision], now: datetime) -> None:
-    """Records decisions, and examines their addresses at once."""
+async def record(connection: Connection, decided: Sequence[Decision], now: datetime) -> Moved:
+    """Records decisions, and examines their addresses at once; says what that moved."""
     rows = [
         (each.address, each.sender, each.kind, each.at, now, each.reason, each.origin, each.actor, each.note)
         for each in decided
@@ -58,26 +59,30 @@ async def record(connection: Connection, decided: Sequence[Decision], now: datet
         "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         rows,
     )
-    await reexamine(connection, sorted({each.address for each in decided}), now)
+    return await reexamine(connection, sorted({each.address for each in decided}), now)
 
 
 async def release_many(
     connection: Connection, asked: Filter, *, actor: str, note: str, now: datetime, dry_run: bool
-) -> int:
-    """Releases every address that `asked` finds among those with errors or in quarantine; returns how many."""
+) -> tuple[int, Mapping[int, int]]:
+    """Releases every address that `asked` finds among those with errors or in quarantine; returns how many, and those of
+    them by the delivery that had put them into quarantine."""
     found = _found(asked)
     if dry_run:
-        return int(await connection.fetchval(f"SELECT count(*) FROM ({found[0]}) f", *found[1]))
-    count = await connection.fetchval(
+        return int(await connection.fetchval(f"SELECT count(*) FROM ({found[0]}) f", *found[1])), {}
+    rows = await connection.fetch(
         f"WITH f AS MATERIALIZED ({found[0]}), decided AS ("
         "INSERT INTO decisions (address, sender, kind, at, recorded_at, reason, origin, actor, note) "
         f"SELECT address, '', 'release', ${len(found[1]) + 1}, ${len(found[1]) + 1}, 'not_defined', 'operator', "
         f"${len(found[1]) + 2}, ${len(found[1]) + 3} FROM f), "
         "queued AS (INSERT INTO to_examine (address) SELECT address FROM f ORDER BY address ON CONFLICT DO NOTHING) "
-        "SELECT count(*) FROM f",
+        "SELECT delivery_id, count(*) AS addresses FROM f GROUP BY delivery_id",
         *found[1], now, actor, note,
     )  # fmt: skip
-    return int(count)
+    by_delivery = {row["delivery_id"]: row["addresses"] for row in rows}
+    count = sum(by_delivery.values())
+    by_delivery.pop(None, None)
+    return count, by_delivery
 
 
 def _found(asked: Filter) -> tuple[str, list[Any]]:
@@ -86,7 +91,10 @@ def _found(asked: Filter) -> tuple[str, list[Any]]:
         qualifications, qualifications.c.id == quarantine.c.qualification_id
     )
     query = (
-        select(quarantine.c.address)
+        select(
+            quarantine.c.address,
+            case((quarantine.c.status == "quarantined", quarantine.c.delivery_id)).label("delivery_id"),
+        )
         .select_from(joined)
         .where(*conditions(asked), quarantine.c.status.in_(RELEASABLE), quarantine.c.sender == literal(""))
     )

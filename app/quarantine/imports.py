@@ -10,7 +10,8 @@ from starlette.responses import Response
 
 from app import audit
 from app.api.bulk import BadRow, Line, Tally, chunks
-from app.db import POOL_TIMEOUT_SECONDS, Connection
+from app.api.uploads import journalled
+from app.db import Connection, writing
 from app.errors import Invalid
 from app.numbers import is_region, normalise
 from app.quarantine.changing import Decision, record
@@ -76,15 +77,16 @@ async def import_rows(
     changes nothing, so an import that broke off can simply be sent again."""
     if default_region is not None and not is_region(default_region):
         raise Invalid.field("?default_region", "must be a country code of ISO 3166-1 alpha-2 in capitals, such as `ES`")
-    tally, fresh = Tally(), 0
-    async for chunk in chunks(request, max_row_bytes=request.app.state.settings.max_row_bytes):
-        decided = list(_read(chunk, status, default_region, principal, tally))
-        async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
-            new = await _new(connection, decided)
-            await record(connection, new, datetime.now(UTC))
-        tally.accepted += len(decided)
-        fresh += len(new)
-    await _note(request, principal, tally, fresh)
+    state, tally = request.app.state, Tally()
+    async with journalled(state.pool, audit.PLATFORM, IMPORTED, principal.name, tally) as upload:
+        async for chunk in chunks(request, max_row_bytes=state.settings.max_row_bytes):
+            decided = list(_read(chunk, status, default_region, principal, tally))
+            now = datetime.now(UTC)
+            async with writing(request) as connection:
+                new = await _new(connection, decided)
+                moved = await record(connection, new, now)
+                await upload.add(connection, moved.deliveries, accepted=len(decided), new=len(new))
+            tally.accepted += len(decided)
     return tally.response()
 
 
@@ -145,13 +147,3 @@ async def _new(connection: Connection, decided: Sequence[Decision]) -> list[Deci
             known.add(identity)
             found.append(each)
     return found
-
-
-async def _note(request: Request, principal: Principal, tally: Tally, fresh: int) -> None:
-    data = {"accepted": tally.accepted, "rejected": tally.rejected, "new": fresh}
-    text = f"{fresh} addresses were imported into the quarantine."
-    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
-        await audit.append(
-            connection, audit.PLATFORM, IMPORTED, text, at=datetime.now(UTC), actor=principal.name,
-            level="warning" if tally.rejected else "info", data=data,
-        )  # fmt: skip

@@ -124,10 +124,10 @@ async def write_rules(
             await connection.execute(
                 "UPDATE gateways SET reply_rules = $2, updated_at = $3 WHERE id = $1", gateway.id, rules, now
             )
-            changed = {"reply_rules": {"from": row["reply_rules"], "to": rules}}
+            said = {"changed": {"reply_rules": {"from": row["reply_rules"], "to": rules}}}
             await audit.append(
                 connection, audit.PLATFORM, "GTW-CHANGED", f"Gateway {key} was changed: reply_rules.",
-                at=now, actor=principal.name, data={"key": key, "changed": changed},
+                at=now, actor=principal.name, data={"key": key}, personal=said,
             )  # fmt: skip
     with contextlib.suppress(*AWAY):  # what is committed stands; the refresher tries again by itself
         await request.app.state.directory.refresh()

@@ -5,7 +5,7 @@ Everything here takes an open transaction of a plain asyncpg connection and leav
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
@@ -37,6 +37,8 @@ class Moved:
 
     before: Counter[str]
     after: Counter[str]
+    #: By how many addresses the new quarantines of a delivery moved.
+    deliveries: Mapping[int, int] = field(default_factory=dict)
 
 
 async def reexamine(connection: Connection, addresses: Sequence[str], now: datetime) -> Moved:
@@ -106,8 +108,24 @@ async def _write(connection: Connection, standing: dict[Key, Row], wanted: dict[
         await connection.execute(QUERIES["put"], *columns, [now] * len(changed))
     old = [standing[key] for key in [*gone, *changed] if key in standing]
     new = [wanted[key] for key in changed]
-    await book(connection, _moves(old, new))
-    return Moved(before=Counter(row["status"] for row in old), after=Counter(row["status"] for row in new))
+    moves = _moves(old, new)
+    await book(connection, moves)
+    return Moved(
+        before=Counter(row["status"] for row in old),
+        after=Counter(row["status"] for row in new),
+        deliveries=_moved_deliveries(moves),
+    )
+
+
+def _moved_deliveries(moves: Mapping[Cell, int]) -> dict[int, int]:
+    found: dict[int, list[int]] = {}
+    for (delivery_id, metric, *_), value in moves.items():
+        if metric == "new_quarantines" and value:
+            found.setdefault(delivery_id, []).append(value)
+    return {
+        delivery_id: max(sum(v for v in values if v > 0), -sum(v for v in values if v < 0))
+        for delivery_id, values in found.items()
+    }
 
 
 def _moves(old: Iterable[Row], new: Iterable[Row]) -> Counter[Cell]:
