@@ -84,7 +84,8 @@ async def append(
     )  # fmt: skip
     if beside:
         await connection.executemany(
-            "INSERT INTO audit_private (chain, seq, name, salt, value) VALUES ($1, $2, $3, $4, $5)",
+            "INSERT INTO audit_private (chain, seq, name, salt, value) VALUES ($1, $2, $3, $4, $5) "
+            "ON CONFLICT (chain, seq, name) DO UPDATE SET salt = excluded.salt, value = excluded.value",
             [(chain, seq, *each) for each in beside],
         )
     await connection.execute("UPDATE audit_heads SET seq = $2, hash = $3 WHERE chain = $1", chain, seq, digest)

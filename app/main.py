@@ -270,7 +270,7 @@ async def _install(state: Any) -> None:
         async with pool.acquire() as connection, connection.transaction():
             await state.sealing.install(connection)
             state.cursors = CursorSigner(await installation.cursor_key(connection))
-            state.signer = audit_heads.Signer(await installation.head_keys(connection))
+            state.signer = audit_heads.Signer(lambda: installation.head_keys(state.sealing))
             state.pseudonyms = await pseudonyms.load(connection)
             await token_keys.install(connection)
             await resealing.seal_clear(connection)

@@ -124,6 +124,7 @@ async def test_a_head_says_how_far_the_journal_is_and_is_the_same_when_asked_aga
 ) -> None:
     found = await head(client, chain)
     row = await pool.fetchrow("SELECT seq, hash FROM audit_heads WHERE chain = $1", chain)
+    assert row is not None
     assert (found["chain"], found["seq"], found["hash"]) == (str(chain), row["seq"], row["hash"].hex())
     assert found.keys() == {"chain", "seq", "hash", "at", "key_id", "signature", "token"}
     assert await head(client, chain) == found

@@ -139,6 +139,7 @@ async def erase(pool: Pool, asked: Asked, reexamine: Reexamine, note: Note) -> d
         journals = await _in_journals(connection, asked.spellings)
         async with connection.transaction():
             replaced += await _rename(connection, asked, unread, unprepared, reexamine)
+            replaced += await _forget_private(connection, asked.spellings)
             certificate = await _certify(connection, asked, replaced, journals)
             await note(connection, certificate)
     return certificate
@@ -226,6 +227,15 @@ async def _write(
 
 def _keys(rows: Sequence[Any]) -> Keys:
     return [tuple(row) for row in rows]
+
+
+async def _forget_private(connection: Connection, spellings: Spellings) -> Counter[str]:
+    """Values beside the journals' chains in which the number stands go whole: the chain holds their hashes, and no others."""
+    rows = await connection.fetch(QUERIES["waiting_private"], spellings.pattern)
+    keys = [(row["chain"], row["seq"], row["name"]) for row in rows if spellings.replace(row["value"]) != row["value"]]
+    if keys:
+        await connection.execute(QUERIES["forget_private"], *map(list, zip(*keys, strict=True)))
+    return Counter({"audit_private": len(keys)})
 
 
 async def _in_journals(connection: Connection, spellings: Spellings) -> int:

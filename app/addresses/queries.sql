@@ -89,6 +89,13 @@ WHERE d.targets > 0
 -- name: waiting_journals
 SELECT text, data FROM audit WHERE text ~ $1 OR data::text ~ $1
 
+-- name: waiting_private
+SELECT chain, seq, name, value FROM audit_private WHERE value ~ $1 ORDER BY chain, seq, name
+
+-- name: forget_private
+DELETE FROM audit_private p USING unnest($1::bigint[], $2::bigint[], $3::text[]) AS k (chain, seq, name)
+WHERE p.chain = k.chain AND p.seq = k.seq AND p.name = k.name
+
 -- name: own_messages
 SELECT id FROM messages WHERE address = ANY($1::text[])
 

@@ -1,11 +1,13 @@
 """What an installation needs before it serves: its own secrets, and the keys that its settings name."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from app import audit
+from app.audit_heads import PURPOSE
 from app.db import Connection
 from app.platform import store
-from app.sealing import own_secret
+from app.sealing import Sealing, own_secret
 from app.security import hash_secret
 
 ENV_ADMIN = "env-admin"
@@ -33,3 +35,9 @@ async def set_env_admin(connection: Connection, secret: str) -> bool:
 async def cursor_key(connection: Connection) -> bytes:
     """The key that list cursors are signed with."""
     return await own_secret(connection, CURSOR_KEY)
+
+
+def head_keys(sealing: Sealing) -> Sequence[tuple[str, bytes]]:
+    """The keys that heads of the journals are signed with, the one in use first."""
+    derived = dict(sealing.derive_all(PURPOSE))
+    return [(sealing.key_id, derived.pop(sealing.key_id)), *derived.items()]

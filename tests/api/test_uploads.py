@@ -19,7 +19,7 @@ from fastapi import FastAPI
 from app.api.uploads import SILENT, close_orphans
 from app.db import Pool
 from tests.conftest import ADMIN_SECRET
-from tests.ingest.test_roads import Account, until
+from tests.ingest.test_roads import Account
 
 ROWS = 6_000
 _NUMBERS = iter(range(610_000_000, 699_000_000))

@@ -148,6 +148,8 @@ async def test_an_outage_trips_the_breaker_and_one_request_decides(client: httpx
     decided = (await client.post(f"/v1/breakers/{breaker['id']}/apply", json={"reason": "they are real"})).json()
     assert decided["addresses"] == breaker["held"]
     assert (await errors())["new_quarantines"] == many + 1
+    (noted,) = await told(client, account, "DLV-BREAKER-DECIDED")
+    assert (noted["moved"], noted["decision"], noted["reason"]) == (breaker["held"], "apply", "they are real")
     again = await client.post(f"/v1/breakers/{breaker['id']}/discard", json={"reason": "no"})
     assert again.status_code == 409
     drift = (await client.post(f"/v1/deliveries/{account.delivery}/recompute")).json()
@@ -206,3 +208,35 @@ async def test_what_cannot_be_gets_a_problem(client: httpx.AsyncClient, method: 
 async def test_a_release_without_a_filter_is_refused(client: httpx.AsyncClient) -> None:
     answer = await client.post("/v1/quarantine/release", json={"filter": {}, "reason": "all"})
     assert answer.status_code == 422
+
+
+async def told(client: httpx.AsyncClient, account: Account, code: str) -> list[dict[str, Any]]:
+    """The data of the entries `code` in the delivery's journal, newest first."""
+    items = (await client.get(f"/v1/deliveries/{account.delivery}/audit")).json()["items"]
+    return [item["data"] for item in items if item["code"] == code]
+
+
+async def test_the_journals_of_the_deliveries_whose_figures_move_tell_of_it(client: httpx.AsyncClient) -> None:
+    one, other = await make(client), await make(client)
+    addresses: dict[str, list[str]] = {}
+    for account in (one, other):
+        await qualified(client, account, "1", failure_type="hard", reason="user_unknown")
+        addresses[account.key] = [number() for _ in range(4)]
+        for each in addresses[account.key]:
+            await failed(account, each, "1")
+        for each in addresses[account.key]:
+            await becomes(client, each, "quarantined")
+    url = f"/v1/quarantine/{quote(addresses[one.key][0])}"
+    assert (await client.delete(url, params={"reason": "asked"})).status_code == 200
+    (released,) = await told(client, one, "DLV-RELEASED")
+    assert (released["moved"], released["reason"]) == (1, "asked")
+    imported = [{"address": addresses[each.key][n]} for each in (one, other) for n in (1, 2)]
+    assert (await client.post("/v1/quarantine", json=imported)).json()["accepted"] == 4
+    for account in (one, other):
+        (moved,) = await told(client, account, "DLV-IMPORTED")
+        assert moved["moved"] == 2
+    body = {"filter": {"gateway": other.key, "error_code": "1"}, "reason": "an outage"}
+    assert (await client.post("/v1/quarantine/release", json=body)).json()["addresses"] == 3
+    (released,) = await told(client, other, "DLV-RELEASED")
+    assert (released["moved"], released["filter"]["gateway"]) == (3, other.key)
+    assert len(await told(client, one, "DLV-RELEASED")) == 1
