@@ -35,6 +35,10 @@ FailureType = Literal["hard", "soft", "ignored", "undefined"]
 MAX_ID_LENGTH = 255
 
 
+#: Of a gateway's secrets.
+SHORTEST_SECRET = 8
+
+
 class Outcome(StrEnum):
     """What a status word of a provider means, in our words. Only RECEIVED is success; FAILED and RECEIVED are final."""
 
@@ -211,6 +215,10 @@ class Adapter:
     auth_modes: tuple[AuthMode, ...] = ("token", "basic", "bearer", "none")
     #: True when the kind's own signature is right; only called in auth mode `signature`.
     verify_signature: Callable[[Callback, Auth], bool] | None = None
+    #: What is wrong with a secret for the kind's own signature, or None; None: every secret will do.
+    secret_fault: Callable[[str], str | None] | None = None
+    #: How such a secret is written, where that is not plain: a sentence for people.
+    secret_form: str | None = None
     options: type[Options] = Options
     answer: Answer = Answer()
     #: The answer to an inbound message, which carries our reply to the phone (None: no reply). Where the protocol has no

@@ -1,11 +1,15 @@
 """Twilio Programmable Messaging: status callbacks and inbound messages.
 
 https://www.twilio.com/docs/messaging/guides/outbound-message-status-in-status-callbacks (read 2026)
-https://github.com/twilio/twilio-python twilio/request_validator.py @306691e, for the signature.
+https://github.com/twilio/twilio-python twilio/request_validator.py @306691e, for the signature; 9.13 for HMAC-SHA256.
+
+The account's auth token signs with HMAC-SHA1. A shared key signs with HMAC-SHA256, and is written `sha256:KEY` among the
+secrets: the secret names the algorithm, and what the request says of it (X-Twilio-Webhooks-Signature-Settings) is not asked,
+so that nobody can choose the weaker one.
 
 A callback has no field for our reference: put `?ref=…` in the StatusCallback URL (the query is part of what Twilio
 signs), or the reference at the end of its path. Twilio repeats a callback only when the connection failed; for more add
-`#rc=3&rp=all` to the URL.
+`#rc=3&rp=all` to the URL. It calls with GET when it was told to: then its fields stand in the query.
 
 Inbound messages come by the same URL, given as the number's or the messaging service's webhook; the answer to one is
 TwiML, which can hold a reply: https://www.twilio.com/docs/messaging/twiml (read 2026).
@@ -17,11 +21,13 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from typing import Any
+from urllib.parse import unquote_to_bytes
 from xml.sax.saxutils import escape
 
 from app.gateways import ids, times
 from app.gateways.auth import header_octets, octets
 from app.gateways.receipt import (
+    SHORTEST_SECRET,
     Adapter,
     Answer,
     Auth,
@@ -56,15 +62,17 @@ INBOUND = {"receiving", "received"}
 
 
 def parse(callback: Callback, gateway: Gateway) -> list[Item]:
-    form = callback.form
+    form, raw = (
+        (callback.params, callback.query.encode()) if callback.method == "GET" else (callback.form, callback.body)
+    )
     message_id = form.get("MessageSid") or form.get("SmsSid") or ""
     word = form.get("MessageStatus") or form.get("SmsStatus") or ""
     reference = callback.params.get("ref") or callback.reference
     reason = _refusal(message_id, word, reference)
     if reason:
-        return [Unreadable(reason=reason, raw=callback.body)]
+        return [Unreadable(reason=reason, raw=raw)]
     if word.lower() in INBOUND:
-        return [_inbound(form, message_id, callback.body)]
+        return [_inbound(form, message_id, raw)]
     return [
         Receipt(
             outcome=OUTCOMES.get(word.lower(), Outcome.UNKNOWN),
@@ -74,7 +82,7 @@ def parse(callback: Callback, gateway: Gateway) -> list[Item]:
             address=shown_or_none(form.get("To"), WORD_LENGTH),
             error_code=_error_code(form),
             error_text=shown_or_none(form.get("ErrorMessage") or form.get("ChannelStatusMessage")),
-            raw=callback.body,
+            raw=raw,
             details=_details(form),
         )
     ]
@@ -130,7 +138,7 @@ def reply(text: str | None) -> Answer:
 
 
 def verify_signature(callback: Callback, auth: Auth) -> bool:
-    """base64(HMAC-SHA1(secret, URL and the sorted parameters)), for the URL with and without its port."""
+    """base64(HMAC(secret, URL and the sorted parameters)), for every way in which Twilio may write the URL."""
     given = header_octets(callback.headers.get(SIGNATURE_HEADER, ""))
     parameters = _signed_parameters(callback)
     if not given or parameters is None:
@@ -143,11 +151,44 @@ def verify_signature(callback: Callback, auth: Auth) -> bool:
 
 
 def signature(secret: str, signed: str) -> bytes:
-    return b64encode(hmac.digest(octets(secret), octets(signed), "sha1"))
+    """By the algorithm that `secret` names."""
+    algorithm, key = _algorithm(secret)
+    return b64encode(hmac.digest(octets(key), octets(signed), algorithm))
+
+
+def secret_fault(secret: str) -> str | None:
+    """What is wrong with a secret for signatures, or None."""
+    named = _NAMED.match(secret)
+    if named is None:
+        return None
+    if _name(named) not in _ALGORITHMS:
+        return f"A secret may name {' or '.join(_ALGORITHMS)}, as in `sha256:KEY`; without a name it is sha1."
+    return (
+        None if len(secret) - named.end() >= SHORTEST_SECRET else f"The key has at least {SHORTEST_SECRET} characters."
+    )
+
+
+#: Before a secret: `sha256:`, or as Twilio writes it, `HMAC_SHA256:`.
+_NAMED = re.compile(r"(?:hmac[-_]?)?(sha|md)[-_]?(\d+):", re.IGNORECASE)
+_ALGORITHMS = ("sha1", "sha256")
+
+
+def _algorithm(secret: str) -> tuple[str, str]:
+    named = _NAMED.match(secret) if ":" in secret else None
+    if named is None or _name(named) not in _ALGORITHMS:
+        return "sha1", secret
+    return _name(named), secret[named.end() :]
+
+
+def _name(named: re.Match[str]) -> str:
+    return f"{named[1].lower()}{named[2]}"
 
 
 def _signed_parameters(callback: Callback) -> str | None:
-    """What Twilio puts behind the URL; None when the URL names a hash that is not the body's."""
+    """What Twilio puts behind the URL; None when the URL names a hash that is not the body's. Of a GET nothing: its
+    parameters stand in the URL, and its body is not read."""
+    if callback.method == "GET":
+        return ""
     if "bodySHA256=" in callback.query and not _is_form(callback):
         expected = octets(callback.params.get("bodySHA256", "").lower())
         return "" if hmac.compare_digest(sha256(callback.body).hexdigest().encode(), expected) else None
@@ -160,16 +201,39 @@ def _is_form(callback: Callback) -> bool:
 
 
 def _signed_urls(url: str) -> Iterator[str]:
-    """The URL as called, then its twin without the port or with the default one: Twilio signs either."""
+    """The URL as called, then its twin without the port or with the default one: Twilio signs either. Then both with the
+    query's escapes taken back: Twilio may sign `?ref=sip:1@host` and call `?ref=sip%3A1%40host` (twilio-node #1059)."""
     yield url
+    yield _twin(url)
+    if "%" in url.partition("?")[2]:
+        yield _unescaped(url)
+        yield _twin(_unescaped(url))
+
+
+def _twin(url: str) -> str:
     scheme, _, rest = url.partition("://")
     end = min((at for at in map(rest.find, "/?#") if at >= 0), default=len(rest))
     host, path = rest[:end], rest[end:]
     name, colon, port = host.rpartition(":")
     if colon and port.isdigit():
-        yield f"{scheme}://{name}{path}"
-    else:
-        yield f"{scheme}://{host}:{443 if scheme.lower() == 'https' else 80}{path}"
+        return f"{scheme}://{name}{path}"
+    return f"{scheme}://{host}:{443 if scheme.lower() == 'https' else 80}{path}"
+
+
+#: All but `#`, `%`, `&` and `+`, which would make the query mean something else.
+_ESCAPES = re.compile(r"(?:%(?!2[356bB])[0-9A-Fa-f]{2})+")
+
+
+def _unescaped(url: str) -> str:
+    path, _, query = url.partition("?")
+    return f"{path}?{_ESCAPES.sub(_characters, query)}"
+
+
+def _characters(escapes: re.Match[str]) -> str:
+    try:
+        return unquote_to_bytes(escapes[0]).decode()
+    except UnicodeDecodeError:
+        return escapes[0]
 
 
 def _meanings(
@@ -287,10 +351,12 @@ ADAPTER = Adapter(
     kind="twilio",
     label="Twilio",
     source="twilio.com/docs/messaging: outbound message status in status callbacks (2026)",
-    methods=frozenset({"POST"}),
+    methods=frozenset({"GET", "POST"}),
     parse=parse,
     auth_modes=("signature", "token", "basic", "bearer", "none"),
     verify_signature=verify_signature,
+    secret_fault=secret_fault,
+    secret_form="The account's auth token (HMAC-SHA1), or `sha256:` and a shared key (HMAC-SHA256).",
     reply=reply,
     qualifications=QUALIFICATIONS,
 )

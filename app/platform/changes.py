@@ -15,14 +15,13 @@ from app import audit
 from app.db import Connection
 from app.errors import Conflict, Invalid, NotFound
 from app.gateways import GATEWAYS
-from app.gateways.receipt import Adapter, AuthMode, Gateway, Options
+from app.gateways.receipt import SHORTEST_SECRET, Adapter, AuthMode, Gateway, Options
 from app.platform import store
 from app.platform.directory import built
 from app.platform.store import GatewayRow
 from app.problems import field_errors
 from app.security import SCOPES, hash_secret, new_secret
 
-SHORTEST_SECRET = 8
 _FORMATS = ("submission_id_format", "receipt_id_format")
 
 #: Brings the ids of a gateway into the form that its new options ask for: (connection, before, after) → figures.
@@ -165,6 +164,8 @@ def _auth_faults(adapter: Adapter, auth: Credentials) -> list[tuple[str, str]]:
         if len(secret) < SHORTEST_SECRET or not secret.isprintable() or secret != secret.strip():
             detail = f"A secret has at least {SHORTEST_SECRET} printable characters and no space around it."
             faults.append((f"/auth/secrets/{index}", detail))
+        elif auth.mode == "signature" and adapter.secret_fault and (fault := adapter.secret_fault(secret)):
+            faults.append((f"/auth/secrets/{index}", fault))
     if auth.mode == "basic" and (not auth.username or ":" in auth.username or not auth.username.isprintable()):
         faults.append(("/auth/username", "Mode basic needs a username, printable and without a colon."))
     if auth.mode != "basic" and auth.username is not None:

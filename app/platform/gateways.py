@@ -13,7 +13,7 @@ from app.api.idempotency import once
 from app.api.paging import Cursor, Limit, Page
 from app.errors import NotFound
 from app.gateways import GATEWAYS
-from app.gateways.receipt import Adapter, AuthMode
+from app.gateways.receipt import SHORTEST_SECRET, Adapter, AuthMode
 from app.platform import changes, store, trial
 from app.platform.directory import built
 from app.platform.fields import Line, Name, Secret, Slug, reading, whole, writing
@@ -180,15 +180,17 @@ def _kind(adapter: Adapter) -> Kind:
         label=adapter.label,
         source=adapter.source,
         methods=sorted(adapter.methods),
-        auth={"oneOf": [_auth_schema(mode) for mode in adapter.auth_modes]},
+        auth={"oneOf": [_auth_schema(adapter, mode) for mode in adapter.auth_modes]},
         options=adapter.options.model_json_schema(),
     )
 
 
-def _auth_schema(mode: AuthMode) -> dict[str, Any]:
+def _auth_schema(adapter: Adapter, mode: AuthMode) -> dict[str, Any]:
     properties: dict[str, Any] = {"mode": {"const": mode}}
     if mode != "none":
-        secret = {"type": "string", "minLength": changes.SHORTEST_SECRET}
+        secret: dict[str, Any] = {"type": "string", "minLength": SHORTEST_SECRET}
+        if mode == "signature" and adapter.secret_form:
+            secret["description"] = adapter.secret_form
         properties["secrets"] = {"type": "array", "items": secret, "minItems": 1, "maxItems": 10}
     if mode == "basic":
         properties["username"] = {"type": "string", "minLength": 1}

@@ -15,6 +15,10 @@ from app.gateways.receipt import Auth, Callback, Inbound, Outcome, Receipt, Unre
 from .contract import PUBLIC_URL, GatewayContract, check_sample, meaning, sample_callback, sample_files, storable
 
 FORM = "application/x-www-form-urlencoded"
+# Computed with twilio-python 9.13.0, RequestValidator("a-shared-key-of-twilio").compute_signature(…).
+URL = "https://sms.example.com/callbacks/twilio-1?ref=m-1"
+FIELDS = {"MessageSid": "SM1", "MessageStatus": "delivered", "To": "+34600000000", "Empty": ""}
+SHA1, SHA256 = "5LER21EHXRixIDtXe/eYgtyFTT8=", "OjmvMIem1RKgvaPtLijHDpHuopt1E1E+JhyG73//bsw="
 
 
 def post(fields: dict[str, str], url: str = PUBLIC_URL) -> Callback:
@@ -82,6 +86,82 @@ class TestTwilio(GatewayContract):
         assert is_signed(sign(post({}, called), "s", called), "s")
         assert is_signed(sign(post({}, called), "s", signed), "s")
         assert not is_signed(sign(post({}, called), "s", "https://other.test/p"), "s")
+
+    @pytest.mark.parametrize("settings", [None, "", "key=k,algorithm=HMAC_SHA256", "key=k,algorithm=HMAC_SHA1"])
+    @pytest.mark.parametrize(
+        ("secret", "given", "good"),
+        [
+            ("a-shared-key-of-twilio", SHA1, True),
+            ("sha1:a-shared-key-of-twilio", SHA1, True),
+            ("a-shared-key-of-twilio", SHA256, False),
+            ("sha256:a-shared-key-of-twilio", SHA256, True),
+            ("SHA256:a-shared-key-of-twilio", SHA256, True),
+            ("HMAC_SHA256:a-shared-key-of-twilio", SHA256, True),
+            ("sha256:a-shared-key-of-twilio", SHA1, False),
+            ("sha256:another-key-of-twilio", SHA256, False),
+        ],
+    )
+    def test_the_secret_names_its_algorithm_whatever_the_request_says(
+        self, secret: str, given: str, good: bool, settings: str | None
+    ) -> None:
+        callback = post(FIELDS, URL)
+        headers = {**callback.headers, "x-twilio-signature": given}
+        if settings is not None:
+            headers["x-twilio-webhooks-signature-settings"] = settings
+        assert is_signed(replace(callback, headers=headers), secret) is good
+        assert is_signed(replace(callback, headers=headers), "other-token", secret) is good, "tokens rotate"
+
+    @pytest.mark.parametrize(
+        ("secret", "fault"),
+        [
+            ("0123456789abcdef0123456789abcdef", None),
+            ("with:colon-in-it", None),
+            ("sha256:long-enough", None),
+            ("sha256:short", "at least 8"),
+            ("sha512:long-enough-too", "sha1 or sha256"),
+            ("HMAC-MD5:long-enough", "sha1 or sha256"),
+        ],
+    )
+    def test_a_secret_that_could_never_fit_is_refused(self, secret: str, fault: str | None) -> None:
+        found = twilio.secret_fault(secret)
+        assert found is None if fault is None else fault in (found or "")
+
+    @pytest.mark.parametrize("get", ["fB6+EjGFK6uV21DyDccfjcy/aoo=", "GFoRgGLqCpNqohCL4KRVl3qJjEMIv+EdW34sp3+XTEE="])
+    def test_a_callback_by_get_has_its_fields_in_the_query_and_the_url_is_all_that_is_signed(self, get: str) -> None:
+        url = f"{URL}&MessageSid=SM1&MessageStatus=delivered"
+        headers = {"x-twilio-signature": get}
+        query = url.partition("?")[2]
+        callback = Callback(method="GET", url=url, query=query, headers=headers, body=b"")
+        secrets = ("a-shared-key-of-twilio", "sha256:a-shared-key-of-twilio")
+        assert is_signed(callback, *secrets)
+        assert not is_signed(replace(callback, url=f"{url}&To=1"), *secrets)
+        receipt = self.receipt(callback)
+        assert (receipt.provider_message_id, receipt.reference, receipt.outcome) == ("SM1", "m-1", Outcome.RECEIVED)
+        assert receipt.raw == query.encode()
+        unsigned = replace(callback, body=b"MessageSid=SM2&MessageStatus=failed")
+        assert self.receipt(unsigned).provider_message_id == "SM1", "nobody signed what a GET has in its body"
+
+    @pytest.mark.parametrize(
+        ("called", "signed", "good"),
+        [
+            ("ref=sip%3A123%40host", "ref=sip:123@host", True),
+            ("ref=sip%3A123%40host", "ref=sip%3A123%40host", True),
+            ("ref=O%27Neil", "ref=O'Neil", True),
+            ("ref=a%20b%2Fc%3D", "ref=a b/c=", True),
+            ("ref=%C3%B1&x=%2B34", "ref=ñ&x=%2B34", True),
+            ("ref=%FF%3a", "ref=%FF%3a", True),
+            ("ref=a%26x%3D1", "ref=a&x=1", False),
+            ("ref=1%2B1", "ref=1+1", False),
+            ("ref=a%23b", "ref=a#b", False),
+            ("ref=%2541", "ref=%41", False),
+            ("ref=sip%3A123%40host", "ref=sip:124@host", False),
+        ],
+    )
+    @pytest.mark.parametrize("port", ["", ":443"])
+    def test_the_query_is_signed_as_called_or_unescaped(self, called: str, signed: str, good: bool, port: str) -> None:
+        callback = post(FIELDS, f"https://h.test/p?{called}")
+        parameters = "".join(sorted(name + value for name, value in callback.form_pairs))
+        assert is_signed(sign(callback, "s", f"https://h.test{port}/p?{signed}{parameters}"), "s") is good
 
     def test_a_json_body_is_signed_by_its_hash_in_the_url(self) -> None:
         body = b'{"MessageSid": "SM1"}'
