@@ -1,20 +1,20 @@
-"""Who may do what: API keys, scopes, masking of addresses.
+"""Who may do what, and see what: API keys and scopes. What is masked for whom stands in `app.privacy`.
 
 A secret is 256 random bits, so its SHA-256 is all that is stored, and looking it up needs no slow hash.
 Keys are cached in memory (`KeyRing`), so that receipts are still taken while the database is away.
 """
 
 import hashlib
-import re
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
+from app import privacy
 from app.errors import Forbidden, Unauthenticated
-from app.pseudonyms import PREFIX
+from app.masking import holds_number, in_pieces, mask_long, mask_numbers
 
 SCOPES = (
     "deliveries:read",
@@ -38,13 +38,25 @@ class Principal:
     def may(self, scope: str) -> bool:
         return scope in self.scopes or "admin" in self.scopes
 
-    def address(self, value: str | None) -> str | None:
-        """`value` as this key may see it."""
-        return value if value is None or self.may("pii:read") else mask(value)
+    @property
+    def sees_all(self) -> bool:
+        return self.may("pii:read")
 
-    def text(self, value: str | None) -> str | None:
-        """Free text (a raw payload, an error text) as this key may see it."""
-        return value if value is None or self.may("pii:read") else mask_numbers(value)
+    def shown(self, row: Mapping[str, Any], of: str = "") -> dict[str, Any]:
+        """`row` of an answer as this key may see it, field by field (`app.privacy`)."""
+        return dict(row) if self.sees_all else privacy.masked(row, of)
+
+    async def all_shown(self, rows: Iterable[Mapping[str, Any]], of: str = "") -> list[dict[str, Any]]:
+        """As `shown`, for a whole page: masks take time, which is shared with whoever waits for the event loop."""
+        return await in_pieces(self.shown(row, of) for row in rows)
+
+    def text(self, value: str) -> str:
+        """A sentence that quotes what others wrote, as this key may see it."""
+        return value if self.sees_all else mask_numbers(value)
+
+    async def long_text(self, value: str) -> str:
+        """As `text`, of any length."""
+        return value if self.sees_all else await mask_long(value)
 
 
 def new_secret() -> str:
@@ -53,36 +65,6 @@ def new_secret() -> str:
 
 def hash_secret(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
-
-
-def mask(address: str) -> str:
-    """`+34600123000` → `+34600•••000`; what is too short to mask in part is masked whole. A pseudonym says nothing."""
-    if address.startswith(PREFIX):
-        return address
-    return f"{address[:6]}•••{address[-3:]}" if len(address) > 9 else "•••"
-
-
-_NUMBERS = re.compile(r"(?:\+|%2[bB]|00)?\d[\d .()/-]{5,}\d")
-#: A number of this many digits in JSON could be a phone number.
-_PHONE_DIGITS = 7
-
-
-def mask_numbers(text: str) -> str:
-    """Masks everything in `text` that could be a phone number. Ids made of digits go too: better so than the reverse."""
-    return _NUMBERS.sub("•••", text)
-
-
-def mask_within(value: Any) -> Any:
-    """`value` with all that could be a phone number masked, however deep."""
-    if isinstance(value, str):
-        return mask_numbers(value)
-    if isinstance(value, Mapping):
-        return {mask_numbers(str(name)): mask_within(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [mask_within(each) for each in value]
-    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) >= 10**_PHONE_DIGITS:
-        return "•••"
-    return value
 
 
 class KeyRing:
@@ -113,6 +95,13 @@ def allowed(principal: Principal, scope: str) -> Principal:
     return principal
 
 
+def asks(principal: Principal, *, number: object = None, words: Iterable[str | None] = ()) -> None:
+    """Whoever may not see numbers may not ask for one either: a mask would be a few questions away. `number`: a filter
+    by address, `words`: filters that hold whatever they were given. Raises `Forbidden`."""
+    if not principal.sees_all and (number is not None or any(word and holds_number(word) for word in words)):
+        raise Forbidden("Asking by number needs the scope `pii:read`.")
+
+
 def requires(scope: str) -> Callable[[Request], Awaitable[Principal]]:
     """A dependency: the request's key, which must have `scope`."""
 
@@ -120,6 +109,10 @@ def requires(scope: str) -> Callable[[Request], Awaitable[Principal]]:
         return allowed(await authenticate(request), scope)
 
     return dependency
+
+
+async def _number_reader(request: Request) -> Principal:
+    return allowed(await authenticate(request), "pii:read")
 
 
 async def _gateway_reader(request: Request) -> Principal:
@@ -135,5 +128,7 @@ GatewayReader = Annotated[Principal, Depends(_gateway_reader)]
 GatewayWriter = Annotated[Principal, Depends(requires("gateways:write"))]
 ReceiptWriter = Annotated[Principal, Depends(requires("receipts:write"))]
 Admin = Annotated[Principal, Depends(requires("admin"))]
+#: Beside another: who asks by a number in the path.
+NumberReader = Annotated[Principal, Depends(_number_reader)]
 QuarantineReader = Annotated[Principal, Depends(requires("quarantine:read"))]
 QuarantineWriter = Annotated[Principal, Depends(requires("quarantine:write"))]

@@ -27,9 +27,10 @@ from app.api import bulk, export
 from app.api.bulk import BadRow, Line
 from app.db import POOL_TIMEOUT_SECONDS, Connection
 from app.errors import Busy, Invalid, Problem, TooLarge
+from app.masking import mask, mask_numbers
 from app.numbers import is_region, normalise
 from app.problems import field_errors
-from app.security import Principal, QuarantineReader, QuarantineWriter, Reader, allowed, mask, mask_numbers
+from app.security import NumberReader, Principal, QuarantineReader, QuarantineWriter, Reader
 
 router = APIRouter(prefix="/v1", tags=["addresses"])
 
@@ -127,13 +128,14 @@ def asked_region(
 async def check(
     request: Request,
     principal: QuarantineReader,
+    _: NumberReader,
     region: Annotated[str | None, Depends(asked_region)],
     rules: Annotated[Any, Depends(asked_rules)],
     sender: Annotated[str, Query(max_length=16, description="Opt-outs to this sender count, too.")] = "",
 ) -> Response:
     """Bulk; one answer a row, in order, as JSON, or as CSV or NDJSON by `Accept`. The rules are those of preparation that
     need no delivery: no address, no possible number, a double in this list, opted out, in quarantine, left out by a rule.
-    Nothing is stored. The list is read whole, to disk, before the answer begins."""
+    Nothing is stored. The list is read whole, to disk, before the answer begins. Needs `quarantine:read` and `pii:read`."""
     if "\0" in sender:
         raise Invalid.field("?sender", "must not contain NUL characters")
     content_type = bulk.content_type(request)
@@ -192,7 +194,7 @@ async def _checking(request: Request, principal: Principal, region: str | None, 
         sentence=state.exclusion_sentence,
         kept_away=kept_away,
         pseudonyms=state.pseudonyms if any_erased else None,
-        shown=principal.address,
+        shown=lambda address: address,
     )
 
 
@@ -217,9 +219,11 @@ async def _document(checking: Check, answered: AsyncIterator[list[dict[str, Any]
 
 
 @router.get("/addresses/{address}", summary="Everything about one number", response_model=models.Address)
-async def read(request: Request, address: Path_, principal: QuarantineReader, _: Reader) -> models.Address:
+async def read(
+    request: Request, address: Path_, principal: QuarantineReader, _: Reader, __: NumberReader
+) -> models.Address:
     """Its health with the evidence, and the newest hundred each of messages, exclusions, replies and decisions, with
-    their totals. Needs `quarantine:read` and `deliveries:read`. An erased number is found by the number and by its
+    their totals. Needs `quarantine:read`, `deliveries:read` and `pii:read`. An erased number is found by the number and by its
     pseudonym."""
     state = request.app.state
     number = address if address.startswith(pseudonyms.PREFIX) else e164(address)
@@ -231,9 +235,9 @@ async def read(request: Request, address: Path_, principal: QuarantineReader, _:
     ):
         erased = await connection.fetchrow(QUERIES["erasure"], name)
         names = {number, name, erased and erased["returned_as"]} - {None}
-        facts = await reading.page(connection, sorted(names), principal, state.exclusion_sentence)
+        facts = await reading.page(connection, sorted(names), state.exclusion_sentence)
     return models.Address(
-        address=principal.address(name if erased else number) or "",
+        address=name if erased else number,
         erased_at=erased and erased["erased_at"],
         health=health.model_dump(),
         **facts,
@@ -250,12 +254,11 @@ Reason = Annotated[
 
 @router.delete("/addresses/{address}", summary="Erase a number", response_model=models.Certificate)
 async def erase_one(
-    request: Request, address: Path_, principal: QuarantineWriter, reason: Reason
+    request: Request, address: Path_, principal: QuarantineWriter, _: NumberReader, reason: Reason
 ) -> models.Certificate:
     """The number becomes a keyed hash everywhere; opt-outs and quarantine still hold for it, and no counter changes. It
     cannot be undone. Needs `quarantine:write` and `pii:read`. Takes some seconds; a second time it finds only what came
     after the first. What providers and phones send about it later is new, and needs another time."""
-    allowed(principal, "pii:read")
     number = e164(address)
     state = request.app.state
     await _nothing_spooled(request)

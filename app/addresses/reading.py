@@ -7,17 +7,14 @@ from app.addresses import models
 from app.addresses.checking import Sentence
 from app.addresses.erasure import QUERIES
 from app.db import Connection
-from app.security import Principal
 
 #: Rows of each kind, the newest.
 SHOWN = 100
 Row = Any  # a record of asyncpg
 
 
-async def page(
-    connection: Connection, names: Sequence[str], principal: Principal, sentence: Sentence
-) -> dict[str, Any]:
-    """What `models.Address` shows of the facts; the caller's transaction sees one moment."""
+async def page(connection: Connection, names: Sequence[str], sentence: Sentence) -> dict[str, Any]:
+    """What `models.Address` shows of the facts, whole; the caller's transaction sees one moment."""
     messages = await connection.fetch(QUERIES["messages_of"], names, SHOWN)
     exclusions = await connection.fetch(QUERIES["exclusions_of"], names, SHOWN)
     inbound = await connection.fetch(QUERIES["inbound_of"], names, SHOWN)
@@ -30,17 +27,11 @@ async def page(
         "totals": models.Totals(**{name: totals[name] for name in models.Totals.model_fields}),
         "messages": [models.Message(**_with_text_ids(row)) for row in messages],
         "exclusions": [
-            models.Exclusion(
-                **_with_text_ids(row, "detail"), text=principal.text(sentence(row["reason"], row["detail"])) or ""
-            )
+            models.Exclusion(**_with_text_ids(row, "detail"), text=sentence(row["reason"], row["detail"]))
             for row in exclusions
         ],
-        "inbound": [
-            models.Inbound(**_with_text_ids(row, "text"), text=principal.text(row["text"]) or "") for row in inbound
-        ],
-        "decisions": [
-            models.Decision(**_with_text_ids(row, "note"), note=principal.text(row["note"])) for row in decisions
-        ],
+        "inbound": [models.Inbound(**_with_text_ids(row, "text"), text=row["text"]) for row in inbound],
+        "decisions": [models.Decision(**_with_text_ids(row, "note"), note=row["note"]) for row in decisions],
         "clicks": [models.Click(**_with_text_ids(row)) for row in clicks],
     }
 

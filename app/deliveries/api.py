@@ -22,7 +22,7 @@ from app.deliveries.models import EXAMPLE, Delivery, DeliveryChange, NewDelivery
 from app.deliveries.requests import DeliveryId, allowed, existing, note
 from app.deliveries.texts import link_texts
 from app.errors import Invalid
-from app.security import Reader, Writer
+from app.security import Principal, Reader, Writer
 
 router = APIRouter(tags=["deliveries"])
 
@@ -49,7 +49,7 @@ async def create(request: Request, body: NewDelivery, principal: Writer) -> Resp
             row = await store.create(connection, values, now)
             await _register_links(request, connection, row, values)
             await note(connection, row, codes.CREATED, "Created.", principal, now, {}, {"values": _said(row)})
-            answer = (await _shown(request, row)).model_dump_json()
+            answer = (await _shown(request, row, principal)).model_dump_json()
             return Response(answer, 201, {"Location": f"/v1/deliveries/{row['id']}"}, "application/json")
 
         return await once(request, principal, connection, make)
@@ -75,7 +75,7 @@ Before = Annotated[AwareDatetime | None, Query(description="Before this time.", 
 @router.get("/v1/deliveries", summary="List deliveries", response_model=Page[Delivery], responses=_PAGE)  # type: ignore[arg-type]
 async def list_deliveries(
     request: Request,
-    _: Reader,
+    principal: Reader,
     status: Statuses = [],  # noqa: B006 — FastAPI copies it
     q: Text = None,
     created_after: After = None,
@@ -83,8 +83,11 @@ async def list_deliveries(
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Page[Delivery]:
-    """Newest first, each with its main indicators."""
-    asked = store.Filter(statuses=sorted(set(status)), q=q, created_after=created_after, created_before=created_before)
+    """Newest first, each with its main indicators. `q` looks through what the key may see."""
+    asked = store.Filter(
+        statuses=sorted(set(status)), q=q, masked=not principal.sees_all, created_after=created_after,
+        created_before=created_before,
+    )  # fmt: skip
     scope = f"deliveries {asked!r}"
     signer = request.app.state.cursors
     before = signer.open(scope, cursor)[0] if cursor is not None else None
@@ -92,23 +95,24 @@ async def list_deliveries(
         rows = await store.page(connection, asked, before=before, limit=limit + 1)
         total = await store.total(connection, asked)
         figures = await request.app.state.main_figures(connection, [row["id"] for row in rows[:limit]])
-    items = [shown(row, figures[row["id"]]) for row in rows[:limit]]
+    items = await principal.all_shown(shown(row, figures[row["id"]]) for row in rows[:limit])
     more = len(rows) > limit
-    return Page(items=items, next_cursor=signer.seal(scope, [rows[limit - 1]["id"]]) if more else None, total=total)
+    next_cursor = signer.seal(scope, [rows[limit - 1]["id"]]) if more else None
+    return Page(items=[Delivery(**each) for each in items], next_cursor=next_cursor, total=total)
 
 
 @router.get("/v1/deliveries/{id}", summary="Read a delivery", response_model=Delivery)
-async def read(request: Request, id: DeliveryId, _: Reader) -> Delivery:
+async def read(request: Request, id: DeliveryId, principal: Reader) -> Delivery:
     """With its main indicators; the summary has all of them."""
     async with request.app.state.engine.connect() as connection:
         row = await store.read(connection, id)
-    return await _shown(request, existing(row))
+    return await _shown(request, existing(row), principal)
 
 
-async def _shown(request: Request, row: Mapping[str, Any]) -> Delivery:
+async def _shown(request: Request, row: Mapping[str, Any], principal: Principal) -> Delivery:
     async with request.app.state.engine.connect() as connection:
         figures = await request.app.state.main_figures(connection, [row["id"]])
-    return shown(row, figures[row["id"]])
+    return Delivery(**principal.shown(shown(row, figures[row["id"]])))
 
 
 # --- change ----------------------------------------------------------------------------------------------------------
@@ -124,7 +128,7 @@ async def change(request: Request, id: DeliveryId, body: DeliveryChange, princip
         status = allowed(lifecycle.after_edit, old["status"])
         changed = {name: value for name, value in wanted.items() if value != old[name]}
         if not changed:
-            return await _shown(request, old)
+            return await _shown(request, old, principal)
         new = await store.change(connection, id, changed | {"status": status}, now)
         await _register_links(request, connection, new, changed)
         if changed.keys() & _FOLDED:
@@ -133,7 +137,7 @@ async def change(request: Request, id: DeliveryId, body: DeliveryChange, princip
         changes = {name: {"old": was[name], "new": value} for name, value in is_now.items() if value != was[name]}
         text = f"Changed {', '.join(name for name in changes if name != 'status')}."
         await note(connection, new, codes.EDITED, text, principal, now, {}, {"changes": changes})
-    return await _shown(request, new)
+    return await _shown(request, new, principal)
 
 
 async def _register_links(

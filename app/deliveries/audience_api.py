@@ -169,23 +169,17 @@ class TargetPage(Page[ShownTarget]):
 async def list_targets(
     request: Request, id: DeliveryId, principal: Reader, limit: Limit = 100, cursor: Cursor = None
 ) -> TargetPage:
-    """In the order of the upload. Without `pii:read` addresses, and numbers among the params, come masked."""
+    """In the order of the upload. Without `pii:read` addresses come masked, recipient ids and params as `•••`."""
     signer, scope = request.app.state.cursors, f"targets {id}"
     after = signer.open(scope, cursor)[0] if cursor is not None else 0
     async with request.app.state.engine.connect() as connection:
         row = existing(await store.read(connection, id))
         rows = await store.targets(connection, id, after=after, limit=limit + 1)
-    items = [_shown(each, principal) for each in rows[:limit]]
-    more = signer.seal(scope, [items[-1].position]) if len(rows) > limit else None
-    return TargetPage(items=items, next_cursor=more, total=row["targets"])
+    items = await principal.all_shown(map(_shown, rows[:limit]))
+    more = signer.seal(scope, [items[-1]["position"]]) if len(rows) > limit else None
+    return TargetPage(items=[ShownTarget(**each) for each in items], next_cursor=more, total=row["targets"])
 
 
-def _shown(row: Any, principal: Principal) -> ShownTarget:
-    params = {name: principal.text(value) if isinstance(value, str) else value for name, value in row["params"].items()}
-    return ShownTarget(
-        position=row["position"],
-        address=principal.address(row["given"]) if row["given"] else None,
-        recipient_id=row["recipient_id"],
-        params=params,
-        control=row["control"],
-    )
+def _shown(row: Any) -> dict[str, Any]:
+    names = ("position", "recipient_id", "params", "control")
+    return {name: row[name] for name in names} | {"address": row["given"] or None}

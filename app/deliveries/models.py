@@ -276,32 +276,30 @@ class Recomputed(BaseModel):
 _NOT_COLUMNS = ("id", "code", "indicators", "progress", "preparation")
 
 
-def shown(row: Mapping[str, Any], indicators: Mapping[str, int]) -> Delivery:
-    """A row of `deliveries` with its gateway's key and its preparation, as the API shows it."""
+def shown(row: Mapping[str, Any], indicators: Mapping[str, int]) -> dict[str, Any]:
+    """A row of `deliveries` with its gateway's key and its preparation as `Delivery`."""
     fields = {name: row[name] for name in Delivery.model_fields if name not in _NOT_COLUMNS}
-    return Delivery(
-        id=str(row["id"]),
-        code=f"DM{row['id']}",
-        indicators=Indicators(**indicators),
-        progress=_progress(row),
-        preparation=_preparation(row),
-        **fields,
-    )
+    return fields | {
+        "id": str(row["id"]),
+        "code": f"DM{row['id']}",
+        "indicators": dict(indicators),
+        "progress": _progress(row),
+        "preparation": _preparation(row),
+    }
 
 
-def _progress(row: Mapping[str, Any]) -> Progress | None:
+def _progress(row: Mapping[str, Any]) -> dict[str, Any] | None:
     if row["status"] != "preparing" or row["preparation_total"] is None:
         return None
-    return Progress(done=row["preparation_done"], total=row["preparation_total"])
+    return {"done": row["preparation_done"], "total": row["preparation_total"]}
 
 
-def _preparation(row: Mapping[str, Any]) -> Preparation | None:
+def _preparation(row: Mapping[str, Any]) -> dict[str, Any] | None:
     if row["preparation_finished_at"] is None:
         return None
     figures = row["preparation_figures"]
-    return Preparation(
-        started_at=row["preparation_started_at"],
-        finished_at=row["preparation_finished_at"],
-        findings=row["preparation_findings"],
-        **{name: figures[name] for name in ("messages", "parts", "excluded", "steps") if name in figures},
-    )
+    return {name: figures[name] for name in ("messages", "parts", "excluded", "steps") if name in figures} | {
+        "started_at": row["preparation_started_at"],
+        "finished_at": row["preparation_finished_at"],
+        "findings": row["preparation_findings"],
+    }

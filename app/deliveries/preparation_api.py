@@ -19,8 +19,9 @@ from app.deliveries.models import Delivery, without_nul
 from app.deliveries.preparation import QUERIES
 from app.deliveries.requests import DeliveryId, allowed, existing, hold_alone, note
 from app.errors import Conflict
+from app.masking import in_pieces
 from app.numbers import normalise
-from app.security import Principal, Reader, Writer
+from app.security import Principal, Reader, Writer, asks
 
 router = APIRouter()
 
@@ -114,6 +115,7 @@ class Cause(BaseModel):
 
 
 COLUMNS = tuple(Exclusion.model_fields)
+_COLUMNS = ("position", "address", "recipient_id", "reason", "detail", "excluded_at")
 
 
 def _split(values: object) -> object:
@@ -168,7 +170,9 @@ async def list_exclusions(
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Any:
-    """In the order of the audience, each with its reason. They are no messages; their status is `ignored`."""
+    """In the order of the audience, each with its reason. They are no messages; their status is `ignored`. `address` needs
+    `pii:read`."""
+    asks(principal, number=asked.address)
     scope, signer = f"exclusions {id} {asked!r}", request.app.state.cursors
     after = signer.open(scope, cursor)[0] if cursor is not None else 0
     form = export.wanted(request)
@@ -176,9 +180,8 @@ async def list_exclusions(
     if form != "json":
         return export.stream(form, COLUMNS, _all(request, principal, id, asked, rows))
     more = signer.seal(scope, [rows[limit - 1]["position"]]) if len(rows) > limit else None
-    return ExclusionPage(
-        items=[Exclusion(**_item(row, principal)) for row in rows[:limit]], next_cursor=more, total=total
-    )
+    items = await in_pieces(_item(row, principal) for row in rows[:limit])
+    return ExclusionPage(items=[Exclusion(**each) for each in items], next_cursor=more, total=total)
 
 
 async def _page(
@@ -195,22 +198,20 @@ async def _all(
 ) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
     """Everything from `rows` on, a chunk at a time; no connection is held while a slow client reads."""
     while rows:
-        yield [_item(row, principal) for row in rows]
+        yield await in_pieces(_item(row, principal) for row in rows)
         if len(rows) < _CHUNK:
             return
         rows, _ = await _page(request, id, asked, after=rows[-1]["position"], limit=_CHUNK)
 
 
 def _item(row: Mapping[str, Any], principal: Principal) -> dict[str, Any]:
-    return {
-        "position": row["position"],
-        "address": principal.address(row["address"]) if row["address"] else None,
-        "recipient_id": row["recipient_id"],
+    """The sentence is made of what this key may see: it names other recipients."""
+    seen = principal.shown({name: row[name] for name in _COLUMNS})
+    names = ("position", "recipient_id", "reason", "detail", "excluded_at")
+    return {name: seen[name] for name in names} | {
+        "address": seen["address"] or None,
         "status": "ignored",
-        "reason": row["reason"],
-        "text": sentence(row["reason"], row["detail"]),
-        "detail": row["detail"],
-        "excluded_at": row["excluded_at"],
+        "text": sentence(seen["reason"], seen["detail"]),
     }
 
 

@@ -20,6 +20,7 @@ _KEPT_AWAY = {
     "denylisted": "This address has opted out; nothing may be sent to it.",
     "quarantined": "This address is in quarantine; `force` sends to it all the same.",
 }
+_NOT_TOLD = "Nothing may be sent to one of these addresses; which, a key with the scope `pii:read` is told."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,28 +42,38 @@ class Proof:
 
 
 async def check(
-    connection: Connection, delivery: Mapping[str, Any], text: Text, wanted: Sequence[Wanted], *, force: bool
+    connection: Connection,
+    delivery: Mapping[str, Any],
+    text: Text,
+    wanted: Sequence[Wanted],
+    *,
+    force: bool,
+    tells: bool,
 ) -> list[Wanted]:
     """All of them with their numbers in E.164, or `Invalid` with everything that is wrong. `force` lets quarantined
-    addresses through."""
+    addresses through. Without `tells` nobody hears which of them the quarantine keeps away, and nothing of it at all
+    while anything else is wrong: that would be asking by number."""
     addresses = [normalise(each.address, delivery["default_region"]) for each in wanted]
     away = await _kept_away(connection, {each for each in addresses if each}, delivery["sender"])
     errors: list[dict[str, str]] = []
+    kept_away: list[dict[str, str]] = []
     found: list[Wanted] = []
     for number, (each, address) in enumerate(zip(wanted, addresses, strict=True)):
         status = away.get(address or "")
         if address is None:
             errors.append(_error(number, "address", "This is not a possible phone number."))
         elif status == "denylisted" or (status is not None and not force):
-            errors.append(_error(number, "address", _KEPT_AWAY[status]))
+            kept_away.append(_error(number, "address", _KEPT_AWAY[status]))
         try:
             text.render(each.params, text.short_urls(0))
         except MissingParam as missing:
             errors.append(_error(number, "params", f"The placeholder `{missing.name}` has no value."))
             continue
         found.append(Wanted(address=address or "", params=each.params))
-    if errors:
-        raise Invalid("The request is not valid.", errors=errors)
+    if not tells:
+        kept_away = [] if errors else [{"pointer": "/addresses", "detail": _NOT_TOLD}] if kept_away else []
+    if errors or kept_away:
+        raise Invalid("The request is not valid.", errors=[*errors, *kept_away])
     return found
 
 

@@ -22,6 +22,7 @@ from app.deliveries.models import Delivery, GatewayKey, Metadata, without_nul
 from app.deliveries.requests import DeliveryId, allowed, existing, hold_alone, note
 from app.deliveries.texts import Text, link_texts
 from app.errors import Conflict, Forbidden, Invalid
+from app.masking import in_pieces
 from app.references import reference_of
 from app.security import Principal, Reader, Writer
 
@@ -58,7 +59,7 @@ async def start(request: Request, id: DeliveryId, principal: Writer) -> Delivery
         await hold_alone(connection, id)
         row = existing(await store.lock(connection, id))
         allowed(lifecycle.after_start, row["status"])
-        await _refuse_errors(connection, id)
+        await _refuse_errors(connection, id, principal)
         to_send = await connection.fetchval(outbox.QUERIES["to_send"], id)
         await connection.execute(outbox.QUERIES["start"], id, now, to_send == 0)
         await note(connection, row, codes.STARTED, "Started.", principal, now, {"messages": to_send})
@@ -68,8 +69,8 @@ async def start(request: Request, id: DeliveryId, principal: Writer) -> Delivery
     return await read(request, id, principal)
 
 
-async def _refuse_errors(connection: Connection, id: int) -> None:
-    found = [row[0] for row in await connection.fetch(outbox.QUERIES["errors_found"], id)]
+async def _refuse_errors(connection: Connection, id: int, principal: Principal) -> None:
+    found = [principal.text(row[0]) for row in await connection.fetch(outbox.QUERIES["errors_found"], id)]
     if found:
         errors = [{"pointer": "/content", "detail": text} for text in found]
         raise Conflict(f"The preparation found what must be mended first: {' '.join(found)}", errors=errors)
@@ -196,7 +197,7 @@ async def make_proofs(request: Request, id: DeliveryId, body: NewProofs, princip
                 raise Conflict("This delivery has no content yet: there is nothing to prove.")
             wanted = [proofs.Wanted(address=each.address, params=each.params) for each in body.addresses]
             text = await _text(request, connection, row)
-            checked = await proofs.check(connection, row, text, wanted, force=body.force)
+            checked = await proofs.check(connection, row, text, wanted, force=body.force, tells=principal.sees_all)
             made = await proofs.make(connection, row, text, checked, gateway_id, now)
             ids = [each.id for each in made]
             await request.app.state.links.add_blocks(connection, id, ids)
@@ -206,7 +207,7 @@ async def make_proofs(request: Request, id: DeliveryId, body: NewProofs, princip
             data = {"proofs": len(ids), "first_message_id": str(ids[0]), "last_message_id": str(ids[-1])}
             data |= {"gateway": body.gateway or row["gateway"], "force": body.force}
             await note(connection, row, codes.PROOFS, f"Proofs were made: {len(ids)}.", principal, now, data)
-            items = [_masked(each, principal) for each in proofs.rows(made, row["sender"])]
+            items = [principal.shown(each, "proof") for each in proofs.rows(made, row["sender"])]
             return Response(orjson.dumps({"items": items}), 201, media_type="application/json")
 
         return await once(request, principal, connection, make)
@@ -227,10 +228,6 @@ async def _gateway_id(request: Request, key: str | None) -> int | None:
     return gateway.id if gateway else None
 
 
-def _masked(row: Mapping[str, Any], principal: Principal) -> dict[str, Any]:
-    return {**row, "address": principal.address(row["address"])}
-
-
 @router.get("/v1/deliveries/{id}/proofs", summary="Proofs of a delivery", response_model=ProofPage)
 async def list_proofs(
     request: Request, id: DeliveryId, principal: Reader, limit: Limit = 100, cursor: Cursor = None
@@ -244,18 +241,17 @@ async def list_proofs(
         rows = await connection.fetch(proofs.QUERIES["proofs"], id, before, limit + 1)
         total = await connection.fetchval(proofs.QUERIES["count_proofs"], id)
     more = signer.seal(scope, [rows[limit - 1]["id"]]) if len(rows) > limit else None
-    return ProofPage(items=[_proof(each, principal) for each in rows[:limit]], next_cursor=more, total=total)
+    items = await in_pieces(principal.shown(_proof(each), "proof") for each in rows[:limit])
+    return ProofPage(items=[Proof(**each) for each in items], next_cursor=more, total=total)
 
 
-def _proof(row: Mapping[str, Any], principal: Principal) -> Proof:
+def _proof(row: Mapping[str, Any]) -> dict[str, Any]:
     text = row["params"]["text"]
-    names = ("gateway", "status", "created_at", "submitted_at", "updated_at")
-    return Proof(
-        message_id=str(row["id"]),
-        reference=reference_of(row["id"]),
-        address=principal.address(row["address"]) or "",
-        text=principal.text(text) or "",
-        parts=measure(text).parts,
-        sender=row["params"]["sender"],
-        **{name: row[name] for name in names},
-    )
+    names = ("gateway", "status", "created_at", "submitted_at", "updated_at", "address")
+    return {name: row[name] for name in names} | {
+        "message_id": str(row["id"]),
+        "reference": reference_of(row["id"]),
+        "text": text,
+        "parts": measure(text).parts,
+        "sender": row["params"]["sender"],
+    }

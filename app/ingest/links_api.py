@@ -168,7 +168,8 @@ async def _register_one(request: Request, id: int, wanted: NewLink, principal: P
         fresh = await _register(connection, id, [wanted.url], principal, now, label=wanted.label)
         rows = await connection.fetch(QUERIES["links_of"], id)
     row = next(row for row in rows if row["source_url"] == wanted.url)
-    return Response(orjson.dumps(registering.shown(row)), 201 if fresh else 200, media_type="application/json")
+    shown = principal.shown(registering.shown(row), "link")
+    return Response(orjson.dumps(shown), 201 if fresh else 200, media_type="application/json")
 
 
 async def _register(
@@ -347,7 +348,8 @@ async def _messages(
             continue
         ids.add(message_id)
         number = each.link if each.url is None else asking.numbers[each.url]
-        reference = each.sent.reference if each.sent is not None else known[message_id]
+        # the caller's own words, or those of whoever made the message
+        reference = each.sent.reference if each.sent is not None else _seen(principal, message_id, known[message_id])
         short_url = f"{asking.base}/{encode(asking.keys, message_id, number)}"
         found[each.line] = {
             "line": each.line, "message_id": str(message_id), "reference": reference, "link": number, "short_url": short_url,
@@ -358,6 +360,11 @@ async def _messages(
     if outcome.fresh:
         await begin(connection, id, principal, now)
     return found
+
+
+def _seen(principal: Principal, message_id: int, reference: str | None) -> str | None:
+    seen: str | None = principal.shown({"message_id": message_id, "reference": reference})["reference"]
+    return seen
 
 
 # --- the answer ------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from app.api.paging import Cursor, Limit, Page
 from app.errors import NotFound
 from app.links import reading
 from app.links.tokens import LINKS
+from app.masking import in_pieces
 from app.security import Principal, Reader
 
 router = APIRouter(tags=["reading a delivery"])
@@ -108,13 +109,13 @@ Number = Annotated[int | None, Query(ge=0, lt=LINKS, description="The number of 
 
 
 @router.get("/v1/deliveries/{id}/links", summary="A delivery's links with their clicks", response_model=LinkPage)
-async def list_links(request: Request, _: Reader, id: DeliveryId) -> LinkPage:
+async def list_links(request: Request, principal: Reader, id: DeliveryId) -> LinkPage:
     """All of them (64 at the most), by number. The figures come from counters."""
     async with request.app.state.engine.connect() as connection:
         rows = await reading.links(connection, id)
     if rows is None:
         raise NotFound("There is no such delivery.")
-    items = [Link(**dict(row), type="template" if row["template"] else "fixed") for row in rows]
+    items = [shown_link(row, principal) for row in rows]
     return LinkPage(items=items, next_cursor=None, total=len(items))
 
 
@@ -141,7 +142,8 @@ async def list_clicks(
     if form != "json":
         return export.stream(form, COLUMNS, _all(request, principal, id, asked, rows))
     more = signer.seal(scope, [rows[limit - 1]["id"]]) if len(rows) > limit else None
-    return ClickPage(items=[Click(**_item(row, principal)) for row in rows[:limit]], next_cursor=more, total=total)
+    items = await in_pieces(principal.shown(_item(row), "click") for row in rows[:limit])
+    return ClickPage(items=[Click(**each) for each in items], next_cursor=more, total=total)
 
 
 async def _page(
@@ -167,7 +169,7 @@ async def _all(
 ) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
     """Everything from `rows` on, a chunk at a time; no connection is held while a slow client reads."""
     while rows:
-        yield [_cells(_item(row, principal)) for row in rows]
+        yield await in_pieces(principal.shown(_cells(_item(row)), "click") for row in rows)
         if len(rows) < _CHUNK:
             return
         rows, _ = await _page(request, id, asked, before=rows[-1]["id"], limit=_CHUNK)
@@ -177,10 +179,9 @@ def _cells(item: dict[str, Any]) -> dict[str, Any]:
     return item | {"reasons": " ".join(item["reasons"])}
 
 
-def _item(row: dict[str, Any], principal: Principal) -> dict[str, Any]:
-    return row | {
-        "id": str(row["id"]),
-        "message_id": str(row["message_id"]),
-        "address": principal.address(row["address"]),
-        "network": row["network"] if principal.may("pii:read") else None,
-    }
+def _item(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {"id": str(row["id"]), "message_id": str(row["message_id"])}
+
+
+def shown_link(row: Mapping[str, Any], principal: Principal) -> Link:
+    return Link(**principal.shown(row, "link"), type="template" if row["template"] else "fixed")

@@ -11,7 +11,7 @@ from app import audit
 from app.db import POOL_TIMEOUT_SECONDS, Connection
 from app.errors import Conflict, Invalid, NotFound
 from app.links import reading, registering
-from app.links.api import DeliveryId, Link
+from app.links.api import DeliveryId, Link, shown_link
 from app.links.registering import QUERIES
 from app.links.tokens import LINKS
 from app.security import Writer
@@ -79,7 +79,7 @@ async def change_link(request: Request, id: DeliveryId, number: Number, body: Li
     async with request.app.state.engine.connect() as reader:
         rows = await reading.links(reader, id) or ()
     row = next(row for row in rows if row["number"] == number)
-    return Link(**dict(row), type="template" if row["template"] else "fixed")
+    return shown_link(row, principal)
 
 
 async def _link(connection: Connection, id: int, number: int) -> Mapping[str, Any]:

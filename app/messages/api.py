@@ -12,11 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.api import export
 from app.api.paging import Cursor, Limit, Page
 from app.errors import Invalid, NotFound
+from app.masking import in_pieces
 from app.messages import reading
 from app.messages.timeline import Known, by_part, timeline
 from app.numbers import normalise
 from app.references import reference_of
-from app.security import Principal, Reader, mask_within
+from app.security import Principal, Reader, asks
 
 router = APIRouter(tags=["reading a delivery"])
 
@@ -285,8 +286,8 @@ async def list_messages(
     cursor: Cursor = None,
 ) -> Any:
     """In the order in which they were recorded. Filters combine at will. A page costs the same wherever it stands;
-    `total` comes from the counters. Proofs are not part of it. Searching a full number needs no `pii:read`; what is
-    shown stays masked without it."""
+    `total` comes from the counters. Proofs are not part of it. `address` needs `pii:read`."""
+    asks(principal, number=asked.address)
     scope = f"messages {id} {asked!r}"
     signer = request.app.state.cursors
     after = signer.open(scope, cursor)[0] if cursor is not None else 0
@@ -295,7 +296,8 @@ async def list_messages(
     if form != "json":
         return export.stream(form, COLUMNS, _all(request, principal, id, asked, rows))
     more = signer.seal(scope, [rows[limit - 1]["id"]]) if len(rows) > limit else None
-    return ItemPage(items=[Item(**_item(row, principal)) for row in rows[:limit]], next_cursor=more, total=total)
+    items = await principal.all_shown(map(_item, rows[:limit]))
+    return ItemPage(items=[Item(**each) for each in items], next_cursor=more, total=total)
 
 
 async def _page(
@@ -330,21 +332,20 @@ async def _all(
 ) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
     """Everything from `rows` on, a chunk at a time; no connection is held while a slow client reads."""
     while rows:
-        yield [_item(row, principal) for row in rows]
+        yield await principal.all_shown(map(_item, rows))
         if len(rows) < _CHUNK:
             return
         rows, _ = await _page(request, id, asked, after=rows[-1]["id"], limit=_CHUNK)
 
 
-def _item(row: Mapping[str, Any], principal: Principal) -> dict[str, Any]:
+def _item(row: Mapping[str, Any]) -> dict[str, Any]:
     failed = row["status"] == "failed"
     unknown = reading.UNQUALIFIED if failed else (None, None)
     key = (row["implementation"], row["error_status"], row["error_code"])
-    names = set(COLUMNS) - {"id", "reference", "address", "failure_type", "reason", "text", "error", "price"}
+    names = set(COLUMNS) - {"id", "reference", "failure_type", "reason", "text", "error", "price"}
     values = {name: row[name] for name in names} | {
         "id": str(row["id"]),
         "reference": row["reference"] or (reference_of(row["id"]) if row["ours"] else None),
-        "address": principal.address(row["address"]),
         "failure_type": row["failure_type"] or unknown[0],
         "reason": row["reason"] or unknown[1],
         "text": row["sentence"],
@@ -367,27 +368,12 @@ async def read_message(request: Request, principal: Reader, id: Annotated[int, D
             raise NotFound("There is no such message.")
         known = Known(message=dict(rows[0]), **await reading.known_facts(connection, id))  # type: ignore[arg-type]
     more = {name: rows[0][name] for name in ("proof", "created_at", "deadline", "unknown_receipts")}
-    entries = [_entry(entry, principal) for entry in timeline(known)]
+    entries = await in_pieces(principal.shown(entry, entry["kind"]) for entry in timeline(known))
     return Message(
-        **_item(dict(rows[0]), principal),
+        **principal.shown(_item(dict(rows[0]))),
         **more,
         delivery_id=str(rows[0]["delivery_id"]),
-        by_part=[Part(**part) for part in by_part(known)],
+        by_part=[Part(**principal.shown(part)) for part in by_part(known)],
         timeline=[Entry(**entry) for entry in entries],
         timeline_complete=len(known.receipts) < reading.MOST_RECEIPTS and len(known.clicks) < reading.MOST_CLICKS,
     )
-
-
-#: Where providers' own words stand.
-_FREE_TEXT = ("error_text", "raw", "details")
-
-
-def _entry(entry: dict[str, Any], principal: Principal) -> dict[str, Any]:
-    if principal.may("pii:read"):
-        return entry
-    hidden = {name: mask_within(entry[name]) for name in _FREE_TEXT if name in entry}
-    if entry.get("encoding") == "base64":
-        hidden |= {"raw": None, "encoding": "hidden"}
-    if entry["kind"] == "click":
-        hidden["network"] = None
-    return entry | hidden

@@ -12,10 +12,9 @@ from app.api import export
 from app.api.paging import Cursor, Limit, Page
 from app.db import POOL_TIMEOUT_SECONDS
 from app.errors import Busy, Invalid, NotFound
-from app.logs import masked
 from app.platform import store
 from app.platform.fields import reading
-from app.security import Principal, Reader, mask_within
+from app.security import Principal, Reader
 
 router = APIRouter(prefix="/v1", tags=["audit"])
 
@@ -157,7 +156,8 @@ async def _journal(
         rows = await store.journal_before(connection, chain, level, before, limit + 1)
         total = await store.journal_length(connection, chain, level)
     more = request.app.state.cursors.seal(scope, [rows[limit - 1]["seq"]]) if len(rows) > limit else None
-    return EntryPage(items=[Entry(**row) for row in _seen_by(principal, rows[:limit])], next_cursor=more, total=total)
+    items = await principal.all_shown(rows[:limit])
+    return EntryPage(items=[Entry(**row) for row in items], next_cursor=more, total=total)
 
 
 async def _all(
@@ -169,23 +169,17 @@ async def _all(
         async with reading(request) as connection:
             rows = await store.journal_before(connection, chain, level, before, _CHUNK)
         if rows:
-            yield _seen_by(principal, rows)
+            yield await principal.all_shown(rows)
             before = rows[-1]["seq"]
         if len(rows) < _CHUNK:
             return
 
 
-def _seen_by(principal: Principal, rows: Sequence[Any]) -> list[dict[str, Any]]:
-    """Addresses that an entry names are masked for keys without `pii:read`."""
-    seeing, shown = principal.may("pii:read"), []
-    for row in rows:
-        entry = dict(row)
-        data, hashes = audit.whole(row["data"], entry.pop("beside"))
-        if not seeing:
-            entry["text"] = masked(row["text"])
-            data = {name: mask_within(each) if name in hashes else masked(each) for name, each in data.items()}
-        shown.append(entry | {"data": data, "personal": hashes})
-    return shown
+def _whole(row: Any) -> dict[str, Any]:
+    """An entry with what may be personal beside it."""
+    entry = dict(row)
+    data, hashes = audit.whole(row["data"], entry.pop("beside"))
+    return entry | {"data": data, "personal": hashes}
 
 
 async def _head(request: Request, chain: int) -> Head:

@@ -217,7 +217,7 @@ async def create(request: Request, principal: GatewayWriter, new: NewGateway) ->
                 auth=new.auth.credentials(),
                 actor=principal.name,
             )
-            made = GatewayOut(**_shown(request, row))
+            made = GatewayOut(**principal.shown(_shown(request, row)))
             return Response(made.model_dump_json(), status.HTTP_201_CREATED, media_type="application/json")
 
         return await once(request, principal, connection, make)
@@ -230,7 +230,7 @@ async def list_all(request: Request, principal: GatewayReader, limit: Limit = 10
     everything = wanted(request) != "json"
     async with reading(request) as connection:
         rows, total = await store.gateways_after(connection, after, None if everything else limit + 1)
-    shown = [_shown(request, row) for row in rows]
+    shown = await principal.all_shown(_shown(request, row) for row in rows)
     if everything:
         return whole(request, tuple(GatewayOut.model_fields), shown)
     more = request.app.state.cursors.seal("gateways", [rows[limit - 1].key]) if len(rows) > limit else None
@@ -244,7 +244,7 @@ async def read(request: Request, principal: GatewayReader, key: Name) -> Gateway
         row = await _row(connection, key)
         figures = await store.gateway_figures(connection, row.id)
         hint = await request.app.state.id_hint(connection, built(row))
-    return GatewayDetails(**_shown(request, row), **figures, hint=hint)
+    return GatewayDetails(**principal.shown({**_shown(request, row), **figures, "hint": hint}))
 
 
 @router.patch("/gateways/{key}", summary="Change a gateway")
@@ -262,7 +262,7 @@ async def change(request: Request, principal: GatewayWriter, key: Name, wish: Ga
             actor=principal.name,
             rekey=request.app.state.rekey,
         )
-    return GatewayChanged(**_shown(request, row), rekeyed=None if rekeyed is None else dict(rekeyed))
+    return GatewayChanged(**principal.shown(_shown(request, row)), rekeyed=None if rekeyed is None else dict(rekeyed))
 
 
 @router.delete("/gateways/{key}", status_code=status.HTTP_204_NO_CONTENT, summary="Delete a gateway")

@@ -184,18 +184,19 @@ async def _shown(
 ) -> dict[str, Any]:
     if isinstance(item, Unreadable):
         told = "It would be kept raw as rejected, and the gateway would be told that it cannot be read."
-        return {"type": "unreadable", "reason": item.reason, "raw": _text(item.raw, principal), "effect": told}
+        reason = principal.text(item.reason)
+        return {"type": "unreadable", "reason": reason, "raw": await _text(item.raw, principal), "effect": told}
     if isinstance(item, Inbound):
-        return _reply(gateway, item, reading.verdict(gateway, item), principal)
+        return await _reply(gateway, item, reading.verdict(gateway, item), principal)
     row = reading.row(gateway, item, datetime.now(UTC))
     message = await _message(connection, gateway, row)
     return {
         "type": "receipt",
-        "fields": _fields(item, principal),
-        "canonical_id": row.provider_message_id,
+        "fields": await _fields(item, principal, "receipt"),
+        "canonical_id": row.provider_message_id and principal.text(row.provider_message_id),
         "status": row.status or Outcome.UNKNOWN.value,
         "message": message,
-        "qualification": await _qualification(connection, gateway, row, reading),
+        "qualification": await _qualification(connection, gateway, row, reading, principal),
         "effect": effect(row.status, message, gateway),
     }
 
@@ -209,38 +210,33 @@ _COMES_OF_IT = {
 }
 
 
-def _reply(gateway: Gateway, item: Inbound, verdict: Verdict, principal: Principal) -> dict[str, Any]:
+async def _reply(gateway: Gateway, item: Inbound, verdict: Verdict, principal: Principal) -> dict[str, Any]:
     """What an inbound message would do: the rule, what comes of it, and what would be answered to the phone."""
     rule, can_reply = verdict.rule, GATEWAYS[gateway.kind].reply is not None
     narrow = rule is not None and rule.scope == "sender" and verdict.action in ("denylist", "allow")
     lost = verdict.reply is not None and not can_reply
     return {
         "type": "inbound",
-        "fields": _fields(item, principal),
-        "rule": None if rule is None else dataclasses.asdict(rule),
+        "fields": await _fields(item, principal, "inbound"),
+        "rule": None if rule is None else principal.shown(dataclasses.asdict(rule)),
         "action": verdict.action,
-        "reply": verdict.reply if can_reply else None,
+        "reply": principal.text(verdict.reply) if can_reply and verdict.reply is not None else None,
         "effect": _COMES_OF_IT[verdict.action]
         + (" from the number that it wrote to." if narrow else ".")
         + (" This kind of gateway has no way to answer with the rule's reply." if lost else ""),
     }
 
 
-def _fields(item: Receipt | Inbound, principal: Principal) -> dict[str, Any]:
+async def _fields(item: Receipt | Inbound, principal: Principal, of: str) -> dict[str, Any]:
     """Every field under its name."""
-    fields = {field.name: getattr(item, field.name) for field in dataclasses.fields(item)}
-    fields["raw"] = _text(item.raw, principal)
-    for name in ("address", "sender", "recipient"):
-        if fields.get(name) is not None:
-            fields[name] = principal.address(fields[name])
-    for name in ("error_text", "text"):
-        if fields.get(name) is not None:
-            fields[name] = principal.text(fields[name])
-    return fields
+    names = [field.name for field in dataclasses.fields(item) if field.name != "raw"]
+    return principal.shown({name: getattr(item, name) for name in names}, of) | {
+        "raw": await _text(item.raw, principal)
+    }
 
 
-def _text(raw: bytes, principal: Principal) -> str:
-    return principal.text(raw.decode("utf-8", "backslashreplace")) or ""
+async def _text(raw: bytes, principal: Principal) -> str:
+    return await principal.long_text(raw.decode("utf-8", "backslashreplace"))
 
 
 async def _message(connection: Connection, gateway: Gateway, row: FlatRow) -> dict[str, Any] | None:
@@ -260,7 +256,7 @@ async def _message(connection: Connection, gateway: Gateway, row: FlatRow) -> di
 
 
 async def _qualification(
-    connection: Connection, gateway: Gateway, row: FlatRow, reading: Reading
+    connection: Connection, gateway: Gateway, row: FlatRow, reading: Reading, principal: Principal
 ) -> dict[str, Any] | None:
     """For a failed one: the row that stands, or what a first error of this sort would be qualified as."""
     if row.failure_key is None:
@@ -269,16 +265,10 @@ async def _qualification(
     key = {"implementation": gateway.implementation, "status": status, "code": row.failure_key}
     found = await store.qualification(connection, gateway.implementation, status, row.failure_key)
     if found is not None:
-        return {**key, **found, "id": str(found["id"])}
+        return principal.shown({**key, **found, "id": str(found["id"])}, "qualification")
     meant = reading.meaning(GATEWAYS[gateway.kind].qualifications, status, row.failure_key)
-    return {
-        **key,
-        "id": None,
-        "failure_type": meant.failure_type,
-        "reason": meant.reason,
-        "sentence": meant.sentence,
-        "state": meant.state,
-    }
+    meaning = {name: getattr(meant, name) for name in ("failure_type", "reason", "sentence", "state")}
+    return principal.shown({**key, "id": None, **meaning}, "qualification")
 
 
 def effect(status: str | None, message: Mapping[str, Any] | None, gateway: Gateway) -> str:

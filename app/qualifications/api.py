@@ -1,6 +1,7 @@
 """Qualifications: what each provider's errors mean; changing one says first what it moves."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Self
 
@@ -12,10 +13,11 @@ from app.api import export
 from app.api.paging import Cursor, Limit, Page
 from app.db import Connection, writing
 from app.errors import NotFound
+from app.masking import in_pieces
 from app.qualifications import store
 from app.qualifications.reasons import Reason
 from app.qualifications.rules import FailureType, State, shown
-from app.security import Principal, Reader, Writer
+from app.security import Principal, Reader, Writer, asks
 
 router = APIRouter(tags=["qualifications"])
 
@@ -202,7 +204,9 @@ Asked = Annotated[store.Filter, Depends(asked_filter)]
 async def list_qualifications(
     request: Request, principal: Reader, asked: Asked, limit: Limit = 100, cursor: Cursor = None
 ) -> Any:
-    """One for each error of each gateway implementation, with how often it occurs."""
+    """One for each error of each gateway implementation, with how often it occurs. `q` looks through what the key may see."""
+    asks(principal, words=(asked.implementation,))
+    asked = replace(asked, masked=not principal.sees_all)
     scope = f"qualifications {asked!r}"
     signer = request.app.state.cursors
     after = signer.open(scope, cursor)[0] if cursor is not None else 0
@@ -213,7 +217,8 @@ async def list_qualifications(
         rows = await store.page(connection, asked, after=after, limit=limit + 1)
         total = await store.total(connection, asked)
     more = signer.seal(scope, [rows[limit - 1]["id"]]) if len(rows) > limit else None
-    return QualificationPage(items=[_shown(row, principal) for row in rows[:limit]], next_cursor=more, total=total)
+    items = await in_pieces(_shown(row, principal) for row in rows[:limit])
+    return QualificationPage(items=items, next_cursor=more, total=total)
 
 
 async def _all(
@@ -224,7 +229,7 @@ async def _all(
         async with request.app.state.engine.connect() as connection:
             rows = await store.page(connection, asked, after=after, limit=_CHUNK)
         if rows:
-            yield [_shown(row, principal).model_dump() for row in rows]
+            yield await in_pieces(_shown(row, principal).model_dump() for row in rows)
             after = rows[-1]["id"]
         if len(rows) < _CHUNK:
             return
@@ -241,14 +246,12 @@ async def read(request: Request, id: Id, principal: Reader) -> Qualification:
 def _shown(row: Mapping[str, Any], principal: Principal) -> Qualification:
     names = ("implementation", "status", "code", "failure_type", "reason", "state")
     times = ("first_seen_at", "last_seen_at", "updated_at")
-    return Qualification(
-        **{name: row[name] for name in (*names, *times)},
-        id=str(row["id"]),
-        error=shown(row["implementation"], row["status"], row["code"]),
-        sentence=row["sentence"],
-        occurrences=int(row["occurrences"]),
-        first_text=principal.text(row["first_text"]),
-    )
+    values = {name: row[name] for name in (*names, *times, "sentence", "first_text")} | {
+        "id": str(row["id"]),
+        "error": shown(row["implementation"], row["status"], row["code"]),
+        "occurrences": int(row["occurrences"]),
+    }
+    return Qualification(**principal.shown(values, "qualification"))
 
 
 def _found(row: Mapping[str, Any] | None) -> Mapping[str, Any]:
@@ -261,13 +264,14 @@ def _found(row: Mapping[str, Any] | None) -> Mapping[str, Any]:
 
 
 @router.post("/v1/qualifications/{id}/preview", summary="What requalifying would move", response_model=Moved)
-async def preview(request: Request, id: Id, body: Proposal, _: Reader) -> Moved:
+async def preview(request: Request, id: Id, body: Proposal, principal: Reader) -> Moved:
     """Changes nothing."""
     async with writing(request) as connection:
         old = _found(await store.lock(connection, id))
         values = _values(body, old)
         quarantines = await request.app.state.would_move(connection, old, {**old, **values}, datetime.now(UTC))
-        return _moved(old, values, await store.touched(connection, id), quarantines)
+        moved = _moved(old, values, await store.touched(connection, id), quarantines)
+    return Moved(**principal.shown(moved.model_dump()))
 
 
 @router.patch("/v1/qualifications/{id}", summary="Requalify an error", response_model=Changed)
@@ -289,7 +293,8 @@ async def change(request: Request, id: Id, body: Change, principal: Writer) -> C
             await _tell(connection, old, values, touched if moved.messages else [], moved, principal.name, now)
     if values:
         await request.app.state.drain(request.app.state.pool, now)
-    return Changed(qualification=await read(request, id, principal), moved=moved)
+    told = Moved(**principal.shown(moved.model_dump()))
+    return Changed(qualification=await read(request, id, principal), moved=told)
 
 
 def _values(body: Proposal, old: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.db import Connection
+from app.privacy import searched
 from app.tables import counters, qualifications
 
 _OCCURRENCES = and_(
@@ -48,6 +49,8 @@ class Filter:
     failure_type: str | None = None
     reason: str | None = None
     q: str | None = None
+    #: `q` looks through what a key without `pii:read` sees.
+    masked: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +88,8 @@ def _conditions(asked: Filter) -> list[ColumnElement[bool]]:
     found = [column == getattr(asked, name) for name, column in exact.items() if getattr(asked, name) is not None]
     if asked.q:
         texts = (table.implementation, table.status, table.code, table.sentence, table.first_text)
-        found.append(or_(*(column.icontains(asked.q, autoescape=True) for column in texts)))
+        seen = (searched(column, masked=asked.masked) for column in texts)
+        found.append(or_(*(column.icontains(asked.q, autoescape=True) for column in seen)))
     return found
 
 

@@ -13,12 +13,13 @@ from app.api import export
 from app.api.paging import Cursor, Limit
 from app.db import Connection, writing
 from app.errors import Conflict, Invalid, NotFound
+from app.masking import mask
 from app.numbers import normalise
 from app.pseudonyms import PREFIX
 from app.quarantine import breaker, changing, models, reading
 from app.quarantine.rules import ANYBODY, Explained, explain
 from app.quarantine.store import facts_of, read_thresholds
-from app.security import Principal, QuarantineReader, QuarantineWriter, mask
+from app.security import NumberReader, Principal, QuarantineReader, QuarantineWriter, asks
 
 router = APIRouter(prefix="/v1", tags=["quarantine"])
 
@@ -96,7 +97,9 @@ async def list_quarantine(
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Any:
-    """By address. `total` comes from the counters, unless a filter by sender, address or time makes it a count."""
+    """By address. `total` comes from the counters, unless a filter by sender, address or time makes it a count. `address`
+    needs `pii:read`."""
+    asks(principal, number=asked.address, words=(asked.sender, asked.error_code, *asked.reasons))
     return await _listed(request, principal, _Standing(asked), limit, cursor)
 
 
@@ -181,8 +184,8 @@ async def _listed(
         rows = await pages.page(connection, after, limit + 1)
         total = await pages.total(connection)
     more = signer.seal(pages.scope, pages.position(rows[limit - 1])) if len(rows) > limit else None
-    items = [models.Entry(**models.shown(row, principal)) for row in rows[:limit]]
-    return models.EntryPage(items=items, next_cursor=more, total=total)
+    items = await principal.all_shown(map(models.shown, rows[:limit]))
+    return models.EntryPage(items=[models.Entry(**each) for each in items], next_cursor=more, total=total)
 
 
 async def _all(
@@ -193,7 +196,7 @@ async def _all(
         async with request.app.state.engine.connect() as connection:
             rows = await pages.page(connection, after, _CHUNK)
         if rows:
-            yield [models.shown(row, principal) for row in rows]
+            yield await principal.all_shown(map(models.shown, rows))
             after = pages.position(rows[-1])
         if len(rows) < _CHUNK:
             return
@@ -203,8 +206,11 @@ async def _all(
 
 
 @router.get("/quarantine/{address}", summary="One address, explained", response_model=models.AddressHealth)
-async def read_one(request: Request, address: AddressPath, principal: QuarantineReader) -> models.AddressHealth:
-    """Its status for whoever sends, its rows, and every fact that they rest on with the rule that was applied."""
+async def read_one(
+    request: Request, address: AddressPath, principal: QuarantineReader, _: NumberReader
+) -> models.AddressHealth:
+    """Its status for whoever sends, its rows, and every fact that they rest on with the rule that was applied. Needs
+    `pii:read`, too."""
     return await explained(request, e164(address), principal)
 
 
@@ -217,36 +223,36 @@ async def explained(request: Request, address: str, principal: Principal) -> mod
         rows = await reading.page(reader, reading.Filter(address=identity), after=None, limit=_CHUNK)
     by_scope = {row["sender"]: row["status"] for row in rows}
     return models.AddressHealth(
-        address=principal.address(identity) or "",
+        **principal.shown({"address": identity}),
         status=by_scope.get(ANYBODY, "valid"),
-        entries=[models.Entry(**models.shown(row, principal)) for row in rows],
-        evidence=[_evidence(each, notes, principal) for each in explain(events, thresholds)],
+        entries=[models.Entry(**principal.shown(models.shown(row))) for row in rows],
+        evidence=[models.Evidence(**principal.shown(_evidence(each, notes))) for each in explain(events, thresholds)],
     )
 
 
-def _evidence(each: Explained, notes: reading.Notes, principal: Principal) -> models.Evidence:
+def _evidence(each: Explained, notes: reading.Notes) -> dict[str, Any]:
     event = each.event
     of_message = event.kind in ("failed", "received")
     decision = {} if of_message else notes.decisions.get(event.id, {})
     failed = event.kind == "failed"
-    return models.Evidence(
-        at=event.at,
-        kind=event.kind,
-        message_id=str(event.id) if of_message else None,
-        delivery_id=None if event.delivery_id is None else str(event.delivery_id),
-        gateway=notes.gateways.get(event.gateway_id or 0),
-        error=notes.errors.get(event.qualification_id or 0) if failed else None,
-        failure_type=event.failure_type if failed else None,
-        reason=None if event.kind in ("received", "allow", "release") else event.reason,
-        sender=event.sender or None,
-        verified=event.verified,
-        held=event.held,
-        origin=event.origin,
-        actor=decision.get("actor"),
-        note=principal.text(decision.get("note")),
-        rule=each.rule,
-        status=each.status,
-    )
+    return {
+        "at": event.at,
+        "kind": event.kind,
+        "message_id": str(event.id) if of_message else None,
+        "delivery_id": None if event.delivery_id is None else str(event.delivery_id),
+        "gateway": notes.gateways.get(event.gateway_id or 0),
+        "error": notes.errors.get(event.qualification_id or 0) if failed else None,
+        "failure_type": event.failure_type if failed else None,
+        "reason": None if event.kind in ("received", "allow", "release") else event.reason,
+        "sender": event.sender or None,
+        "verified": event.verified,
+        "held": event.held,
+        "origin": event.origin,
+        "actor": decision.get("actor"),
+        "note": decision.get("note"),
+        "rule": each.rule,
+        "status": each.status,
+    }
 
 
 @router.delete("/quarantine/{address}", summary="Release one address", response_model=models.AddressHealth)
@@ -254,13 +260,15 @@ async def release_one(
     request: Request,
     address: AddressPath,
     principal: QuarantineWriter,
+    _: NumberReader,
     reason: Reason,
     sender: Annotated[
         str, Query(max_length=40, description="The row of this sender; none: that of whoever sends.")
     ] = ANYBODY,
 ) -> models.AddressHealth:
     """A quarantine is lifted and its errors are forgotten; of a denylisted address the opt-out is lifted, and nothing
-    else. Older failures that come in later do not undo it. 404 when the address is not in quarantine."""
+    else. Older failures that come in later do not undo it. 404 when the address is not in quarantine. Needs `pii:read`,
+    too."""
     now = datetime.now(UTC)
     number = e164(address)
     async with writing(request) as connection:
@@ -294,6 +302,7 @@ async def release_many(request: Request, body: models.Release, principal: Quaran
     transaction, or nothing; the answer comes when the rows are gone."""
     now = datetime.now(UTC)
     asked = body.filter.asked()
+    asks(principal, words=(asked.error_code, *asked.reasons))
     async with writing(request) as connection:
         count, by_delivery = await changing.release_many(
             connection, asked, actor=principal.name, note=body.reason, now=now, dry_run=body.dry_run
@@ -331,7 +340,7 @@ async def _note(
 @router.get("/breakers", summary="Breakers", response_model=models.BreakerPage)
 async def list_breakers(
     request: Request,
-    _: QuarantineReader,
+    principal: QuarantineReader,
     state: Annotated[Literal["open", "all"], Query(description="`open`: those that wait for a decision.")] = "open",
     limit: Limit = 100,
     cursor: Cursor = None,
@@ -344,7 +353,8 @@ async def list_breakers(
         rows = await reading.breaker_page(connection, open_only=state == "open", before=before, limit=limit + 1)
         total = await reading.breaker_total(connection, open_only=state == "open")
     more = signer.seal(scope, [rows[limit - 1]["id"]]) if len(rows) > limit else None
-    return models.BreakerPage(items=[models.shown_breaker(row) for row in rows[:limit]], next_cursor=more, total=total)
+    items = await principal.all_shown(map(models.shown_breaker, rows[:limit]))
+    return models.BreakerPage(items=[models.Breaker(**each) for each in items], next_cursor=more, total=total)
 
 
 BreakerId = Annotated[str, Path(max_length=20, description="The breaker's `id`.", examples=["1"])]
@@ -386,4 +396,5 @@ async def _decide(
     if found is None:
         raise Conflict(f"This breaker was closed before: {shown['decision']}.")
     await changing.drain(request.app.state.pool, now)
-    return models.Decided(addresses=found["addresses"], messages=found["messages"], breaker=models.shown_breaker(shown))
+    told = models.Breaker(**principal.shown(models.shown_breaker(shown)))
+    return models.Decided(addresses=found["addresses"], messages=found["messages"], breaker=told)

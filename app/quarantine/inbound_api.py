@@ -14,7 +14,7 @@ from app.api import export
 from app.api.paging import Cursor, Limit, Page
 from app.errors import Invalid
 from app.quarantine.replies import number
-from app.security import Principal, QuarantineReader
+from app.security import Principal, QuarantineReader, asks
 from app.tables import counters, gateways, inbound
 
 router = APIRouter(prefix="/v1", tags=["quarantine"])
@@ -105,7 +105,9 @@ async def list_inbound(
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Any:
-    """Newest first. `total` comes from the counters; with `address` it is a count of what that phone wrote."""
+    """Newest first. `total` comes from the counters; with `address`, which needs `pii:read`, it is a count of what that phone
+    wrote."""
+    asks(principal, number=address)
     asked = Asked(gateway=await _gateway(request, gateway), address=_address(address), action=action)
     signer, scope = request.app.state.cursors, f"inbound {asked!r}"
     before = signer.open(scope, cursor) if cursor is not None else None
@@ -116,7 +118,8 @@ async def list_inbound(
         rows = await _page(connection, asked, before, limit + 1)
         total = await _total(connection, asked)
     more = signer.seal(scope, _position(rows[limit - 1])) if len(rows) > limit else None
-    return ItemPage(items=[Item(**_shown(row, principal)) for row in rows[:limit]], next_cursor=more, total=total)
+    items = await principal.all_shown(map(_shown, rows[:limit]))
+    return ItemPage(items=[Item(**each) for each in items], next_cursor=more, total=total)
 
 
 async def _gateway(request: Request, key: str | None) -> int | None:
@@ -184,17 +187,15 @@ async def _all(request: Request, principal: Principal, asked: Asked) -> AsyncIte
         async with request.app.state.engine.connect() as connection:
             rows = await _page(connection, asked, before, _CHUNK)
         if rows:
-            yield [_shown(row, principal) for row in rows]
+            yield await principal.all_shown(map(_shown, rows))
             before = _position(rows[-1])
         if len(rows) < _CHUNK:
             return
 
 
-def _shown(row: Mapping[str, Any], principal: Principal) -> dict[str, Any]:
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
     values = {name: row[name] for name in COLUMNS} | {
         "id": str(row["id"]),
-        "address": principal.address(row["address"]),
-        "text": principal.text(row["text"]),
         "repeat_of": None if row["repeat_of"] is None else str(row["repeat_of"]),
     }
     return {name: values[name] for name in COLUMNS}

@@ -8,7 +8,6 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from app.api.paging import Page
 from app.quarantine.reading import Filter
-from app.security import Principal
 
 Status = Literal["with_errors", "quarantined", "denylisted"]
 Origin = Literal["receipts", "reply", "import", "operator"]
@@ -249,17 +248,17 @@ def error_key(row: Mapping[str, Any]) -> str | None:
     return " ".join(("SR", *filter(None, parts))) if row["implementation"] else None
 
 
-def shown(row: Mapping[str, Any], principal: Principal) -> dict[str, Any]:
+def shown(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of the quarantine as `Entry`."""
     same = ("status", "reason", "origin", "errors", "since", "last_error_at", "clears_at", "gateway", "updated_at")
     return {name: row[name] for name in same} | {
-        "address": principal.address(row["address"]),
+        "address": row["address"],
         "sender": row["sender"] or None,
         "text": _sentence(row),
         "error": error_key(row),
         "delivery_id": None if row["delivery_id"] is None else str(row["delivery_id"]),
         "message_id": None if row["message_id"] is None else str(row["message_id"]),
-        "note": principal.text(row["note"]),
+        "note": row["note"],
         "actor": row["actor"],
     }
 
@@ -277,12 +276,12 @@ def _sentence(row: Mapping[str, Any]) -> str:
     return row["sentence"] or _BY_ORIGIN.get(row["origin"], "The provider reported an error.")
 
 
-def shown_breaker(row: Mapping[str, Any]) -> Breaker:
+def shown_breaker(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the breakers as `Breaker`."""
     same = ("gateway", "opened_at", "closed_at", "decision", "decided_by", "note", "failures", "finals", "held")
-    return Breaker(
-        **{name: row[name] for name in same},
-        id=str(row["id"]),
-        error=error_key(row) or "",
-        text=row["sentence"],
-        usual_share=None if row["usual_share"] is None else float(row["usual_share"]),
-    )
+    return {name: row[name] for name in same} | {
+        "id": str(row["id"]),
+        "error": error_key(row) or "",
+        "text": row["sentence"],
+        "usual_share": None if row["usual_share"] is None else float(row["usual_share"]),
+    }

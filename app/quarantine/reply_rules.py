@@ -13,7 +13,7 @@ from app.db import AWAY, POOL_TIMEOUT_SECONDS
 from app.errors import Invalid, NotFound
 from app.gateways.receipt import Gateway
 from app.quarantine.replies import Rule, RuleAction, Scope, is_keyword, rules_of, stored
-from app.security import GatewayReader, GatewayWriter
+from app.security import GatewayReader, GatewayWriter, Principal
 
 router = APIRouter(prefix="/v1", tags=["gateways"])
 
@@ -94,7 +94,7 @@ class RulesOut(BaseModel):
 async def read_rules(request: Request, principal: GatewayReader, key: Annotated[str, Path(max_length=200)]) -> RulesOut:
     """Its own rules, or those that are shipped: STOP, STOPALL, UNSUBSCRIBE, CANCEL, END, QUIT, BAJA, PARAR, ALTO and
     ARRET opt out; START, UNSTOP and ALTA opt in."""
-    return _shown((await _gateway(request, key)).reply_rules)
+    return _shown((await _gateway(request, key)).reply_rules, principal)
 
 
 @router.put("/gateways/{key}/reply-rules", summary="Change what replies to a gateway mean")
@@ -131,7 +131,7 @@ async def write_rules(
             )  # fmt: skip
     with contextlib.suppress(*AWAY):  # what is committed stands; the refresher tries again by itself
         await request.app.state.directory.refresh()
-    return _shown(rules)
+    return _shown(rules, principal)
 
 
 async def _gateway(request: Request, key: str) -> Gateway:
@@ -141,5 +141,6 @@ async def _gateway(request: Request, key: str) -> Gateway:
     return gateway
 
 
-def _shown(rules: Sequence[Any] | None) -> RulesOut:
-    return RulesOut(shipped=rules is None, rules=[RuleOut(**each) for each in stored(rules_of(rules))])
+def _shown(rules: Sequence[Any] | None, principal: Principal) -> RulesOut:
+    found = [RuleOut(**principal.shown(each)) for each in stored(rules_of(rules))]
+    return RulesOut(shipped=rules is None, rules=found)
