@@ -17,7 +17,10 @@ _PHONE_DIGITS = 7
 #: A digit, also as URLs and JSON may escape it.
 _DIGIT = r"(?:\d|%3\d|\\u003\d)"
 #: What people, forms and spreadsheets put between the digits of one number: blanks of all kinds, signs, nothing visible.
-_BETWEEN = r"(?:[^\S\n]|[\0.()/+\-_·\u2010-\u2015\u2212\u00ad\u180e\u200b-\u200f\u2060\ufeff]|%(?:20|2[89bBdDeEfF]|[aA]0)|\\u00[aA]0)"
+_BETWEEN = (
+    r"(?:[^\S\n]|[\0.()/+\-_·\u2010-\u2015\u2212\u00ad\u180e\u200b-\u200f\u2060\ufeff]"
+    r"|%(?:20|2[89bBdDeEfF]|[aA]0)|\\u00[aA]0)"
+)
 _NUMBER = re.compile(rf"(?:\+|%2[bB])?{_DIGIT}(?:{_BETWEEN}{{0,4}}{_DIGIT}){{{_PHONE_DIGITS - 1},}}")
 #: Up to 64 characters before the sign, which is all that a local part may have; expanded from the sign backwards.
 _MAIL_SIGN = re.compile(r"@|%40|\\u0040")

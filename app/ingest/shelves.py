@@ -20,7 +20,7 @@ from app.ingest.inbox import Row, copy
 from app.ingest.keys import rekey
 from app.ingest.pipeline import QUERIES
 from app.ingest.rows import Shelved, inbound_row, inbox_row
-from app.security import Principal, Reader, ReceiptWriter
+from app.security import Reader, ReceiptWriter
 
 router = APIRouter(prefix="/v1")
 
@@ -51,10 +51,11 @@ async def get_unmatched(
             "since": row["created_at"],
             "last_receipt_at": row["seen_at"],
             "cause": f"No submission to {row['gateway']} has told this {'id' if row['kind'] == 'id' else 'reference'} yet.",
-            "sample": principal.text(row["sample"].decode("utf-8", "backslashreplace")),
+            "sample": row["sample"].decode("utf-8", "backslashreplace"),
         }
         for row in rows[:limit]
     ]
+    items = await principal.all_shown(items)
     more = state.cursors.seal(scope, [rows[limit - 1]["id"]]) if len(rows) > limit else None
     return _json({"items": items, "next_cursor": more, "total": total})
 
@@ -107,22 +108,22 @@ async def get_rejected(
             "gateway": row["gateway"],
             "received_at": row["received_at"],
             "reason": row["reason"],
-            "request": _seen_by(principal, row["request"]),
-            "raw": principal.text(row["raw"].decode("utf-8", "backslashreplace")),
+            "request": _summed_up(row["request"]),
+            "raw": row["raw"].decode("utf-8", "backslashreplace"),
             "retried_at": row["retried_at"],
         }
         for row in rows[:limit]
     ]
+    items = await principal.all_shown(items)
     last = rows[limit - 1] if len(rows) > limit else None
     more = state.cursors.seal(scope, [last["received_at"].isoformat(), last["id"]]) if last else None
     return _json({"items": items, "next_cursor": more, "total": total})
 
 
-def _seen_by(principal: Principal, request: Mapping[str, Any]) -> dict[str, Any]:
+def _summed_up(request: Mapping[str, Any]) -> Mapping[str, Any]:
     """What came with a rejected body; a receipt that was read and set aside is summed up by its ids."""
     row = request.get("row")
-    shown = {name: row.get(name) for name in ("provider_message_id", "reference", "status_text")} if row else request
-    return {name: principal.text(value) if isinstance(value, str) else value for name, value in shown.items()}
+    return {name: row.get(name) for name in ("provider_message_id", "reference", "status_text")} if row else request
 
 
 class Retry(BaseModel):

@@ -115,7 +115,7 @@ async def list_links(request: Request, principal: Reader, id: DeliveryId) -> Lin
         rows = await reading.links(connection, id)
     if rows is None:
         raise NotFound("There is no such delivery.")
-    items = [shown_link(row, principal) for row in rows]
+    items = [shown_link(dict(row), principal) for row in rows]
     return LinkPage(items=items, next_cursor=None, total=len(items))
 
 

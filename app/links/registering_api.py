@@ -79,7 +79,7 @@ async def change_link(request: Request, id: DeliveryId, number: Number, body: Li
     async with request.app.state.engine.connect() as reader:
         rows = await reading.links(reader, id) or ()
     row = next(row for row in rows if row["number"] == number)
-    return shown_link(row, principal)
+    return shown_link(dict(row), principal)
 
 
 async def _link(connection: Connection, id: int, number: int) -> Mapping[str, Any]:

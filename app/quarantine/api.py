@@ -272,7 +272,7 @@ async def release_one(
     now = datetime.now(UTC)
     number = e164(address)
     async with writing(request) as connection:
-        identity, _ = await facts_of(connection, number)
+        identity, __ = await facts_of(connection, number)
         status = await connection.fetchval(
             "SELECT status::text FROM quarantine WHERE address = $1 AND sender = $2 FOR UPDATE", identity, sender
         )
