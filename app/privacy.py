@@ -50,7 +50,7 @@ FIELDS: Mapping[str, Class] = {
         max_messages max_messages_days max_parts median_seconds message_id messages method methods mode new
         new_quarantines next_cursor no_receipt number occurred_at occurrences omitted only openapi opened_at origin
         outcome p95_seconds part parts parts_received pending position positions premium_rate price processed
-        progress proof proofs pseudonym qualification_id quarantines queued rates raw_bytes read ready reasons
+        progress proof proofs personal pseudonym qualification_id quarantines queued rates raw_bytes read ready reasons
         receipt_id receipts received received_at recorded_at region rejected rekeyed renamed repeat_of replaced
         retried_at sample_bytes scope scopes seconds secret secrets sent sent_at seq share shipped short_url since
         spool spooled started_at state states_changed step steps submission_id submitted_at success

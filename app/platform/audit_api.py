@@ -156,7 +156,7 @@ async def _journal(
         rows = await store.journal_before(connection, chain, level, before, limit + 1)
         total = await store.journal_length(connection, chain, level)
     more = request.app.state.cursors.seal(scope, [rows[limit - 1]["seq"]]) if len(rows) > limit else None
-    items = await principal.all_shown(map(dict, rows[:limit]))
+    items = await principal.all_shown(map(_whole, rows[:limit]))
     return EntryPage(items=[Entry(**row) for row in items], next_cursor=more, total=total)
 
 
@@ -169,7 +169,7 @@ async def _all(
         async with reading(request) as connection:
             rows = await store.journal_before(connection, chain, level, before, _CHUNK)
         if rows:
-            yield await principal.all_shown(map(dict, rows))
+            yield await principal.all_shown(map(_whole, rows))
             before = rows[-1]["seq"]
         if len(rows) < _CHUNK:
             return
