@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.reader import BodyRefused, bounded
 from app.db import is_away
 from app.errors import Problem, problem_response
 from app.logs import log
@@ -55,7 +56,8 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(sorted(_allowed_methods(request)))
-    detail = _SENTENCES.get(error.status_code) or str(error.detail)
+    own = None if isinstance(error, BodyRefused) else _SENTENCES.get(error.status_code)
+    detail = own or str(error.detail)
     return problem_response(error.status_code, detail, headers=headers)
 
 
@@ -207,24 +209,11 @@ class Guard:
             request.cancel()
 
     def _bounded(self, scope: Scope, receive: Receive) -> Receive:
-        """`receive`, counting where that is needed: bodies of ordinary requests that do not say how long they are,
-        or are too long. Raised as `HTTPException`, which FastAPI lets through."""
-        length = next((value for name, value in scope["headers"] if name == b"content-length"), None)
-        if length is not None and length.isdigit() and int(length) <= self._max:
-            return receive
+        """`receive`, for ordinary requests with a body bounded and judged. Bulk bodies do that row by row."""
         if scope["method"] in ("GET", "HEAD") or self._streams(scope["path"]):
             return receive
-        read = 0
-
-        async def counting() -> Message:
-            nonlocal read
-            message = await receive()
-            read += len(message.get("body", b""))
-            if read > self._max:
-                raise HTTPException(413)
-            return message
-
-        return counting
+        kind = next((value for name, value in scope["headers"] if name == b"content-type"), b"json")
+        return bounded(receive, self._max, json=b"json" in kind.lower())
 
 
 def _unforeseen(scope: Scope, error: Exception) -> Response:

@@ -5,9 +5,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import orjson
-
-from app.api.bulk import BadRow, Line
+from app.api.bulk import BadRow, Line, parts
+from app.api.reader import RowRefused, detail_of
 from app.numbers import normalise
 from app.pseudonyms import Pseudonyms
 
@@ -84,7 +83,7 @@ class Check:
 
     async def answer(self, chunk: Sequence[Line | BadRow]) -> list[dict[str, Any]]:
         """One answer a row, in order."""
-        read = [_Row(line.number, *self._read(line)) for line in chunk]
+        read = [_Row(line.number, *self._read(line)) async for part in parts(chunk) for line in part]
         await self._ask([row for row in read if row.reason is None])
         found = [self._told(row) for row in read]
         allowed = sum(row.reason is None for row in read)
@@ -96,8 +95,8 @@ class Check:
         """The number in E.164; a reason that comes before the quarantine, and its detail."""
         try:
             given = _given(line)
-        except ValueError as error:
-            return None, UNREADABLE, {"text": str(error)}
+        except Exception as error:  # a bad row costs itself, whatever is wrong with it
+            return None, UNREADABLE, {"text": detail_of(error)}
         if not given.strip():
             return None, "address_not_specified", None
         address = normalise(given, self.region)
@@ -156,14 +155,11 @@ class _Row:
 def _given(line: Line | BadRow) -> str:
     """The address as it was given. Raises `ValueError` with a sentence that repeats nothing of the row."""
     if isinstance(line, BadRow):
-        raise ValueError(line.detail)
-    try:
-        value = orjson.loads(line.value) if isinstance(line.value, bytes) else line.value
-    except orjson.JSONDecodeError:
-        raise ValueError("The row is not JSON.") from None
+        raise RowRefused(line.detail)
+    value = line.read()
     given = value.get("address") if isinstance(value, Mapping) else value
     if given is None:
         return ""
     if not isinstance(given, str):
-        raise ValueError("The row must be a text, or an object whose `address` is one.")
+        raise RowRefused("The row must be a text, or an object whose `address` is one.")
     return given

@@ -1,41 +1,39 @@
 """Bulk bodies as streams of rows: NDJSON, CSV with a header, or a JSON array; a million rows in bounded memory.
 
 A row that cannot be read becomes a `BadRow` and never costs its neighbours. A JSON array is one document: its syntax
-is checked whole, on disk, before the first row is handed out, so that a broken one changes nothing.
+is checked whole, on disk, before the first row is handed out, so that a broken one changes nothing; then its rows are
+bytes, as those of NDJSON are.
 """
 
 import csv
-import tempfile
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
-import ijson
 import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from app.api import arrays
+from app.api.arrays import TOO_LONG
+from app.api.reader import BadRow, Line, Pace, pieces
 from app.errors import Problem, WrongType
+
+__all__ = ["BadRow", "Line", "Tally", "chunks", "content_type", "parts", "rows"]
 
 #: Rows handed on at a time: small enough that callbacks do not wait for an upload, large enough for one COPY.
 CHUNK_ROWS = 1_000
+#: The same in bytes: a thousand rows of the largest size would be a hundred times this.
+CHUNK_BYTES = 1_000_000
+#: Rows that are worked on between two turns of the event loop.
+PART_ROWS = 50
+#: CSV is read cell by cell: smaller pieces take as long.
+_CSV_PIECE_BYTES = 4_096
+#: Columns of CSV: what has more is no table of rows.
+MOST_COLUMNS = 256
 _SHOWN_ERRORS = 100
-_MEMORY_BYTES = 1_000_000
 #: The kinds of body and what reads them.
 CONTENT_TYPES = ("application/x-ndjson", "text/csv", "application/json")
-
-
-class Line(NamedTuple):
-    """One row: bytes of JSON (NDJSON), or an object already read: of a JSON array, or of CSV with all values text."""
-
-    number: int
-    value: bytes | Mapping[str, Any]
-    csv: bool = False
-
-
-class BadRow(NamedTuple):
-    number: int
-    detail: str
 
 
 @dataclass(slots=True)
@@ -91,27 +89,53 @@ async def rows(
 
     `bare`: in a JSON array a text by itself is a row with only this field."""
     if content_type == "application/json":
-        source = _json_array(body, bare)
+        source = arrays.read(pieces(body), max_row_bytes=max_row_bytes, bare=bare)
+    elif content_type == "application/x-ndjson":
+        source = _lines(pieces(body), _Ndjson(max_row_bytes))
     else:
-        source = _lines(body, _Ndjson(max_row_bytes) if content_type == "application/x-ndjson" else _Csv(max_row_bytes))
+        source = _lines(pieces(body, _CSV_PIECE_BYTES), _Csv(max_row_bytes))
     any_row = False
-    async for chunk in source:
+    async for chunk in _chunked(source):
         any_row = True
         yield chunk
     if not any_row:
         raise Problem("The body holds no row.")
 
 
-async def _lines(body: AsyncIterable[bytes], reader: "_Ndjson | _Csv") -> AsyncIterator[list[Line | BadRow]]:
-    waiting: list[Line | BadRow] = []
+async def parts(chunk: Sequence[Line | BadRow]) -> AsyncIterator[Sequence[Line | BadRow]]:
+    """`chunk` in parts; between them others have their turn, for what is done with a row can take its time."""
+    pace = Pace()
+    for start in range(0, len(chunk), PART_ROWS):
+        yield chunk[start : start + PART_ROWS]
+        await pace.turn()
+
+
+#: Rows as they come, and of how many bytes they are.
+Source = AsyncIterator[tuple[int, Sequence[Line | BadRow]]]
+
+
+async def _lines(body: AsyncIterable[bytes], reader: "_Ndjson | _Csv") -> Source:
     async for data in body:
-        waiting.extend(reader.feed(data))
+        yield len(data), reader.feed(data)
+    yield 0, reader.end()
+
+
+async def _chunked(source: Source) -> AsyncIterator[list[Line | BadRow]]:
+    """What comes in any number of rows, in chunks that are bounded in rows and in bytes."""
+    waiting: list[Line | BadRow] = []
+    size = 0
+    async for more, some in source:
+        waiting.extend(some)
+        size += more
         while len(waiting) >= CHUNK_ROWS:
             yield waiting[:CHUNK_ROWS]
             del waiting[:CHUNK_ROWS]
-    waiting.extend(reader.end())
-    for start in range(0, len(waiting), CHUNK_ROWS):
-        yield waiting[start : start + CHUNK_ROWS]
+            size = 0
+        if size >= CHUNK_BYTES and waiting:
+            yield waiting
+            waiting, size = [], 0
+    if waiting:
+        yield waiting
 
 
 class _Splitter:
@@ -119,7 +143,7 @@ class _Splitter:
 
     def __init__(self, max_row_bytes: int) -> None:
         self._max = max_row_bytes
-        self._rest = b""
+        self._rest = bytearray()
         self._too_long = False
 
     def feed(self, data: bytes) -> list[bytes | None]:
@@ -138,13 +162,14 @@ class _Splitter:
         return [self._close()] if self._rest or self._too_long else []
 
     def _add(self, piece: bytes) -> None:
-        self._rest = b"" if self._too_long else self._rest + piece
-        if len(self._rest) > self._max:
-            self._rest, self._too_long = b"", True
+        if not self._too_long:
+            self._rest += piece
+            if len(self._rest) > self._max:
+                self._rest, self._too_long = bytearray(), True
 
     def _close(self) -> bytes | None:
-        line = None if self._too_long else self._rest.rstrip(b"\r")
-        self._rest, self._too_long = b"", False
+        line = None if self._too_long else bytes(self._rest.rstrip(b"\r"))
+        self._rest, self._too_long = bytearray(), False
         return line
 
 
@@ -163,56 +188,70 @@ class _Ndjson:
         first = self._number + 1
         self._number += len(lines)
         return [
-            BadRow(number, "The row is too long.") if line is None else Line(number, line)
+            BadRow(number, TOO_LONG) if line is None else Line(number, line)
             for number, line in enumerate(lines, first)
             if line is None or (line and not line.isspace())
         ]
 
 
 class _Csv:
-    """RFC 4180: a header, then records; a quoted field may hold line ends, so a record ends where its quotes are even."""
+    """RFC 4180: a header, then records; a quoted field may hold line ends, so a record ends where its quotes are even.
+
+    A quote that stays open takes no more lines with it than a row may have bytes, line ends included."""
 
     def __init__(self, max_row_bytes: int) -> None:
         self._splitter = _Splitter(max_row_bytes)
         self._max = max_row_bytes
         self._header: list[str] | None = None
         self._open: list[bytes] = []
+        self._bytes = 0
         self._odd = False
         self._number = 0
         self._began = 0
 
-    def feed(self, data: bytes) -> Iterator[Line | BadRow]:
-        return self._rows(self._splitter.feed(data))
+    def feed(self, data: bytes) -> list[Line | BadRow]:
+        return list(self._rows(self._splitter.feed(data)))
 
-    def end(self) -> Iterator[Line | BadRow]:
-        yield from self._rows(self._splitter.end())
-        if self._open:
-            yield BadRow(self._began, "A quote is not closed.")
+    def end(self) -> list[Line | BadRow]:
+        rows = list(self._rows(self._splitter.end()))
+        return [*rows, BadRow(self._began, "A quote is not closed.")] if self._open else rows
 
     def _rows(self, lines: Iterable[bytes | None]) -> Iterator[Line | BadRow]:
         for line in lines:
             self._number += 1
-            began = self._began if self._open else self._number
-            if line is None or sum(map(len, self._open)) > self._max:
+            if not self._open:
+                self._began, self._bytes = self._number, 0
+            self._bytes += 0 if line is None else len(line) + 1
+            if line is None or self._bytes > self._max + 1:
                 self._open, self._odd = [], False
-                yield BadRow(began, "The row is too long.")
+                yield self._too_long()
                 continue
-            self._began = began
             self._open.append(line)
             self._odd ^= bool(line.count(b'"') % 2)
             if not self._odd:
                 record = b"\n".join(self._open)
                 self._open = []
-                yield from self._record(began, record)
+                yield from self._record(self._began, record)
+
+    def _too_long(self) -> BadRow:
+        if self._header is None:
+            raise Problem("The CSV's first line is too long.")
+        return BadRow(self._began, TOO_LONG)
+
+    def _unread(self, number: int, error: Exception) -> BadRow:
+        if self._header is None:  # without it no row can be read, and the next line is none
+            raise Problem("The CSV's first line cannot be read.")
+        return BadRow(
+            number,
+            "The row is not UTF-8." if isinstance(error, UnicodeDecodeError) else f"The row is not CSV: {error}.",
+        )
 
     def _record(self, number: int, record: bytes) -> Iterator[Line | BadRow]:
         try:
             text = record.decode("utf-8-sig" if self._header is None else "utf-8")
             cells = next(csv.reader([text], strict=True), [])
-        except UnicodeDecodeError:
-            yield BadRow(number, "The row is not UTF-8.")
-        except csv.Error as error:
-            yield BadRow(number, f"The row is not CSV: {error}.")
+        except (UnicodeDecodeError, csv.Error) as error:
+            yield self._unread(number, error)
         else:
             if self._header is None:
                 self._header = _header(cells)
@@ -228,39 +267,8 @@ class _Csv:
 
 def _header(cells: list[str]) -> list[str]:
     names = [cell.strip() for cell in cells]
-    if not all(names) or len(set(names)) < len(names):
+    if len(names) > MOST_COLUMNS:
+        raise Problem(f"The CSV has more than {MOST_COLUMNS} columns.")
+    if not all(names) or len(set(names)) < len(names) or any("\0" in name for name in names):
         raise Problem("The CSV's first line must name each column once.")
     return names
-
-
-async def _json_array(pieces: AsyncIterable[bytes], bare: str | None) -> AsyncIterator[list[Line | BadRow]]:
-    with tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES) as body:
-        async for data in pieces:
-            body.write(data)
-        body.seek(0)
-        _check_syntax(body)
-        body.seek(0)
-        chunk: list[Line | BadRow] = []
-        for number, value in enumerate(ijson.items(body, "item", use_float=False), start=1):
-            if bare is not None and isinstance(value, str):
-                value = {bare: value}
-            chunk.append(
-                Line(number, value) if isinstance(value, dict) else BadRow(number, "The row is not a JSON object.")
-            )
-            if len(chunk) == CHUNK_ROWS:
-                yield chunk
-                chunk = []
-        if chunk:
-            yield chunk
-
-
-def _check_syntax(body: Any) -> None:
-    """Raises a 400 `Problem` unless `body` is one well-formed JSON array."""
-    try:
-        events = ijson.basic_parse(body)
-        if next(events, (None,))[0] != "start_array":
-            raise Problem("The body must be a JSON array of objects.")
-        for _ in events:
-            pass
-    except (ijson.JSONError, UnicodeDecodeError) as error:
-        raise Problem("The body is not well-formed JSON.") from error

@@ -35,7 +35,8 @@ JSON_DEPTH = 20
 LONGEST_PATH = 200
 _WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 _ID = re.compile(r"[0-9]{1,18}", re.ASCII)
-_SLUG = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+SLUG = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+_SLUG = re.compile(SLUG.rstrip("$"), re.ASCII)
 
 
 def refused(sentence: str) -> PydanticCustomError:
@@ -62,9 +63,13 @@ def one_line(text: str) -> str:
     return text
 
 
+def is_slug(text: str) -> bool:
+    return _SLUG.fullmatch(text) is not None
+
+
 #: A text of any length: put `Field(max_length=…)` beside it.
 Plain = Annotated[str, AfterValidator(plain)]
-Slug = Annotated[str, StringConstraints(pattern=_SLUG), AfterValidator(one_line)]
+Slug = Annotated[str, StringConstraints(pattern=SLUG), AfterValidator(one_line)]
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), AfterValidator(one_line)]
 Label = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(plain)]
 #: For people, kept in journals.
@@ -72,6 +77,7 @@ Note = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterVali
 Secret = Annotated[str, StringConstraints(max_length=1000), AfterValidator(plain)]
 #: The name of something that is looked up: one that cannot be is simply not there.
 Name = Annotated[str, Field(max_length=LONGEST_PATH), AfterValidator(plain)]
+PathName = Annotated[Name, Path()]
 #: A number as somebody wrote it.
 Address = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(plain)]
 #: Who sends, to whom an opt-out is: "" stands for everybody.

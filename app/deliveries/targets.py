@@ -4,19 +4,17 @@ One upload is one transaction. The body is first written to disk, so that a slow
 into the table in one COPY, or nothing does.
 """
 
-import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import IO, Any, NamedTuple
 
-import orjson
 from starlette.requests import ClientDisconnect, Request
 
 from app.api import bulk
 from app.api.bulk import BadRow, Line, Tally
+from app.api.reader import RowRefused, detail_of
 from app.db import Connection
 from app.errors import Problem, TooLarge
 
@@ -46,17 +44,17 @@ class Target(NamedTuple):
 def read(line: Line) -> Target:
     """The row, checked. Raises `ValueError` with a sentence. An address that is no number is kept: preparation excludes
     it and says why."""
-    value = orjson.loads(line.value) if isinstance(line.value, bytes) else line.value
+    value = line.read()
     if not isinstance(value, Mapping):
-        raise ValueError("The row is not a JSON object.")
+        raise RowRefused("The row is not a JSON object.")
     if line.csv:
         value = _from_csv(value)
     elif not value.keys() <= _FIELDS:
-        raise ValueError(f"A target has no other fields than {', '.join(sorted(_FIELDS))}.")
+        raise RowRefused(f"A target has no other fields than {', '.join(sorted(_FIELDS))}.")
     params = value.get("params")
     control = value.get("control")
     if control is not None and control.__class__ is not bool:
-        raise ValueError("control: this must be true or false.")
+        raise RowRefused("control: this must be true or false.")
     return Target(
         _address(value.get("address")),
         _recipient(value.get("recipient_id")),
@@ -68,10 +66,10 @@ def read(line: Line) -> Target:
 def _from_csv(row: Mapping[str, str]) -> dict[str, Any]:
     """All columns besides the known ones are params; what is empty is left out by the reader."""
     if "params" in row:
-        raise ValueError("params: in CSV each param is a column of its own.")
+        raise RowRefused("params: in CSV each param is a column of its own.")
     control = row.get("control", "").strip().lower()
     if control not in _SAID:
-        raise ValueError("control: this must be one of true, false, 1, 0, yes, no.")
+        raise RowRefused("control: this must be one of true, false, 1, 0, yes, no.")
     params = {name: cell for name, cell in row.items() if name not in _FIELDS}
     known = {"address": row.get("address"), "recipient_id": row.get("recipient_id")}
     return {**known, "control": _SAID[control], "params": params}
@@ -81,10 +79,10 @@ def _address(value: object) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise ValueError("address: this must be a text.")
+        raise RowRefused("address: this must be a text.")
     address = value.strip().replace("\0", "�")
     if len(address) > LONGEST_ADDRESS:
-        raise ValueError(f"address: this must have at most {LONGEST_ADDRESS} characters.")
+        raise RowRefused(f"address: this must have at most {LONGEST_ADDRESS} characters.")
     return _storable("address", address)
 
 
@@ -92,36 +90,34 @@ def _recipient(value: object) -> str | None:
     if value is None or value == "":
         return None
     if not isinstance(value, str) or len(value) > LONGEST_ID:
-        raise ValueError(f"recipient_id: this must be a text of at most {LONGEST_ID} characters.")
+        raise RowRefused(f"recipient_id: this must be a text of at most {LONGEST_ID} characters.")
     return _storable("recipient_id", value)
 
 
 def _params(params: object) -> dict[str, Any] | None:
     if not isinstance(params, dict):
-        raise ValueError("params: this must be an object.")
+        raise RowRefused("params: this must be an object.")
     if not params:
         return None
     if len(params) > MOST_PARAMS:
-        raise ValueError(f"params: there must be at most {MOST_PARAMS}.")
+        raise RowRefused(f"params: there must be at most {MOST_PARAMS}.")
     for name, value in params.items():
         if len(name) > LONGEST_NAME:
-            raise ValueError(f"params: a name must have at most {LONGEST_NAME} characters.")
+            raise RowRefused(f"params: a name must have at most {LONGEST_NAME} characters.")
         _storable("params", name)
         if value.__class__ is str:
             if len(value) > LONGEST_VALUE:
-                raise ValueError(f"params: a value must have at most {LONGEST_VALUE} characters.")
+                raise RowRefused(f"params: a value must have at most {LONGEST_VALUE} characters.")
             _storable("params", value)
-        elif isinstance(value, Decimal):  # a JSON array is read without losing digits
-            params[name] = float(value)
         elif value is not None and not isinstance(value, bool | int | float):
-            raise ValueError("params: a value must be a text, a number, true, false or null.")
+            raise RowRefused("params: a value must be a text, a number, true, false or null.")
     return _within_bigint(params)
 
 
 def _within_bigint(params: dict[str, Any]) -> dict[str, Any]:
-    """Raises for an integer that JSON libraries disagree about."""
-    if any(value.__class__ is int and abs(value) >= 2**63 for value in params.values()):
-        raise ValueError("params: a number is too large; give it as a text.")
+    """Raises for a number that JSON libraries disagree about, or have rounded."""
+    if any(value.__class__ in (int, float) and abs(value) >= 2**63 for value in params.values()):
+        raise RowRefused("params: a number is too large; give it as a text.")
     return params
 
 
@@ -129,9 +125,9 @@ def _storable(name: str, text: str) -> str:
     """Raises for what PostgreSQL cannot hold: NUL and lone surrogates."""
     if text.isascii():
         if "\0" in text:
-            raise ValueError(f"{name}: NUL characters are not allowed.")
+            raise RowRefused(f"{name}: NUL characters are not allowed.")
     elif "\0" in text or any("\ud800" <= each <= "\udfff" for each in text):
-        raise ValueError(f"{name}: there are characters that are none.")
+        raise RowRefused(f"{name}: there are characters that are none.")
     return text
 
 
@@ -175,28 +171,23 @@ class Upload:
     async def _records(self) -> AsyncIterator[tuple[Any, ...]]:
         tally, id, position = self.tally, self.delivery_id, self.before
         async for chunk in bulk.rows(self._pieces(), self.content_type, max_row_bytes=self.max_row_bytes):
-            for line in chunk:
-                try:
-                    if isinstance(line, BadRow):
-                        raise ValueError(line.detail)
-                    target = read(line)
-                except ValueError as error:
-                    tally.reject(line.number, _sentence(error))
-                    continue
-                position += 1
-                yield id, position, *target
+            async for part in bulk.parts(chunk):
+                for line in part:
+                    try:
+                        if isinstance(line, BadRow):
+                            raise RowRefused(line.detail)
+                        target = read(line)
+                    except Exception as error:  # a bad row costs itself, whatever is wrong with it
+                        tally.reject(line.number, detail_of(error))
+                        continue
+                    position += 1
+                    yield id, position, *target
             tally.accepted = position - self.before
             if position > self.most:
                 raise TooLarge(
                     f"An audience has at most {self.most} targets, and this upload would make more; nothing of it was kept."
                 )
-            await asyncio.sleep(0)
 
     async def _pieces(self) -> AsyncIterator[bytes]:
         while piece := self.body.read(_PIECE_BYTES):
             yield piece
-
-
-def _sentence(error: ValueError) -> str:
-    """What the row was told; of the JSON reader, which would repeat where in the row it stopped, only that it did."""
-    return "The row is not JSON." if isinstance(error, orjson.JSONDecodeError) else str(error)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
 import orjson
@@ -15,13 +16,13 @@ from pydantic import (
     ConfigDict,
     Field,
     TypeAdapter,
-    ValidationError,
     field_validator,
     model_validator,
 )
 
 from app import audit
-from app.api.bulk import BadRow, Line, Tally, chunks
+from app.api.bulk import BadRow, Line, Tally, chunks, parts
+from app.api.reader import RowRefused, detail_of
 from app.api.uploads import journalled
 from app.db import POOL_TIMEOUT_SECONDS, Connection
 from app.errors import Conflict, NotFound
@@ -29,6 +30,7 @@ from app.gateways import generic
 from app.gateways.receipt import MAX_ID_LENGTH, Gateway, Receipt
 from app.ingest.docs import MESSAGES, RECEIPTS, SUBMISSIONS
 from app.ingest.inbox import Row
+from app.ingest.named import Named
 from app.ingest.pipeline import QUERIES, TRANSIENT
 from app.ingest.plain import Heads, plain_row
 from app.ingest.recording import KeyTaken, Outcome, Sent, Submission, record_messages, record_submissions
@@ -48,6 +50,7 @@ _UNSTARTED = ("editing", "preparing", "prepared")
 HAS_TARGETS = "This delivery has an audience here: messages sent elsewhere belong to a delivery of their own."
 _TRIES = 5
 ResultT = TypeVar("ResultT")
+RowT = TypeVar("RowT")
 
 
 # --- receipts in bulk ------------------------------------------------------------------------------------------------
@@ -59,11 +62,11 @@ ResultT = TypeVar("ResultT")
 async def post_receipts(request: Request, principal: ReceiptWriter) -> Response:
     """202 once every accepted row is durable. Rows name their gateway; repeats change nothing."""
     state = request.app.state
-    tally = Tally()
+    named, tally = Named(state.directory), Tally()
     storing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     storing.set_result(None)
     async for chunk in chunks(request, max_row_bytes=state.settings.max_row_bytes):
-        rows = _receipt_rows(chunk, state.directory.get, tally)
+        rows = await _receipt_rows(chunk, named, tally)
         await storing  # one chunk is made durable while the next is read: never more than two in memory
         storing = asyncio.ensure_future(state.inbox.put(rows))
         tally.accepted += len(rows)
@@ -71,35 +74,48 @@ async def post_receipts(request: Request, principal: ReceiptWriter) -> Response:
     return tally.response(202)
 
 
-def _receipt_rows(
-    chunk: Sequence[Line | BadRow], gateway_of: Callable[[str], Gateway | None], tally: Tally
-) -> list[Row]:
+async def _receipt_rows(chunk: Sequence[Line | BadRow], named: Named, tally: Tally) -> list[Row]:
     now = datetime.now(UTC)
-    heads = Heads(gateway_of, now)
+    heads = Heads(named.get, now)
     rows: list[Row] = []
-    for line in chunk:
-        if type(line) is Line and type(line.value) is bytes and (row := plain_row(line.value, heads)) is not None:
-            rows.append(row)
-            continue
-        read = line.detail if isinstance(line, BadRow) else _read_receipt(line)
-        if isinstance(read, str):
-            tally.reject(line.number, read)
-            continue
-        key, receipt = read
-        gateway = gateway_of(key) if key else None
-        if gateway is None:
-            tally.reject(line.number, "There is no such gateway.")
-        else:
-            rows.append(inbox_row(gateway, receipt, now))
+    homeless: list[tuple[int, str | None, Receipt]] = []
+    async for part in parts(chunk):
+        for line in part:
+            if type(line) is Line and type(line.value) is bytes and (row := plain_row(line.value, heads)) is not None:
+                rows.append(row)
+                continue
+            try:
+                key, receipt = _read_receipt(line)
+                gateway = named.get(key) if key else None
+                if gateway is None:
+                    homeless.append((line.number, key, receipt))
+                else:
+                    rows.append(inbox_row(gateway, receipt, now))
+            except Exception as error:  # a bad row costs itself, whatever is wrong with it
+                tally.reject(line.number, detail_of(error))
+    if homeless:
+        await named.found(key for _, key, _ in homeless if key)
+        for number, key, receipt in homeless:
+            gateway = named.get(key) if key else None
+            if gateway is None:
+                tally.reject(number, "There is no such gateway.")
+            else:
+                rows.append(inbox_row(gateway, receipt, now))
     return rows
 
 
-def _read_receipt(line: Line) -> tuple[str | None, Receipt] | str:
-    """The gateway's key and the receipt, or what is wrong with the row."""
+def _read_receipt(line: Line | BadRow) -> tuple[str | None, Receipt]:
+    """The gateway's key and the receipt. Raises `ValueError` with what is wrong with the row."""
+    if isinstance(line, BadRow):
+        raise RowRefused(line.detail)
+    value = line.read()
     if isinstance(line.value, bytes):
-        return generic.read_row(line.value)
-    raw = orjson.dumps(dict(line.value), default=str)
-    return generic.read_csv(line.value, raw) if line.csv else generic.read_value(line.value, raw)
+        read = generic.read_value(value, line.value)
+    else:
+        read = generic.read_csv(line.value, orjson.dumps(dict(line.value)))
+    if isinstance(read, str):
+        raise RowRefused(read)
+    return read
 
 
 # --- messages sent elsewhere, submissions ----------------------------------------------------------------------------
@@ -145,7 +161,7 @@ class _Submitted(BaseModel):
         """When it was handed over: UTC. Raises `ValueError` for a time that cannot be."""
         at = (self.submitted_at or now).astimezone(UTC)
         if at > now + timedelta(minutes=10) or at.year < 1990:
-            raise ValueError("submitted_at: this time cannot be when it was handed over.")
+            raise RowRefused("submitted_at: this time cannot be when it was handed over.")
         return at
 
 
@@ -189,13 +205,13 @@ async def post_messages(id: str, request: Request, principal: Writer) -> Respons
     default = request.app.state.directory.by_id(delivery["gateway_id"]) if delivery["gateway_id"] else None
 
     def read(line: Line, now: datetime) -> Sent:
-        row = read_row(_MESSAGE_ROW, line)
+        row: MessageRow = line.model(_MESSAGE_ROW)
         address = normalise(row.address, delivery["default_region"])
         if address is None:
-            raise ValueError("address: this is not a possible phone number.")
+            raise RowRefused("address: this is not a possible phone number.")
         gateway = gateway_named(request, row.gateway, default)
         if gateway is None:
-            raise ValueError("gateway: neither the row nor the delivery names one.")
+            raise RowRefused("gateway: neither the row nor the delivery names one.")
         return Sent(
             line=line.number, address=address, gateway=gateway, provider_message_ids=row.ids, reference=row.reference,
             recipient_id=row.recipient_id, submitted_at=row.at(now),
@@ -226,7 +242,7 @@ async def post_submissions(id: str, request: Request, principal: Writer) -> Resp
         raise Conflict(f"This delivery is {delivery['status']}: nothing of it has been handed over.")
 
     def read(line: Line, now: datetime) -> Submission:
-        row = read_row(_SUBMISSION_ROW, line)
+        row: SubmissionRow = line.model(_SUBMISSION_ROW)
         return Submission(
             line=line.number, message_id=None if row.message_id is None else int(row.message_id), reference=row.reference,
             gateway=gateway_named(request, row.gateway, None), provider_message_ids=row.ids, submitted_at=row.at(now),
@@ -245,24 +261,23 @@ async def post_submissions(id: str, request: Request, principal: Writer) -> Resp
     return (await _record_all(request, delivery["id"], "DLV-SUBMISSIONS", principal, read, record)).response()
 
 
-def read_row(adapter: TypeAdapter[Any], line: Line) -> Any:
-    """The row, checked. Raises `ValueError` with a sentence that repeats nothing of the row's values."""
-    try:
-        if isinstance(line.value, bytes):
-            return adapter.validate_json(line.value)
-        return adapter.validate_python(line.value)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{where}: {first['msg']}." if where else f"{first['msg']}.") from None
+class UnknownGateway(RowRefused):
+    """A row names a gateway that nobody here knows: the database may."""
+
+    SENTENCE = "gateway: there is no such gateway."
+
+    def __init__(self, key: str) -> None:
+        super().__init__(self.SENTENCE)
+        self.key = key
 
 
 def gateway_named(request: Request, key: str | None, default: Gateway | None) -> Gateway | None:
+    """Raises `UnknownGateway`."""
     if key is None:
         return default
     gateway: Gateway | None = request.app.state.directory.get(key)
     if gateway is None:
-        raise ValueError("gateway: there is no such gateway.")
+        raise UnknownGateway(key)
     return gateway
 
 
@@ -327,10 +342,11 @@ async def _record_all(
     delivery_id: int,
     code: str,
     principal: Principal,
-    read: Callable[[Line, datetime], Any],
+    read: Callable[..., Any],
     record: Callable[[Connection, Sequence[Any], datetime], Awaitable[Outcome]],
 ) -> Tally:
     state = request.app.state
+    named = Named(state.directory)
     async with journalled(state.pool, delivery_id, code, principal.name) as upload:
         tally = upload.tally
 
@@ -341,20 +357,47 @@ async def _record_all(
 
         async for chunk in chunks(request, max_row_bytes=state.settings.max_row_bytes):
             now = datetime.now(UTC)
-            rows = []
-            for line in chunk:
-                try:
-                    if isinstance(line, BadRow):
-                        raise ValueError(line.detail)
-                    rows.append(read(line, now))
-                except ValueError as error:
-                    tally.reject(line.number, str(error))
+            rows = await read_rows(chunk, partial(read, now=now), named, tally.reject)
             if rows:
                 outcome = await record_chunk(request, rows, noted, now)
                 tally.accepted += outcome.accepted
                 for number, detail in outcome.errors:
                     tally.reject(number, detail)
     return tally
+
+
+async def read_rows(
+    chunk: Sequence[Line | BadRow],
+    read: Callable[[Line], RowT],
+    named: Named,
+    reject: Callable[[int, str], None],
+) -> list[RowT]:
+    """What `read` makes of the rows, in their order; a row costs itself, whatever it raises. Rows of gateways that are
+    not known yet are read a second time, when the database was asked."""
+    found: dict[int, RowT] = {}
+    unknown: dict[Line, str] = {}
+
+    def take(line: Line | BadRow) -> None:
+        try:
+            if isinstance(line, BadRow):
+                raise RowRefused(line.detail)
+            found[line.number] = read(line)
+        except UnknownGateway as error:
+            assert isinstance(line, Line)
+            unknown[line] = error.key
+        except Exception as error:
+            reject(line.number, detail_of(error))
+
+    async for part in parts(chunk):
+        for line in part:
+            take(line)
+    again, unknown = unknown, {}
+    await named.found(again.values())
+    for line in again:
+        take(line)
+    for line in unknown:
+        reject(line.number, UnknownGateway.SENTENCE)
+    return [found[number] for number in sorted(found)]
 
 
 async def record_chunk(

@@ -21,11 +21,13 @@ from starlette.responses import StreamingResponse
 from app import audit
 from app.api import bulk
 from app.api.bulk import BadRow, Line, Tally
+from app.api.reader import RowRefused, body_fault
 from app.api.uploads import Upload, journalled
 from app.db import POOL_TIMEOUT_SECONDS, Connection
 from app.errors import Conflict, Invalid, Problem, TooLarge
-from app.ingest.api import HAS_TARGETS, OPEN, Id, begin, delivery_of, gateway_named, read_row, record_chunk
+from app.ingest.api import HAS_TARGETS, OPEN, Id, begin, delivery_of, gateway_named, read_rows, record_chunk
 from app.ingest.docs import LINKS as DOCS
+from app.ingest.named import Named
 from app.ingest.recording import Sent, record_awaited
 from app.links import registering
 from app.links.registering import QUERIES, TooMany
@@ -152,6 +154,8 @@ async def _object(request: Request, body: AsyncIterator[bytes]) -> NewLink:
         read += piece
         if len(read) > most:
             raise TooLarge(f"A link takes at most {most} bytes.")
+    if fault := await body_fault(read):
+        raise Problem(fault)
     try:
         return NewLink.model_validate_json(read)
     except ValidationError as error:
@@ -210,6 +214,7 @@ class _Asking:
     #: Numbers of the delivery's links by URL, and the numbers of those that are made for each message.
     numbers: dict[str, int]
     templates: set[int]
+    named: Named
     tally: Tally = field(default_factory=Tally)
     #: The journal's row of this request, once its first row is read.
     upload: Upload | None = None
@@ -226,6 +231,7 @@ async def _asking(request: Request, delivery: Mapping[str, Any]) -> _Asking:
         keys = await links.keys(connection)
     return _Asking(
         delivery=delivery,
+        named=Named(request.app.state.directory),
         base=base,
         keys=keys,
         numbers={row["source_url"]: row["number"] for row in rows},
@@ -239,14 +245,11 @@ async def _answer(
     """One line for each row."""
     now = datetime.now(UTC)
     lines: dict[int, dict[str, Any]] = {}
-    wanted: list[Wanted] = []
-    for line in chunk:
-        try:
-            if isinstance(line, BadRow):
-                raise ValueError(line.detail)
-            wanted.append(_wanted(request, asking, line, now))
-        except ValueError as error:
-            lines[line.number] = {"line": line.number, "detail": str(error)}
+
+    def refuse(number: int, detail: str) -> None:
+        lines[number] = {"line": number, "detail": detail}
+
+    wanted = await read_rows(chunk, lambda line: _wanted(request, asking, line, now), asking.named, refuse)
     wanted = await _with_links(request, principal, asking, wanted, lines, now)
 
     async def record(connection: Connection, rows: Sequence[Wanted], now: datetime) -> Mapping[int, dict[str, Any]]:
@@ -264,20 +267,20 @@ async def _answer(
 
 def _wanted(request: Request, asking: _Asking, line: Line, now: datetime) -> Wanted:
     """Raises `ValueError` with a sentence."""
-    row: LinkRow = read_row(_ROW, line)
+    row: LinkRow = line.model(_ROW)
     sent = None
     if row.message_id is None:
         sent = _sent(request, asking, row, line.number, now)
     if row.link is not None and row.link not in asking.numbers.values():
-        raise ValueError("link: this delivery has no such link.")
+        raise RowRefused("link: this delivery has no such link.")
     if row.url is not None and row.url not in asking.numbers:
         if refused := registering.target_error(row.url):
-            raise ValueError(f"url: {refused}")
+            raise RowRefused(f"url: {refused}")
         if sent is not None and registering.is_template(row.url):
-            raise ValueError(_TEMPLATE)
+            raise RowRefused(_TEMPLATE)
     number = row.link if row.link is not None else asking.numbers.get(row.url or "", -1)
     if sent is not None and number in asking.templates:
-        raise ValueError(_TEMPLATE)
+        raise RowRefused(_TEMPLATE)
     return Wanted(
         line=line.number, message_id=None if row.message_id is None else int(row.message_id), sent=sent, url=row.url,
         link=number,
@@ -286,14 +289,14 @@ def _wanted(request: Request, asking: _Asking, line: Line, now: datetime) -> Wan
 
 def _sent(request: Request, asking: _Asking, row: LinkRow, line: int, now: datetime) -> Sent:
     if asking.delivery["targets"]:
-        raise ValueError(HAS_TARGETS)
+        raise RowRefused(HAS_TARGETS)
     address = normalise(row.address or "", asking.delivery["default_region"])
     if address is None:
-        raise ValueError("address: this is not a possible phone number.")
+        raise RowRefused("address: this is not a possible phone number.")
     gateway_id = asking.delivery["gateway_id"]
     gateway = gateway_named(request, row.gateway, request.app.state.directory.by_id(gateway_id) if gateway_id else None)
     if gateway is None:
-        raise ValueError("gateway: neither the row nor the delivery names one.")
+        raise RowRefused("gateway: neither the row nor the delivery names one.")
     return Sent(
         line=line, address=address, gateway=gateway, reference=row.reference, recipient_id=row.recipient_id,
         submitted_at=now,

@@ -12,6 +12,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from app import audit
+from app.api.fields import SLUG, is_slug
 from app.db import Connection
 from app.errors import Conflict, Invalid, NotFound
 from app.gateways import GATEWAYS
@@ -52,8 +53,8 @@ async def create_gateway(
     actor: str,
 ) -> GatewayRow:
     """Raises `Invalid` with the fields that are wrong, or `Conflict` when the key is taken."""
-    if not store.is_slug(key):
-        raise Invalid.field("/key", f"A key matches {store.SLUG}.")
+    if not is_slug(key):
+        raise Invalid.field("/key", f"A key matches {SLUG}.")
     adapter = adapter_of(kind)
     now = datetime.now(UTC)
     row = await store.insert_gateway(
@@ -194,7 +195,7 @@ def _differences(before: GatewayRow, after: GatewayRow) -> dict[str, Any]:
 
 
 async def _held(connection: Connection, key: str) -> GatewayRow:
-    row = await store.gateway(connection, key, locked=True) if store.is_slug(key) else None
+    row = await store.gateway(connection, key, locked=True) if is_slug(key) else None
     if row is None:
         raise NotFound("There is no such gateway.")
     return row
@@ -218,8 +219,8 @@ async def create_key(
     connection: Connection, name: str, scopes: Sequence[str], *, actor: str, reserved: Sequence[str] = ()
 ) -> str:
     """The new key's secret, which is stored nowhere. Raises `Invalid`, or `Conflict` when the name is taken."""
-    if not store.is_slug(name) or name in (*reserved, "system"):
-        raise Invalid.field("/name", f"A name matches {store.SLUG}, and is not one that the service uses itself.")
+    if not is_slug(name) or name in (*reserved, "system"):
+        raise Invalid.field("/name", f"A name matches {SLUG}, and is not one that the service uses itself.")
     wrong = sorted(set(scopes) - set(SCOPES))
     if wrong or not scopes:
         raise Invalid.field("/scopes", f"Name at least one of {', '.join(SCOPES)}.")
@@ -235,7 +236,7 @@ async def create_key(
 async def delete_key(connection: Connection, name: str, *, actor: str) -> None:
     """Raises `NotFound`, or `Conflict` for the last key with scope `admin`: nobody could make another."""
     await store.hold_keys(connection)
-    scopes = await store.key_scopes(connection, name) if store.is_slug(name) else None
+    scopes = await store.key_scopes(connection, name) if is_slug(name) else None
     if scopes is None:
         raise NotFound("There is no such key.")
     if "admin" in scopes and not await store.other_admins(connection, name):

@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 from pydantic import ValidationError
 
+from app.api.fields import is_slug
 from app.db import Connection, Pool, create_pool, is_away
 from app.errors import Busy
 from app.gateways import GATEWAYS
@@ -110,7 +111,7 @@ class GatewayDirectory:
     async def find(self, key: str) -> Gateway | None:
         """As `get`, but None only when the database says so now. Raises `Busy` when it cannot be asked."""
         found = self.get(key)
-        if found is not None or not store.is_slug(key):
+        if found is not None or not is_slug(key):
             return found
         await self._ask()
         if key in self._gateways.unusable:

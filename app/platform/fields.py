@@ -1,29 +1,14 @@
-"""What the platform's routers share: kinds of text, the transaction, whole lists as streams."""
+"""What the platform's routers share: the transaction, whole lists as streams."""
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Path, Request
-from pydantic import AfterValidator, StringConstraints
+from fastapi import Request
 from starlette.responses import Response
 
 from app.api import export
 from app.db import AWAY, POOL_TIMEOUT_SECONDS, Connection
-from app.platform import store
-
-
-def _one_line(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("Control characters and line ends are not allowed.")
-    return text
-
-
-Slug = Annotated[str, StringConstraints(pattern=store.SLUG), AfterValidator(_one_line)]
-Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), AfterValidator(_one_line)]
-Secret = Annotated[str, StringConstraints(max_length=1000)]
-#: Names in a path are looked up, not checked: a wrong one is simply not there.
-Name = Annotated[str, Path(max_length=200)]
 
 
 @contextlib.asynccontextmanager

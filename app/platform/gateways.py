@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from app.api.export import STREAMS, wanted
+from app.api.fields import Line, PathName, Secret, Slug, is_slug
 from app.api.idempotency import once
 from app.api.paging import Cursor, Limit, Page
 from app.errors import NotFound
@@ -16,7 +17,7 @@ from app.gateways import GATEWAYS
 from app.gateways.receipt import SHORTEST_SECRET, Adapter, AuthMode
 from app.platform import changes, store, trial
 from app.platform.directory import built
-from app.platform.fields import Line, Name, Secret, Slug, reading, whole, writing
+from app.platform.fields import reading, whole, writing
 from app.platform.store import GatewayRow
 from app.security import GatewayReader, GatewayWriter
 
@@ -238,7 +239,7 @@ async def list_all(request: Request, principal: GatewayReader, limit: Limit = 10
 
 
 @router.get("/gateways/{key}", summary="One gateway, with its figures")
-async def read(request: Request, principal: GatewayReader, key: Name) -> GatewayDetails:
+async def read(request: Request, principal: GatewayReader, key: PathName) -> GatewayDetails:
     """`hint` says so, with the proof, when unmatched receipts would match under other id options."""
     async with reading(request) as connection:
         row = await _row(connection, key)
@@ -248,7 +249,7 @@ async def read(request: Request, principal: GatewayReader, key: Name) -> Gateway
 
 
 @router.patch("/gateways/{key}", summary="Change a gateway")
-async def change(request: Request, principal: GatewayWriter, key: Name, wish: GatewayChange) -> GatewayChanged:
+async def change(request: Request, principal: GatewayWriter, key: PathName, wish: GatewayChange) -> GatewayChanged:
     """Kind and key stay. When the id formats change, all ids of the gateway are computed anew and matched again,
     in this request."""
     async with writing(request) as connection:
@@ -266,7 +267,7 @@ async def change(request: Request, principal: GatewayWriter, key: Name, wish: Ga
 
 
 @router.delete("/gateways/{key}", status_code=status.HTTP_204_NO_CONTENT, summary="Delete a gateway")
-async def delete(request: Request, principal: GatewayWriter, key: Name) -> None:
+async def delete(request: Request, principal: GatewayWriter, key: PathName) -> None:
     """Its callbacks get 404 from now on. What it said stays, and its key can be used again."""
     async with writing(request) as connection:
         await changes.delete_gateway(connection, key, actor=principal.name)
@@ -330,7 +331,7 @@ _TRIAL_ANSWER: dict[str, Any] = {
     responses={200: {"content": {"application/json": {"schema": {"type": "object"}, "example": _TRIAL_ANSWER}}}},
     response_model=None,
 )
-async def test(request: Request, principal: GatewayWriter, key: Name) -> Response:
+async def test(request: Request, principal: GatewayWriter, key: PathName) -> Response:
     """A callback's body, form or receipt text → what it would be read as: every field, the matched message, the
     qualification, the effect. Stores nothing, and needs no proof: `verified` says whether it would do."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -349,7 +350,7 @@ async def test(request: Request, principal: GatewayWriter, key: Name) -> Respons
 
 
 async def _row(connection: Any, key: str) -> GatewayRow:
-    row = await store.gateway(connection, key) if store.is_slug(key) else None
+    row = await store.gateway(connection, key) if is_slug(key) else None
     if row is None:
         raise NotFound("There is no such gateway.")
     return row

@@ -8,10 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from app.api.export import STREAMS, wanted
+from app.api.fields import PathName, Slug
 from app.api.idempotency import once
 from app.api.paging import Cursor, Limit, Page
 from app.platform import changes, store
-from app.platform.fields import Name, Slug, reading, whole, writing
+from app.platform.fields import reading, whole, writing
 from app.platform.installation import ENV_ADMIN
 from app.security import Admin
 
@@ -92,7 +93,7 @@ async def list_all(request: Request, principal: Admin, limit: Limit = 100, curso
 
 
 @router.delete("/{name}", status_code=status.HTTP_204_NO_CONTENT, summary="Delete an API key")
-async def delete(request: Request, principal: Admin, name: Name) -> None:
+async def delete(request: Request, principal: Admin, name: PathName) -> None:
     """It stops working at once. The last key with scope `admin` cannot be deleted (409)."""
     async with writing(request) as connection:
         await changes.delete_key(connection, name, actor=principal.name)

@@ -1,7 +1,6 @@
 """All SQL of gateways, API keys and the installation's own secrets. Plain asyncpg: changes are journalled in the same
 transaction, and the journal is written so. Nobody here commits."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,12 +16,6 @@ from app.security import Principal
 
 #: In place of an auth mode: the secrets are sealed with a key that is not here.
 UNREADABLE = "unreadable"
-SLUG = r"^[a-z0-9][a-z0-9_-]{0,62}$"
-_SLUG = re.compile(SLUG.rstrip("$") + r"\Z")
-
-
-def is_slug(text: str) -> bool:
-    return _SLUG.match(text) is not None
 
 
 def is_empty(error: BaseException) -> bool:

@@ -5,11 +5,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 from starlette.responses import Response
 
 from app import audit
-from app.api.bulk import BadRow, Line, Tally, chunks
+from app.api.bulk import BadRow, Line, Tally, chunks, parts
+from app.api.reader import RowRefused, detail_of
 from app.api.uploads import journalled
 from app.db import Connection, writing
 from app.errors import Invalid
@@ -80,7 +81,7 @@ async def import_rows(
     state, tally = request.app.state, Tally()
     async with journalled(state.pool, audit.PLATFORM, IMPORTED, principal.name, tally) as upload:
         async for chunk in chunks(request, max_row_bytes=state.settings.max_row_bytes):
-            decided = list(_read(chunk, status, default_region, principal, tally))
+            decided = await _read(chunk, status, default_region, principal, tally)
             now = datetime.now(UTC)
             async with writing(request) as connection:
                 new = await _new(connection, decided)
@@ -90,34 +91,30 @@ async def import_rows(
     return tally.response()
 
 
-def _read(
+async def _read(
     chunk: Sequence[Line | BadRow], status: Status, region: str | None, principal: Principal, tally: Tally
 ) -> Sequence[Decision]:
     now = datetime.now(UTC)
     found = []
-    for line in chunk:
-        try:
-            if isinstance(line, BadRow):
-                raise ValueError(line.detail)
-            found.append(_decision(line, status, region, principal, now))
-        except ValueError as error:
-            tally.reject(line.number, str(error))
+    async for part in parts(chunk):
+        for line in part:
+            try:
+                if isinstance(line, BadRow):
+                    raise RowRefused(line.detail)
+                found.append(_decision(line, status, region, principal, now))
+            except Exception as error:  # a bad row costs itself, whatever is wrong with it
+                tally.reject(line.number, detail_of(error))
     return found
 
 
 def _decision(line: Line, status: Status, region: str | None, principal: Principal, now: datetime) -> Decision:
     """Raises `ValueError` with a sentence that repeats nothing of the row's values."""
-    try:
-        row = _ROW.validate_json(line.value) if isinstance(line.value, bytes) else _ROW.validate_python(line.value)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{where}: {first['msg']}." if where else f"{first['msg']}.") from None
+    row: Row = line.model(_ROW)
     address = normalise(row.address, region)
     if address is None:
-        raise ValueError("address: this is not a possible phone number.")
+        raise RowRefused("address: this is not a possible phone number.")
     if row.at is not None and not (row.at.year >= 1990 and row.at <= now + _LEAD):
-        raise ValueError("at: this time cannot be when it was said.")
+        raise RowRefused("at: this time cannot be when it was said.")
     said = row.status or status
     return Decision(
         address=address,
