@@ -15,6 +15,7 @@ from app import migrate
 from app.db import Connection, create_pool
 from app.logs import mask_phones
 from app.platform import resealing
+from app.quarantine.thresholds import differences, of_settings, read_thresholds
 from app.sealing import KEY_FILE, SealError, Sealing, read_key_file
 from app.settings import Settings
 
@@ -54,6 +55,7 @@ async def _database(settings: Settings, url: str) -> list[Check]:
             if migrations.state == "failed":
                 return [*found, migrations]
             found += [migrations, await _inbox(connection), await _unmatched(connection)]
+            found.append(await _thresholds(connection, settings))
             return [*found, *await _sealing(connection, settings)]
     finally:
         await pool.close()
@@ -146,6 +148,14 @@ def _sealed(ours: Sealing, stands: resealing.Survey) -> Check:
         return Check("secrets", "warning", f"{count} still need the key {', '.join(needed)}: run `acuse reseal`.")
     dropped = f" Nothing needs {', '.join(older)} any more." if older and ours.given else ""
     return Check("secrets", "ok", f"All are sealed with the key in use.{dropped}")
+
+
+async def _thresholds(connection: Connection, settings: Settings) -> Check:
+    found = differences(await read_thresholds(connection), of_settings(settings))
+    if not found:
+        return Check("thresholds", "ok", "The installation judges addresses as these settings say.")
+    said = ", ".join(f"{name} {holds} (here {here})" for name, (holds, here) in found.items())
+    return Check("thresholds", "warning", f"The installation judges addresses by others than these settings: {said}.")
 
 
 def _data_dir(path: Path) -> Check:

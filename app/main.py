@@ -1,8 +1,8 @@
 """The service, put together: the only place where things are wired.
 
 On `app.state` stand: `settings`, `public_base` (ACUSE_PUBLIC_URL without a slash at its end, or None), `engine`
-(SQLAlchemy, for reads), `runtime` with its `inbox` and `pool` (asyncpg, for what writes), `preparer`, `routes` (where
-short URLs lead, in memory), `limiter` (who asks for wrong ones), `directory` and
+(SQLAlchemy, for reads), `process` (what the others know this one by), `runtime` with its `inbox` and `pool` (asyncpg, for
+what writes), `preparer`, `routes` (where short URLs lead, in memory), `limiter` (who asks for wrong ones), `directory` and
 `keys` (gateways and API keys in memory), `sealing` (secrets at rest), `cursors` (signs list cursors); and what one domain
 does for another, because they do not import each other: `rekey`, `id_hint`, `reading`, `main_figures`, `refold`,
 `recompute`, `claim_references`, `address_health`, `reexamine`, `exclusion_sentence`, `delivery_rules`.
@@ -13,7 +13,7 @@ import contextlib
 import gc
 import secrets
 from collections.abc import AsyncIterator, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -57,6 +57,7 @@ from app.messages.api import router as messages
 from app.platform import audit_api, gateways, health, installation, keys, resealing, store
 from app.platform.directory import GatewayDirectory
 from app.platform.trial import Reading
+from app.processes import Process
 from app.qualifications.api import router as qualifications
 from app.qualifications.rules import meaning
 from app.quarantine import inbound_api, reply_rules
@@ -64,8 +65,8 @@ from app.quarantine.api import explained
 from app.quarantine.api import router as quarantine
 from app.quarantine.changing import drain, requalified, would_move
 from app.quarantine.imports import router as quarantine_imports
-from app.quarantine.rules import Thresholds
-from app.quarantine.store import reexamine, write_thresholds
+from app.quarantine.store import reexamine
+from app.quarantine.thresholds import of_settings, packed, settle
 from app.sealing import SealError, Sealing
 from app.security import KeyRing
 from app.settings import Settings
@@ -165,11 +166,13 @@ def _set_state(app: FastAPI, settings: Settings, database_url: str) -> None:
     state.public_base = None if settings.public_url is None else str(settings.public_url).rstrip("/")
     state.sealing = Sealing.of(settings)
     state.engine = create_engine(database_url, pool_size=settings.api_connections)
+    state.process = Process(thresholds=packed(of_settings(settings)))
     state.runtime = Runtime(settings, database_url)
     bases = Bases.of(settings.short_hosts, state.public_base)
     state.links = Links(bases=bases)
     state.preparer = Preparer(database_url, state.links)
-    state.routes, state.limiter = Routes(database_url, life_days=settings.link_life_days), Limiter()
+    state.routes = Routes(database_url, state.process, life_days=settings.link_life_days)
+    state.limiter = Limiter()
     state.keys = KeyRing()
     state.directory = GatewayDirectory(database_url, state.keys)
     state.signer = None  # of the journals' heads, until its key has been read
@@ -181,16 +184,6 @@ def _set_state(app: FastAPI, settings: Settings, database_url: str) -> None:
     state.reading = Reading(row=inbox_row, meaning=meaning, verdict=verdict_of)
     state.would_move, state.requalified, state.drain = would_move, requalified, drain
     state.main_figures, state.refold, state.recompute = main_figures, fold, recompute
-
-
-def thresholds(settings: Settings) -> Thresholds:
-    """How the health of addresses is judged, as the settings say."""
-    return Thresholds(
-        soft_errors=settings.quarantine_soft_errors,
-        interval=timedelta(hours=settings.quarantine_interval_hours),
-        forgotten_after=timedelta(days=settings.quarantine_forget_days),
-        mailbox_forgotten_after=timedelta(days=settings.quarantine_forget_mailbox_days),
-    )
 
 
 async def _rekey(connection: Connection, before: Gateway, after: Gateway) -> Mapping[str, int]:
@@ -274,7 +267,7 @@ async def _install(state: Any) -> None:
             state.pseudonyms = await pseudonyms.load(connection)
             await token_keys.install(connection)
             await resealing.seal_clear(connection)
-            await write_thresholds(connection, thresholds(state.settings))
+            await settle(connection, of_settings(state.settings), state.process, datetime.now(UTC))
             if state.settings.admin_key is not None:
                 await installation.set_env_admin(connection, state.settings.admin_key.get_secret_value())
     finally:

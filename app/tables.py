@@ -120,6 +120,18 @@ platform = Table(
     comment="Secrets and marks of this installation, made on first start",
 )
 
+processes = Table(
+    "processes",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),  # host and process id
+    _when("started_at", required=True),
+    _when("seen_at", required=True),  # the database's clock, like all of them here
+    Column("thresholds", Text),  # as its settings say
+    _when("routes_read_at"),  # it knows every block of links that was there then
+    comment="The service's processes: they say every second that they live, and what they know",
+)
+
 idempotency = Table(
     "idempotency",
     metadata,
@@ -157,6 +169,7 @@ deliveries = Table(
     _when("first_receipt_at"),
     _when("finished_at"),
     Index("ix_deliveries_status_id", "status", "id"),
+    Index("ix_deliveries_updated_at", "updated_at"),
 )
 
 targets = Table(
@@ -410,7 +423,9 @@ link_blocks = Table(
     Column("first_id", BigInteger, primary_key=True, autoincrement=False),  # of the messages
     Column("last_id", BigInteger, nullable=False),
     Column("delivery_id", BigInteger, nullable=False),
+    Column("added_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
     Index("ix_link_blocks_delivery_id", "delivery_id"),
+    Index("ix_link_blocks_added_at", "added_at"),
     comment="Whose messages ids belong to, so that a redirect needs to ask nobody",
 )
 

@@ -27,6 +27,8 @@ from app.references import reference_of
 QUERIES = load_queries(__file__, "sending.sql")
 #: Messages given out at a time: claimed in one transaction, written as one piece.
 CHUNK = 1_000
+#: Of one batch.
+_TRIES = 5
 #: Ids of messages that were left out, as the journal names them.
 _NAMED = 100
 
@@ -125,7 +127,17 @@ async def _batches(pool: Pool, asked: Asked, claim: Claim, told: _Told) -> Async
 
 
 async def _next(pool: Pool, asked: Asked, claim: Claim, *, after: int, limit: int) -> _Batch | None:
-    """The next messages, their references claimed for good; None when the delivery is not in progress any more."""
+    """The next messages, their references claimed for good; None when the delivery is not in progress any more. A worker that
+    takes in receipts with these references may have the keys the other way round: who is chosen to give way tries again."""
+    for _ in range(_TRIES - 1):
+        try:
+            return await _claimed(pool, asked, claim, after=after, limit=limit)
+        except asyncpg.DeadlockDetectedError:
+            continue
+    return await _claimed(pool, asked, claim, after=after, limit=limit)
+
+
+async def _claimed(pool: Pool, asked: Asked, claim: Claim, *, after: int, limit: int) -> _Batch | None:
     now = datetime.now(UTC)
     async with pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
         if await connection.fetchval(QUERIES["status"], asked.delivery_id) != "in_progress":

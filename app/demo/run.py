@@ -239,7 +239,7 @@ class _Demo:
 
     async def _unmatched(self, line: Line) -> int:
         page = await self._get("/v1/receipts/unmatched", {"gateway": line.key, "limit": "1"})
-        return int(page["total"])
+        return int(page["total"] if page["total"] is not None else page["at_least"])
 
     def _submission_row(self, message: Message, lines: dict[Side, Line]) -> dict[str, Any]:
         return {

@@ -3,13 +3,14 @@ forgotten, visitors' networks that are not kept for longer, figures for operator
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
-from app import audit, metrics
+from app import audit
 from app.api.uploads import close_orphans
 from app.db import Connection, Pool, is_away, load_queries
 from app.ingest.pipeline import fold
+from app.ingest.survey import survey
 from app.links.store import forget_networks
 from app.logs import log
 from app.quarantine.breaker import forget_minutes
@@ -18,8 +19,11 @@ from app.quarantine.store import examine_some, forget_errors
 QUERIES = load_queries(__file__)
 Step = Callable[[Connection, datetime], Awaitable[int]]
 _CHUNK = 2_000
-#: Counting what waits costs an index scan of all of it; operators need it now and then only.
+#: Operators need figures of what waits now and then only.
 _SURVEY_SECONDS = 5.0
+#: Deliveries in progress that one tick looks at; the next tick goes on behind them, so that many of them make it no dearer.
+_DELIVERIES = 200
+_FORGET_MINUTES_SECONDS = 600.0
 
 
 class Clock:
@@ -28,6 +32,9 @@ class Clock:
         self._every = every_seconds
         self._network_days = click_network_days
         self._survey_at = 0.0
+        self._forget_minutes_at = 0.0
+        #: The last delivery that was asked whether it is over.
+        self._asked = 0
 
     async def run(self) -> None:
         """Until cancelled. Any number of clocks may run; each tick is idempotent."""
@@ -43,17 +50,24 @@ class Clock:
         """What is due at `now`: each step in transactions of its own."""
         while await self._in_transaction(expire, now):
             pass
-        await self._in_transaction(finish, now)
+        await self._in_transaction(self._finish_some, now)
         for step in (forget_errors, examine_some):
             while await self._in_transaction(step, now):
                 pass
         if time.monotonic() >= self._survey_at:
             self._survey_at = time.monotonic() + _SURVEY_SECONDS
             await self._in_transaction(survey, now)
-            await self._in_transaction(forget_minutes, now)
             await self._in_transaction(close_orphans, now)
             while await self._in_transaction(self._forget_networks, now):
                 pass
+        if time.monotonic() >= self._forget_minutes_at:
+            self._forget_minutes_at = time.monotonic() + _FORGET_MINUTES_SECONDS
+            await self._in_transaction(forget_minutes, now)
+
+    async def _finish_some(self, connection: Connection, now: datetime) -> int:
+        ids = [row["id"] for row in await connection.fetch(QUERIES["running"], self._asked, _DELIVERIES)]
+        self._asked = ids[-1] if len(ids) == _DELIVERIES else 0
+        return await finish(connection, now, ids)
 
     async def _forget_networks(self, connection: Connection, now: datetime) -> int:
         return await forget_networks(connection, now, days=self._network_days)
@@ -70,9 +84,9 @@ async def expire(connection: Connection, now: datetime) -> int:
     return len(ids)
 
 
-async def finish(connection: Connection, now: datetime) -> int:
-    """Deliveries of which every message has a final status, or will never get one. How many it finished."""
-    ids = [row["id"] for row in await connection.fetch(QUERIES["seem_over"], now)]
+async def finish(connection: Connection, now: datetime, deliveries: Sequence[int]) -> int:
+    """Those of the deliveries of which every message has a final status, or will never get one. How many it finished."""
+    ids = [row["id"] for row in await connection.fetch(QUERIES["seem_over"], now, deliveries)] if deliveries else []
     rows = await connection.fetch(QUERIES["finish"], now, ids) if ids else []
     for row in rows:
         pending = int(row["pending"])
@@ -86,18 +100,3 @@ async def finish(connection: Connection, now: datetime) -> int:
             level="warning" if pending else "info", data={"messages": int(row["messages"]), "pending": pending},
         )  # fmt: skip
     return len(rows)
-
-
-async def survey(connection: Connection, now: datetime) -> int:
-    """Counts what waits and what was rejected, by gateway, into the platform's counters and the metrics."""
-    row = await connection.fetchrow(QUERIES["survey"])
-    assert row is not None
-    metrics.inbox_rows.set(row["inbox_rows"])
-    metrics.oldest_inbox_seconds.set(_age(row["oldest_inbox"], now))
-    metrics.oldest_unmatched_seconds.set(_age(row["oldest_unmatched"], now))
-    await connection.execute(QUERIES["book_waiting"])
-    return 0
-
-
-def _age(since: datetime | None, now: datetime) -> float:
-    return max((now - since).total_seconds(), 0.0) if since else 0.0

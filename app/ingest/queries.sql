@@ -54,13 +54,24 @@ ON CONFLICT (gateway_id, kind, value) DO UPDATE SET
 RETURNING c.id
 
 -- name: link
--- Receipts that came with an unknown id and our reference: from now on the id belongs to the reference's message.
-WITH pairs AS MATERIALIZED (
+-- Receipts that came with an unknown id and our reference: from now on the id belongs to the reference's message. Nothing is
+-- looked up for a batch without such ones, and each key by itself: a plan that rests on statistics is wrong on a fresh database.
+WITH told AS MATERIALIZED (
+    SELECT DISTINCT gateway_id, provider_message_id, reference FROM batch
+    WHERE provider_message_id IS NOT NULL AND reference IS NOT NULL
+),
+pairs AS MATERIALIZED (
     SELECT DISTINCT ON (i.id) i.id, r.id AS via, r.message_id
-    FROM batch b
-    JOIN correlations i ON i.gateway_id = b.gateway_id AND i.kind = 'id' AND i.value = b.provider_message_id AND i.message_id IS NULL
-    JOIN correlations r ON r.gateway_id = b.gateway_id AND r.kind = 'reference' AND r.value = b.reference
-    WHERE b.provider_message_id IS NOT NULL AND b.reference IS NOT NULL
+    FROM told b
+    CROSS JOIN LATERAL (
+        SELECT l.id, l.message_id FROM correlations l
+        WHERE l.gateway_id = b.gateway_id AND l.kind = 'id' AND l.value = b.provider_message_id OFFSET 0
+    ) i
+    CROSS JOIN LATERAL (
+        SELECT l.id, l.message_id FROM correlations l
+        WHERE l.gateway_id = b.gateway_id AND l.kind = 'reference' AND l.value = b.reference OFFSET 0
+    ) r
+    WHERE i.message_id IS NULL
     ORDER BY i.id, r.message_id NULLS LAST, r.id
 )
 UPDATE correlations c SET via = coalesce(c.via, p.via), message_id = p.message_id FROM pairs p
@@ -162,13 +173,17 @@ WITH due AS MATERIALIZED (
 )
 UPDATE messages m SET expired_at = $1 FROM due WHERE m.id = due.message_id AND m.expired_at IS NULL RETURNING m.id
 
+-- name: running
+-- The next `$2` deliveries in progress behind `$1`.
+SELECT id FROM deliveries WHERE status = 'in_progress' AND id > $1 ORDER BY id LIMIT $2
+
 -- name: over
--- Deliveries in progress without a message that could still change by itself; those that were never handed over (`pending`)
--- keep one open until its validity period is over.
+-- Those of the deliveries `$2` in progress without a message that could still change by itself; those that were never handed
+-- over (`pending`) keep one open until its validity period is over.
 SELECT d.id, sum(c.value) AS messages, coalesce(sum(c.value) FILTER (WHERE c.label = 'pending'), 0) AS pending
 FROM deliveries d
 JOIN counters c ON c.delivery_id = d.id AND c.metric = 'status'
-WHERE d.status = 'in_progress'
+WHERE d.status = 'in_progress' AND d.id = ANY($2::bigint[])
 GROUP BY d.id
 HAVING sum(c.value) > 0
     AND coalesce(sum(c.value) FILTER (WHERE c.label IN ('submitted', 'accepted', 'sent')), 0) = 0
@@ -193,26 +208,51 @@ WHERE id = $1 AND status = 'finished' AND 0 < (
     WHERE delivery_id = $1 AND metric = 'status' AND label IN ('submitted', 'accepted', 'sent'))
 RETURNING true
 
--- name: survey
--- How much waits, and since when.
-SELECT (SELECT count(*) FROM inbox) AS inbox_rows, (SELECT min(received_at) FROM inbox) AS oldest_inbox,
-    (SELECT min(created_at) FROM correlations WHERE message_id IS NULL AND bearing) AS oldest_unmatched
+-- name: waiting
+-- How many receipts wait (counted up to `$1`; beyond that by their ids), since when, and since when the oldest unmatched key.
+SELECT CASE WHEN c.rows < $1 THEN c.rows
+        ELSE greatest(c.rows, (SELECT max(id) FROM inbox) - (SELECT min(id) FROM inbox) + 1) END AS inbox_rows,
+    (SELECT received_at FROM inbox ORDER BY id LIMIT 1) AS oldest_inbox,
+    (SELECT created_at FROM correlations WHERE message_id IS NULL AND bearing ORDER BY id LIMIT 1) AS oldest_unmatched
+FROM (SELECT count(*) AS rows FROM (SELECT FROM inbox LIMIT $1) few) c
+
+-- name: hold_survey
+-- Who has this row surveys; nobody waits for it.
+SELECT value FROM platform WHERE key = $1 FOR UPDATE SKIP LOCKED
+
+-- name: begin_survey
+-- Makes the row unless it is there; one that somebody holds is there, and not waited for.
+INSERT INTO platform (key, value) SELECT $1, $2 WHERE NOT EXISTS (SELECT FROM platform WHERE key = $1) ON CONFLICT (key) DO NOTHING
+
+-- name: note_survey
+UPDATE platform SET value = $2 WHERE key = $1
+
+-- name: survey_unmatched
+-- Of the next `$2` unmatched keys behind `$1`: how many each gateway has, and the last one.
+WITH chunk AS MATERIALIZED (
+    SELECT gateway_id, id FROM correlations WHERE message_id IS NULL AND bearing AND id > $1 ORDER BY id LIMIT $2
+)
+SELECT gateway_id, count(*) AS rows, (SELECT max(id) FROM chunk) AS last_id FROM chunk GROUP BY gateway_id
+
+-- name: survey_rejected
+-- Of the next `$3` rejected bodies behind (`$1`, `$2`) the same.
+WITH chunk AS MATERIALIZED (
+    SELECT gateway_id, received_at, id FROM rejected WHERE (received_at, id) > ($1, $2) ORDER BY received_at, id LIMIT $3
+),
+last AS MATERIALIZED (SELECT received_at, id FROM chunk ORDER BY received_at DESC, id DESC LIMIT 1)
+SELECT coalesce(s.gateway_id, 0) AS gateway_id, count(*) AS rows, l.received_at AS last_at, l.id AS last_id
+FROM chunk s CROSS JOIN last l
+GROUP BY 1, l.received_at, l.id
 
 -- name: book_waiting
--- The platform's figures of unmatched keys and rejected bodies, by gateway.
-WITH counted AS (
-    SELECT 'unmatched' AS metric, gateway_id, count(*) AS value FROM correlations
-    WHERE message_id IS NULL AND bearing GROUP BY gateway_id
-    UNION ALL
-    SELECT 'rejected', coalesce(gateway_id, 0), count(*) FROM rejected GROUP BY 2
-),
+-- The platform's figure `$1`, arrays of gateway and value; those of other gateways are nothing.
+WITH counted AS (SELECT * FROM unnest($2::int[], $3::bigint[]) AS c (gateway_id, value)),
 emptied AS (
-    SELECT t.metric, t.gateway_id, 0::bigint AS value FROM counters t
-    WHERE t.delivery_id = 0 AND t.metric IN ('unmatched', 'rejected') AND t.value <> 0
-        AND NOT EXISTS (SELECT FROM counted c WHERE c.metric = t.metric AND c.gateway_id = t.gateway_id)
+    SELECT t.gateway_id, 0::bigint AS value FROM counters t
+    WHERE t.delivery_id = 0 AND t.metric = $1 AND t.value <> 0 AND t.gateway_id <> ALL($2::int[])
 )
 INSERT INTO counters AS t (delivery_id, metric, gateway_id, label, bucket, value)
-SELECT 0, metric, gateway_id, '', 0, value FROM (SELECT * FROM counted UNION ALL SELECT * FROM emptied) figures ORDER BY 2, 3
+SELECT 0, $1, gateway_id, '', 0, value FROM (SELECT * FROM counted UNION ALL SELECT * FROM emptied) figures ORDER BY gateway_id
 ON CONFLICT (delivery_id, metric, gateway_id, label, bucket) DO UPDATE SET value = excluded.value WHERE t.value <> excluded.value
 
 -- name: taken_keys
@@ -277,8 +317,14 @@ FROM messages m JOIN deliveries d ON d.id = m.delivery_id
 WHERE m.delivery_id = $1 AND m.id = ANY($2::bigint[])
 UNION
 SELECT m.id, m.reference, coalesce(m.gateway_id, d.gateway_id), m.proof, m.proof OR m.position IS NOT NULL
-FROM correlations c JOIN messages m ON m.id = c.message_id JOIN deliveries d ON d.id = m.delivery_id
-WHERE m.delivery_id = $1 AND c.kind = 'reference' AND c.value = ANY($3::text[])
+FROM unnest($3::text[]) AS asked (value)
+CROSS JOIN gateways g
+CROSS JOIN LATERAL (
+    SELECT l.message_id FROM correlations l WHERE l.gateway_id = g.id AND l.kind = 'reference' AND l.value = asked.value OFFSET 0
+) c
+CROSS JOIN LATERAL (SELECT * FROM messages l WHERE l.id = c.message_id OFFSET 0) m
+JOIN deliveries d ON d.id = m.delivery_id
+WHERE m.delivery_id = $1
 
 -- name: known_submissions
 -- Submissions of the messages `$1`, to recognise those that are sent again.
@@ -300,7 +346,9 @@ WHERE c.message_id IS NULL AND c.bearing AND ($1::int IS NULL OR c.gateway_id = 
 ORDER BY c.id LIMIT $3
 
 -- name: count_unmatched
-SELECT count(*) FROM correlations WHERE message_id IS NULL AND bearing AND ($1::int IS NULL OR gateway_id = $1)
+-- How many unmatched keys gateway `$1` (or all) has among the first `$2`, and how many those are.
+SELECT count(*) FILTER (WHERE $1::int IS NULL OR gateway_id = $1) AS found, count(*) AS seen
+FROM (SELECT gateway_id FROM correlations WHERE message_id IS NULL AND bearing ORDER BY id LIMIT $2) first_ones
 
 -- name: rejected_page
 -- What was set aside of gateway `$1` (or all) and kind `$5` (or any), newest first, before (`$2`, `$3`), `$4` of them.
@@ -311,7 +359,9 @@ WHERE ($1::int IS NULL OR r.gateway_id = $1) AND ($5::text IS NULL OR r.kind = $
 ORDER BY r.received_at DESC, r.id DESC LIMIT $4
 
 -- name: count_rejected
-SELECT count(*) FROM rejected WHERE ($1::int IS NULL OR gateway_id = $1) AND ($2::text IS NULL OR kind = $2)
+-- The same of what was set aside, of kind `$3` or any.
+SELECT count(*) FILTER (WHERE $1::int IS NULL OR gateway_id = $1) AS found, count(*) AS seen
+FROM (SELECT gateway_id FROM rejected WHERE $3::text IS NULL OR kind = $3 ORDER BY received_at, id LIMIT $2) first_ones
 
 -- name: rejected_to_retry
 -- The oldest 1 000 of those with ids `$1`, of gateway `$2` and of kind `$3` (each: or any) that nobody else reads again now.

@@ -24,6 +24,9 @@ from app.security import Reader, ReceiptWriter
 
 router = APIRouter(prefix="/v1")
 
+#: Rows that a page's total is counted from: no list gets dearer than this.
+_COUNTED = 10_000
+
 GatewayFilter = Annotated[str | None, Query(alias="gateway", max_length=63, description="Key of a gateway.")]
 KindFilter = Annotated[Shelved | None, Query(alias="kind", description="What was set aside; any without.")]
 
@@ -39,7 +42,7 @@ async def get_unmatched(
     after = state.cursors.open(scope, cursor)[0] if cursor else 0
     async with state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
         rows = await connection.fetch(QUERIES["unmatched"], wanted, after, limit + 1)
-        total = await connection.fetchval(QUERIES["count_unmatched"], wanted)
+        total = await _total(connection, "count_unmatched", wanted)
     items = [
         {
             "id": str(row["id"]),
@@ -57,7 +60,7 @@ async def get_unmatched(
     ]
     items = await principal.all_shown(items)
     more = state.cursors.seal(scope, [rows[limit - 1]["id"]]) if len(rows) > limit else None
-    return _json({"items": items, "next_cursor": more, "total": total})
+    return _json({"items": items, "next_cursor": more, **total})
 
 
 @router.post("/receipts/unmatched/retry", tags=["receipts"], summary="Match waiting receipts again", **RETRIED)
@@ -100,7 +103,7 @@ async def get_rejected(
     before = datetime.fromisoformat(position[0]) if position[0] else None
     async with state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
         rows = await connection.fetch(QUERIES["rejected_page"], wanted, before, position[1], limit + 1, kind)
-        total = await connection.fetchval(QUERIES["count_rejected"], wanted, kind)
+        total = await _total(connection, "count_rejected", wanted, kind)
     items = [
         {
             "id": row["id"],
@@ -117,7 +120,16 @@ async def get_rejected(
     items = await principal.all_shown(items)
     last = rows[limit - 1] if len(rows) > limit else None
     more = state.cursors.seal(scope, [last["received_at"].isoformat(), last["id"]]) if last else None
-    return _json({"items": items, "next_cursor": more, "total": total})
+    return _json({"items": items, "next_cursor": more, **total})
+
+
+async def _total(connection: Connection, counting: str, wanted: int | None, *kind: str | None) -> dict[str, int | None]:
+    """`total`; of a long list null, and `at_least`: how many are among the first `_COUNTED`."""
+    row = await connection.fetchrow(QUERIES[counting], wanted, _COUNTED + 1, *kind)
+    assert row is not None
+    if row["seen"] <= _COUNTED:
+        return {"total": row["found"]}
+    return {"total": None, "at_least": row["found"]}
 
 
 def _summed_up(request: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -190,9 +190,13 @@ SELECT value FROM platform WHERE key = 'token_key_current' FOR UPDATE
 -- name: set_token_key
 INSERT INTO platform (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value
 
--- name: blocks_after
--- Blocks of message ids behind `$1`: whose messages they are.
-SELECT first_id, last_id, delivery_id FROM link_blocks WHERE first_id > $1 ORDER BY first_id
+-- name: all_blocks
+-- Blocks of message ids: whose messages they are.
+SELECT first_id, last_id, delivery_id FROM link_blocks ORDER BY first_id
+
+-- name: blocks_since
+-- Those that were added since `$1`.
+SELECT first_id, last_id, delivery_id FROM link_blocks WHERE added_at >= $1 ORDER BY added_at
 
 -- name: block_of
 -- The block that message `$1` stands in, if there is one.
@@ -204,14 +208,22 @@ SELECT first_id, last_id, delivery_id FROM (
 -- Whose a message is that stands in no block, a proof say.
 SELECT delivery_id FROM messages WHERE id = $1
 
--- name: routes
--- Deliveries with links that changed since `$1` (all when null), or are those of `$2`, each with its links.
-SELECT d.id, d.status::text AS status, d.started_at, d.updated_at, l.links
+-- name: all_routes
+-- Deliveries with links, each with its links.
+SELECT d.id, d.status::text AS status, d.started_at, l.links
 FROM deliveries d
 CROSS JOIN LATERAL (
     SELECT jsonb_agg(jsonb_build_array(number, source_url, template, params)) AS links FROM links WHERE delivery_id = d.id
 ) l
-WHERE ($1::timestamptz IS NULL OR d.updated_at >= $1) AND ($2::bigint[] IS NULL OR d.id = ANY($2)) AND l.links IS NOT NULL
+WHERE l.links IS NOT NULL
+
+-- name: routes_since
+-- Those of them that changed since `$1`.
+{all_routes} AND d.updated_at >= $1
+
+-- name: routes_of
+-- The deliveries `$1`, as far as they have links.
+{all_routes} AND d.id = ANY($1::bigint[])
 
 -- name: values_of
 -- What the placeholders of a message's URLs are filled with: a proof has its own, others those of their target.

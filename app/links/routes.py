@@ -1,14 +1,16 @@
 """Where short URLs lead, in memory: a redirect to a fixed URL asks nobody.
 
 Message id → block → delivery → link. Everything that has links is read at the start; about every second what is new is
-read, and now and then all of it again, so that nothing depends on the order in which others commit. An id that stands in
-no known block is looked up by itself, once; while the database is away that answer is "later", not "no". A URL with
-placeholders is made for each message from its own values, and remembered.
+read: what changed in the last half minute, and now and then in the last minutes, so that nothing depends on the order in
+which others commit. Then the process says how far it knows them. An id that stands in no known block is looked up by itself,
+once; while the database is away that answer is "later", not "no". A URL with placeholders is made for each message from its
+own values, and remembered.
 """
 
 import asyncio
 import contextlib
 import time
+from array import array
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -26,13 +28,15 @@ from app.links import targets
 from app.links.store import QUERIES
 from app.links.tokens import Keys
 from app.logs import log
+from app.processes import Process, beat, gone
 
 REFRESH_SECONDS = 1.0
-#: How often everything is read again.
-RELOAD_SECONDS = 60.0
 _PIECE = 200
 #: Changes are looked for so far back: one that took long to commit carries an older time.
 _OVERLAP = timedelta(seconds=30)
+#: And now and then so far: nobody holds a transaction open for longer.
+_LONG_OVERLAP = timedelta(minutes=10)
+_LONG_EVERY_SECONDS = 60.0
 #: A database that takes longer than this to be read is away.
 _TIMEOUT_SECONDS = 60.0
 _LOOKUP_SECONDS = 1.0
@@ -75,9 +79,9 @@ class Route:
 class Blocks:
     """Which ids belong to which delivery: ranges that do not overlap, in order."""
 
-    first: list[int] = field(default_factory=list)
-    last: list[int] = field(default_factory=list)
-    delivery: list[int] = field(default_factory=list)
+    first: "array[int]" = field(default_factory=lambda: array("q"))
+    last: "array[int]" = field(default_factory=lambda: array("q"))
+    delivery: "array[int]" = field(default_factory=lambda: array("q"))
 
     def find(self, message_id: int) -> int | None:
         place = bisect_right(self.first, message_id) - 1
@@ -87,26 +91,26 @@ class Blocks:
         """One that is there already is written again."""
         place = bisect_left(self.first, first)
         known = slice(place, place + (place < len(self.first) and self.first[place] == first))
-        self.first[known], self.last[known], self.delivery[known] = [first], [last], [delivery]
+        for column, value in ((self.first, first), (self.last, last), (self.delivery, delivery)):
+            column[known] = array("q", (value,))
 
 
 class Routes:
     """Give it the database's URL; `start` opens nothing that could fail, `stop` ends the refresher."""
 
-    def __init__(self, database_url: str, *, life_days: float) -> None:
+    def __init__(self, database_url: str, process: Process, *, life_days: float) -> None:
         self._url = database_url
+        self._process = process
         self._life = timedelta(days=life_days)
         #: None until they have been read once.
         self.keys: Keys | None = None
         self._blocks = Blocks()
-        #: The last block that was read in order; single ones behind it may be known besides.
-        self._read_until = -1
         self._routes: dict[int, Route] = {}
         #: Whose message it is, of those in no block that was known then: (delivery or none, read at).
         self._looked_up: OrderedDict[int, tuple[int | None, float]] = OrderedDict()
         self._locations: OrderedDict[tuple[int, str], Headers | None] = OrderedDict()
         self._mark: datetime | None = None
-        self._reload_at = 0.0
+        self._long_at = 0.0
         self._pool: Pool
         self._task: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
@@ -142,7 +146,7 @@ class Routes:
             delivery = await connection.fetchval(QUERIES["delivery_of"], message_id)
             _remember(self._looked_up, message_id, (delivery, time.monotonic()))
         if delivery is not None:
-            self._take_routes(await connection.fetch(QUERIES["routes"], None, [delivery]))
+            self._take_routes(await connection.fetch(QUERIES["routes_of"], [delivery]))
 
     async def location(self, message_id: int, template: str) -> Headers | None:
         """Of the redirect to a URL that is made for this message; None when it cannot be made. Raises `Busy`."""
@@ -166,6 +170,9 @@ class Routes:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(_LOOKUP_SECONDS), self._pool.acquire() as connection:
+                    await gone(connection, self._process)
             self._pool.terminate()
 
     async def refresh(self) -> None:
@@ -184,29 +191,35 @@ class Routes:
 
     async def _read(self, connection: Connection) -> None:
         self.keys = await token_keys.load(connection) or self.keys
-        if time.monotonic() >= self._reload_at:
-            await self._reload(connection)
-            return
-        now: datetime = await connection.fetchval("SELECT now()")
-        for row in await connection.fetch(QUERIES["blocks_after"], self._read_until):
-            self._blocks.add(*row)
-            self._read_until = row["first_id"]
-        since = None if self._mark is None else self._mark - _OVERLAP
-        self._take_routes(await connection.fetch(QUERIES["routes"], since, None))
+        now: datetime = await connection.fetchval("SELECT clock_timestamp()")  # what was committed until then is seen
+        if self._mark is None:
+            await self._read_all(connection)
+        else:
+            await self._read_new(connection, self._mark - self._overlap())
         self._mark = now
+        await beat(connection, self._process, now)
 
-    async def _reload(self, connection: Connection) -> None:
-        """Everything, a piece at a time, so that no visitor waits for it."""
+    def _overlap(self) -> timedelta:
+        if time.monotonic() < self._long_at:
+            return _OVERLAP
+        self._long_at = time.monotonic() + _LONG_EVERY_SECONDS
+        return _LONG_OVERLAP
+
+    async def _read_new(self, connection: Connection, since: datetime) -> None:
+        for row in await connection.fetch(QUERIES["blocks_since"], since):
+            self._blocks.add(*row)
+        self._take_routes(await connection.fetch(QUERIES["routes_since"], since))
+
+    async def _read_all(self, connection: Connection) -> None:
+        """A piece at a time, so that no visitor waits for it."""
         blocks, routes = Blocks(), dict[int, Route]()
         async with connection.transaction(isolation="repeatable_read", readonly=True):
-            now: datetime = await connection.fetchval("SELECT now()")
-            async for row in connection.cursor(QUERIES["blocks_after"], -1, prefetch=_PIECE):
+            async for row in connection.cursor(QUERIES["all_blocks"], prefetch=_PIECE):
                 blocks.add(*row)
-            async for row in connection.cursor(QUERIES["routes"], None, None, prefetch=_PIECE):
+            async for row in connection.cursor(QUERIES["all_routes"], prefetch=_PIECE):
                 routes[row["id"]] = self._route(row)
-        self._blocks, self._routes, self._mark = blocks, routes, now
-        self._read_until = (blocks.first or [-1])[-1]
-        self._reload_at = time.monotonic() + RELOAD_SECONDS
+        self._blocks, self._routes = blocks, routes
+        self._long_at = time.monotonic() + _LONG_EVERY_SECONDS
 
     def _take_routes(self, rows: Sequence[Any]) -> None:
         for row in rows:

@@ -18,7 +18,8 @@ from app.numbers import normalise
 from app.pseudonyms import PREFIX
 from app.quarantine import breaker, changing, models, reading
 from app.quarantine.rules import ANYBODY, Explained, explain
-from app.quarantine.store import facts_of, read_thresholds
+from app.quarantine.store import facts_of
+from app.quarantine.thresholds import read_thresholds
 from app.security import NumberReader, Principal, QuarantineReader, QuarantineWriter, asks
 
 router = APIRouter(prefix="/v1", tags=["quarantine"])

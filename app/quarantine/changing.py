@@ -23,10 +23,10 @@ from app.quarantine.store import (
     examine_some,
     known,
     read_meanings,
-    read_thresholds,
     reexamine,
 )
 from app.quarantine.store import identities as identities_of
+from app.quarantine.thresholds import read_thresholds
 from app.tables import gateways, qualifications, quarantine
 
 #: Requalifying moves the health of addresses that failed so lately.

@@ -6,15 +6,14 @@ Everything here takes an open transaction of a plain asyncpg connection and leav
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-import orjson
-
 from app import pseudonyms
 from app.db import Connection, load_queries
-from app.quarantine.rules import Event, Health, Meaning, Thresholds, health, meaning_at
+from app.quarantine.rules import Event, Health, Meaning, health, meaning_at
+from app.quarantine.thresholds import read_thresholds
 
 QUERIES = load_queries(__file__)
 #: What an address's health rests on at the most: the messages of its newest deliveries.
@@ -282,37 +281,3 @@ async def reexamine_delivery(connection: Connection, delivery_id: int, now: date
         moved = await reexamine(connection, addresses[start : start + CHUNK], now)
         wrong += max(moved.before.total(), moved.after.total())
     return wrong
-
-
-# --- thresholds ------------------------------------------------------------------------------------------------------
-
-_THRESHOLDS = "quarantine_thresholds"
-
-
-async def read_thresholds(connection: Connection) -> Thresholds:
-    """As the settings of the process that started last said: all processes go by the same."""
-    value = await connection.fetchval("SELECT value FROM platform WHERE key = $1", _THRESHOLDS)
-    if value is None:
-        return Thresholds()
-    soft_errors, *seconds = orjson.loads(value)
-    interval, forgotten, mailbox = (timedelta(seconds=each) for each in seconds)
-    return Thresholds(
-        soft_errors=soft_errors, interval=interval, forgotten_after=forgotten, mailbox_forgotten_after=mailbox
-    )
-
-
-async def write_thresholds(connection: Connection, thresholds: Thresholds) -> None:
-    value = orjson.dumps(
-        [
-            thresholds.soft_errors,
-            thresholds.interval.total_seconds(),
-            thresholds.forgotten_after.total_seconds(),
-            thresholds.mailbox_forgotten_after.total_seconds(),
-        ]
-    ).decode()
-    await connection.execute(
-        "INSERT INTO platform (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value "
-        "WHERE platform.value <> excluded.value",
-        _THRESHOLDS,
-        value,
-    )

@@ -53,7 +53,7 @@ async def test_a_delivery_with_a_message_still_open_is_not_finished(client: http
     await account.callback({"provider_message_id": "o1", "status": "failed"})
     await account.becomes("failed", "submitted")
     async with pool.acquire() as connection, connection.transaction():
-        await finish(connection, datetime.now(UTC))
+        await finish(connection, datetime.now(UTC), [int(account.delivery)])
     assert (await client.get(f"/v1/deliveries/{account.delivery}")).json()["status"] == "in_progress"
 
 

@@ -234,7 +234,7 @@ async def test_a_failed_delivery_takes_no_submissions(sending: Sending) -> None:
 
 async def ended(sending: Sending, pool: Pool, now: datetime) -> str:
     async with pool.acquire() as connection, connection.transaction():
-        await finish(connection, now)
+        await finish(connection, now, [sending.id])
     return await sending.status()
 
 

@@ -10,7 +10,8 @@ import pytest_asyncio
 from app.db import Pool
 from app.ingest.clock import Clock
 from app.quarantine.rules import Thresholds
-from app.quarantine.store import forget_errors, read_thresholds, reexamine, write_thresholds
+from app.quarantine.store import forget_errors, reexamine
+from app.quarantine.thresholds import read_thresholds, write_thresholds
 from tests.messages.rows import BEGIN, Row, add_delivery, add_gateway, add_messages
 
 SECOND = timedelta(seconds=1)

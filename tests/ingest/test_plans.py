@@ -1,0 +1,153 @@
+"""What the hot road asks is answered through indexes by a planner that knows nothing: a fresh database has no statistics for
+its first minute, and that is when everything comes at once."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pytest
+import pytest_asyncio
+
+from app.db import Connection, Pool, create_pool
+from app.ingest.pipeline import QUERIES
+from app.ingest.runtime import WORKER_SETTINGS
+from app.links.store import QUERIES as CLICKS
+from app.messages.store import QUERIES as FOLD
+from tests.messages.rows import add_delivery, add_gateway
+
+LARGE = 30_000
+BATCH = 200
+#: Rows that one step of a plan may read or throw away for each row of the batch.
+MOST_EACH = 5
+GROW = (
+    "correlations",
+    "receipts",
+    "messages",
+    "message_state",
+    "submissions",
+    "inbox",
+    "clicks",
+    "click_inbox",
+    "rejected",
+)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def fresh(database_url: str) -> AsyncIterator[Pool]:
+    """A database that nobody has analysed: 30 000 messages, their references, and receipts that came before the ids."""
+    pool = await create_pool(database_url, name="worker", size=2, settings=WORKER_SETTINGS)
+    async with pool.acquire() as connection:
+        for table in GROW:
+            await connection.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = false)")
+        await _fill(connection)
+        assert await connection.fetchval("SELECT count(*) FROM pg_stats WHERE tablename = ANY($1::text[])", GROW) == 0
+    yield pool
+    await pool.close()
+
+
+async def _fill(connection: Connection) -> None:
+    gateway = await add_gateway(connection, "acme")
+    delivery = await add_delivery(connection)
+    await connection.execute(
+        "INSERT INTO messages (id, delivery_id, address, reference, gateway_id, proof, created_at) "
+        "SELECT n, $1, '+346' || n, 'r' || n, $2, false, now() FROM generate_series(1, $3) n",
+        delivery, gateway, LARGE,
+    )  # fmt: skip
+    await connection.execute(
+        "INSERT INTO message_state (message_id, delivery_id, gateway_id, proof, status, occurred_at, updated_at, parts, "
+        "parts_received, contradictory, unknown_receipts) SELECT n, $1, $2, false, 'submitted', now(), now(), 1, 0, false, 0 "
+        "FROM generate_series(1, $3) n",
+        delivery, gateway, LARGE,
+    )  # fmt: skip
+    await connection.execute(
+        "INSERT INTO submissions (message_id, gateway_id, submitted_at, recorded_at, provider_message_ids) "
+        "SELECT n, $1, now(), now(), '{}' FROM generate_series(1, $2) n",
+        gateway, LARGE,
+    )  # fmt: skip
+    for kind, value, message, origin in (
+        ("reference", "'r' || n", "n", "submission"),
+        ("id", "'early' || n", "NULL", "receipt"),
+        ("id", "'known' || n", "n", "submission"),
+    ):
+        await connection.execute(
+            "INSERT INTO correlations (gateway_id, kind, value, raw, message_id, origin, bearing, created_at, seen_at) "
+            f"SELECT $1, '{kind}', {value}, {value}, {message}, '{origin}', {message} IS NULL, now(), now() "
+            "FROM generate_series(1, $2) n",
+            gateway, LARGE,
+        )  # fmt: skip
+    await connection.execute(
+        "INSERT INTO receipts (id, correlation_id, gateway_id, received_at, status, status_text, fingerprint, verified, raw) "
+        "SELECT 1000000 + c.id, c.id, c.gateway_id, now(), 'sent', 'sent', c.id, true, '' FROM correlations c WHERE c.kind = 'id'"
+    )
+    await connection.execute(
+        "INSERT INTO inbox (gateway_id, received_at, provider_message_id, reference, status, status_text, fingerprint, "
+        "verified, raw) SELECT $1, now(), 'early' || n, 'r' || n, 'received', 'd', n, true, '' FROM generate_series(1, $2) n",
+        gateway, LARGE,
+    )  # fmt: skip
+    click = (
+        "SELECT n, n, $1, 0, now(), true, '{}', 'phone', 'x', '{}', NULL, 1 FROM generate_series($2::int, $3::int) n"
+    )
+    columns = (
+        "id, message_id, delivery_id, link, clicked_at, human, reasons, device, agent, visit, network, rules_version"
+    )
+    await connection.execute(f"INSERT INTO clicks ({columns}) {click}", delivery, 1, LARGE // 2)
+    await connection.execute(f"INSERT INTO click_inbox ({columns}) {click}", delivery, LARGE // 2 + 1, LARGE)
+
+
+def nodes(plan: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return [plan, *(each for below in plan.get("Plans", []) for each in nodes(below))]
+
+
+async def worst_step(connection: Connection, statement: str, *values: Any) -> tuple[float, Any]:
+    """The rows that the busiest step of its plan reads, and the step."""
+    plan = orjson.loads(await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", *values))[0]["Plan"]
+    removed = ("Rows Removed by Filter", "Rows Removed by Join Filter", "Rows Removed by Index Recheck")
+
+    def read(node: Mapping[str, Any]) -> float:
+        return float((node["Actual Rows"] + sum(node.get(name, 0) for name in removed)) * node["Actual Loops"])
+
+    worst = max(nodes(plan), key=read)
+    return read(worst), worst
+
+
+NAMES = list(range(1_000, 1_000 + BATCH))
+KEYS = ([1] * BATCH, ["id"] * BATCH, [f"early{n}" for n in NAMES])
+#: By name: the statement, and what it is asked in a transaction that holds a batch of early receipts.
+ASKED: Mapping[str, tuple[str, tuple[Any, ...]]] = {
+    "claim": (QUERIES["claim"], (BATCH,)),
+    "claim_these": (QUERIES["claim_these"], (NAMES,)),
+    "meet": (QUERIES["meet"], ()),
+    "link": (QUERIES["link"], ()),
+    "unqualified": (QUERIES["unqualified"], ()),
+    "seen": (QUERIES["seen"], ()),
+    "record": (QUERIES["record"], ()),
+    "taken_keys": (QUERIES["taken_keys"], KEYS),
+    "former_owners": (QUERIES["former_owners"], KEYS),
+    "claim_keys": (
+        QUERIES["claim_keys"], (*KEYS, KEYS[2], [None] * BATCH, NAMES, datetime.now(UTC)),
+    ),
+    "follow_references": (QUERIES["follow_references"], (NAMES,)),
+    "claim_references": (QUERIES["claim_references"], ([1] * BATCH, NAMES, "acuse-", datetime.now(UTC))),
+    "find_messages": (QUERIES["find_messages"], (1, NAMES, [f"r{n}" for n in NAMES])),
+    "known_submissions": (QUERIES["known_submissions"], (NAMES,)),
+    "submitted_among": (QUERIES["submitted_among"], (1, KEYS[2])),
+    "lock_states": (FOLD["lock_states"], (NAMES,)),
+    "refold": (FOLD["refold"], (NAMES, datetime.now(UTC))),
+    "take": (CLICKS["take"], (BATCH, 2.0, [])),
+    "settle": (CLICKS["settle"], (NAMES, [None] * BATCH)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ASKED)
+async def test_a_planner_without_statistics_reads_what_it_is_asked_about_and_no_more(fresh: Pool, name: str) -> None:
+    statement, values = ASKED[name]
+    async with fresh.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute(QUERIES["open_batch"])
+        if "batch" in statement and not name.startswith("claim"):
+            await connection.execute(QUERIES["claim"], BATCH)
+        read, step = await worst_step(connection, statement, *values)
+        await transaction.rollback()
+    assert read <= BATCH * MOST_EACH, step
