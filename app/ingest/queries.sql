@@ -217,15 +217,14 @@ SELECT CASE WHEN c.rows < $1 THEN c.rows
 FROM (SELECT count(*) AS rows FROM (SELECT FROM inbox LIMIT $1) few) c
 
 -- name: hold_survey
--- Who has this row surveys; nobody waits for it.
-SELECT value FROM platform WHERE key = $1 FOR UPDATE SKIP LOCKED
+-- Whether the survey is ours until the commit; nobody waits for it.
+SELECT pg_try_advisory_xact_lock(8, 0)
 
--- name: begin_survey
--- Makes the row unless it is there; one that somebody holds is there, and not waited for.
-INSERT INTO platform (key, value) SELECT $1, $2 WHERE NOT EXISTS (SELECT FROM platform WHERE key = $1) ON CONFLICT (key) DO NOTHING
+-- name: surveyed
+SELECT value FROM platform WHERE key = $1
 
 -- name: note_survey
-UPDATE platform SET value = $2 WHERE key = $1
+INSERT INTO platform (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value
 
 -- name: survey_unmatched
 -- Of the next `$2` unmatched keys behind `$1`: how many each gateway has, and the last one.

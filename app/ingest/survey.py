@@ -41,10 +41,10 @@ async def survey(connection: Connection, now: datetime) -> int:
     metrics.inbox_rows.set(row["inbox_rows"])
     metrics.oldest_inbox_seconds.set(_age(row["oldest_inbox"], now))
     metrics.oldest_unmatched_seconds.set(_age(row["oldest_unmatched"], now))
-    await connection.execute(QUERIES["begin_survey"], _KEY, "{}")
-    held = await connection.fetchval(QUERIES["hold_survey"], _KEY)
-    state = orjson.loads(held) if held is not None else None
-    if state is None or (state.get("at") and abs(now - datetime.fromisoformat(state["at"])) < _FRESH):
+    if not await connection.fetchval(QUERIES["hold_survey"]):
+        return 0
+    state = orjson.loads(await connection.fetchval(QUERIES["surveyed"], _KEY) or "{}")
+    if state.get("at") and abs(now - datetime.fromisoformat(state["at"])) < _FRESH:
         return 0
     counts = {metric: await _go_on(connection, metric, _Count(**state.get(metric, {}))) for metric in _CHUNKS}
     written = {metric: {"after": count.after, "found": count.found} for metric, count in counts.items()}
