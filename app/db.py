@@ -6,11 +6,11 @@ take (COPY and set-based statements). Only the outermost caller commits; stores 
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import asyncpg
 import orjson
@@ -35,30 +35,84 @@ COMMAND_TIMEOUT_SECONDS = 30.0
 #: Longest wait of an API request for a free connection; then it answers 503.
 POOL_TIMEOUT_SECONDS = 3.0
 
-#: What the driver raises when the database is away, starting up or shutting down; worth another try later.
-AWAY = (
-    OSError,
-    asyncio.TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.ReadOnlySQLTransactionError,
-    asyncpg.DiskFullError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    InterfaceError,
-    PoolTimeout,
-)
+#: Whom an error lets suspect first. It is no more than a suspicion: what fails alone, again and again, while its like
+#: commits beside it, is to blame, whatever its error is called (app/ingest/drain.py).
+Suspect = Literal["row", "database", "ours"]
+#: SQLSTATE classes (and a few whole states) that speak of values: data, constraints, a trigger's own words, sizes.
+_OF_ROWS = ("09", "21", "22", "23", "27", "44", "54", "P0")
+#: Of class 42, which is else about statements that we wrote: things that are not there any more, and rights.
+_OF_OBJECTS = frozenset({"42501", "42P01", "42703", "42704", "42883", "42809", "42P02"})
+#: What was set for the session by `ALTER DATABASE` or `ALTER ROLE`, and stays when that is taken back: read-only, timeouts.
+_OF_SESSIONS = frozenset({"25006", "57014", "55P03"})
+#: What the driver and the pools raise without a word from the database: it cannot be reached, or not in time.
+_UNREACHED = (
+    OSError, asyncio.TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError, InterfaceError, PoolTimeout,
+    asyncio.IncompleteReadError,
+)  # fmt: skip
+
+
+def suspect(error: BaseException) -> Suspect:
+    """Whose fault `error` looks like: that of the row's values, of the database's state, or of our own code."""
+    cause = _cause(error)
+    state = sqlstate(cause)
+    if state is None:
+        if isinstance(cause, DBAPIError) and cause.connection_invalidated:
+            return "database"
+        return "database" if isinstance(cause, _UNREACHED) else "ours"
+    if state.startswith(_OF_ROWS):
+        return "row"
+    if state[:2] in ("42", "3F"):
+        return "database" if state in _OF_OBJECTS or state[:2] == "3F" else "ours"
+    return "database"
 
 
 def is_away(error: BaseException) -> bool:
-    """True when `error` means that the database cannot be reached now, not that the statement was wrong."""
-    if isinstance(error, DBAPIError) and not isinstance(error, InterfaceError):
-        cause = getattr(error.orig, "__cause__", None)
-        return error.connection_invalidated or (cause is not None and isinstance(cause, AWAY))
-    return isinstance(error, AWAY)
+    """True when `error` lets suspect the database's state: unreachable, closed, without rights, read-only, too slow…"""
+    return suspect(error) == "database"
+
+
+def is_of_objects(error: BaseException) -> bool:
+    """True for errors that can be about some tables, rows or rights only: gone, held by others, in each other's way."""
+    return is_away(error) and (sqlstate(_cause(error)) or "").startswith(("40", "42", "3F", "55P", "57014"))
+
+
+def is_everywhere(error: BaseException) -> bool:
+    """True for errors of the whole database; false for those that can be about one table, or one lock on it."""
+    return is_away(error) and not is_of_objects(error) and not (sqlstate(_cause(error)) or "").startswith(("XX", "0A"))
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """What PostgreSQL called `error`; None when it did not speak."""
+    state = getattr(error, "sqlstate", None)
+    return state if isinstance(state, str) else None
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The driver's own error in the wrappings of SQLAlchemy."""
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        return getattr(error.orig, "__cause__", None) or (error.orig if sqlstate(error.orig) else error)
+    return error
+
+
+@contextmanager
+def unless_away() -> Iterator[None]:
+    """Passes over errors of the database's state: for what is made up for by itself when it is back."""
+    try:
+        yield
+    except Exception as error:
+        if not is_away(error):
+            raise
+
+
+def is_of_session(error: BaseException) -> bool:
+    """True for errors that may come from settings of the session, which outlive their being taken back."""
+    return sqlstate(_cause(error)) in _OF_SESSIONS
+
+
+async def renew(pool: Pool | None, error: BaseException) -> None:
+    """After such an error the pool's connections are opened anew, each when it is next needed."""
+    if pool is not None and is_of_session(error):
+        await pool.expire_connections()
 
 
 def sqlalchemy_url(url: str) -> str:

@@ -239,6 +239,7 @@ def _spare_callbacks_the_collector() -> None:
 async def _install_in_the_end(state: Any, tried: asyncio.Event, *, migrating: bool) -> None:
     """Tries until it is done: the schema, this installation's secrets, the key that the settings name. `tried` is set
     after the first attempt, whatever came of it."""
+    said: str | None = None
     while True:
         try:
             if migrating:
@@ -246,8 +247,10 @@ async def _install_in_the_end(state: Any, tried: asyncio.Event, *, migrating: bo
             await _install(state)
             return
         except Exception as error:
+            before, said = said, type(error).__name__
             if is_away(error) or store.is_empty(error):
-                log.warning("service.waits_for_database", error=type(error).__name__)
+                if said != before:  # once, and not every second
+                    log.warning("service.waits_for_database", error=said)
             elif isinstance(error, SealError):
                 log.error("service.wrong_seal_keys", error=str(error))
             else:

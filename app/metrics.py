@@ -24,8 +24,11 @@ oldest_unmatched_seconds = Gauge(
 )
 apply_batch_seconds = Histogram("acuse_apply_batch_seconds", "Batches applied.", registry=registry)
 applied_total = Counter("acuse_applied_total", "Receipts applied.", registry=registry)
-poisoned_total = Counter(
-    "acuse_poisoned_total", "Receipts set aside because they could not be applied.", registry=registry
+set_aside_total = Counter(
+    "acuse_set_aside_total",
+    "Receipts, replies, clicks and rows of spools set aside because they could not be stored or applied, by kind.",
+    ["kind"],
+    registry=registry,
 )
 spool_rows = Gauge("acuse_spool_rows", "Rows in the local spool, waiting for the database.", registry=registry)
 clicks_total = Counter(

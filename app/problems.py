@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.reader import BodyRefused, bounded
-from app.db import is_away
+from app.db import is_away, is_of_session, renew
 from app.errors import Problem, problem_response
 from app.logs import log
 
@@ -182,6 +182,8 @@ class Guard:
         except ClientDisconnect:
             return  # nobody is there to be told
         except Exception as error:
+            if is_away(error):
+                await _renew(scope["app"].state, error)
             answer = _unforeseen(scope, error)
             if started:  # half an answer must not look like a whole one: the server breaks the connection off
                 raise
@@ -216,9 +218,17 @@ class Guard:
         return bounded(receive, self._max, json=b"json" in kind.lower())
 
 
+async def _renew(state: Any, error: Exception) -> None:
+    """Settings of sessions outlive their being taken back: the API's connections are opened anew."""
+    if is_of_session(error):
+        await state.engine.dispose()
+        await renew(state.pool, error)
+
+
 def _unforeseen(scope: Scope, error: Exception) -> Response:
     if is_away(error):
-        log.warning("http.database_away", error=type(error).__name__)
+        if not scope["app"].state.inbox.away:  # else it is known, and said
+            log.warning("http.database_away", error=type(error).__name__)
         headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
         return problem_response(503, "The database is away; try again.", headers=headers)
     error_id = f"er_{uuid.uuid4().hex}"

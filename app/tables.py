@@ -501,6 +501,7 @@ spool_progress = Table(
     metadata,
     Column("spool_id", Text, primary_key=True),
     Column("last_id", BigInteger, nullable=False),
+    Column("touched_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
     comment="How far each local spool has been drained: written in the transaction that brings the rows",
 )
 

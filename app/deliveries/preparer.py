@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import asyncpg
 
 from app import audit
-from app.db import Pool, create_pool, is_away
+from app.db import Pool, create_pool, is_away, renew
 from app.deliveries import codes
 from app.deliveries.preparation import POOL_SETTINGS, QUERIES, Stopped, prepare
 from app.deliveries.texts import Links
@@ -69,6 +69,7 @@ class Preparer:
             try:
                 await self._look()
             except Exception as error:
+                await renew(self._pool, error)
                 if not is_away(error):
                     log.exception("preparer.failed")
             with contextlib.suppress(TimeoutError):
@@ -99,6 +100,7 @@ class Preparer:
                 log.info("preparation.stopped", delivery_id=id)
                 return
             except Exception as error:
+                await renew(self._pool, error)
                 if is_away(error) or isinstance(error, _TRANSIENT):
                     log.warning("preparation.interrupted", delivery_id=id, error=type(error).__name__)
                 else:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from app import audit
 from app.api.uploads import close_orphans
-from app.db import Connection, Pool, is_away, load_queries
+from app.db import Connection, Pool, is_away, load_queries, renew
 from app.ingest.pipeline import fold
 from app.ingest.survey import survey
 from app.links.store import forget_networks
@@ -42,6 +42,7 @@ class Clock:
             try:
                 await self.tick(datetime.now(UTC))
             except Exception as error:
+                await renew(self._pool, error)
                 if not is_away(error):
                     log.exception("clock.failed")
             await asyncio.sleep(self._every)

@@ -22,10 +22,13 @@ QUERIES = load_queries(__file__)
 CLAIM = QUERIES["claim"]
 
 
-async def apply(connection: Connection, *, limit: int = 2_000, only: Sequence[int] | None = None) -> int:
-    """Applies the oldest `limit` receipts of the inbox, or the receipts `only`; returns how many it took."""
+async def apply(
+    connection: Connection, *, limit: int = 2_000, only: Sequence[int] | None = None, without: Sequence[int] = ()
+) -> int:
+    """Applies the oldest `limit` receipts of the inbox but those of `without`, or the receipts `only`; returns how many it
+    took."""
     now = datetime.now(UTC)
-    taken = await claim(connection, limit, only)
+    taken = await claim(connection, limit, only, without)
     if taken:
         await meet(connection)
         await qualify(connection, now)
@@ -35,10 +38,15 @@ async def apply(connection: Connection, *, limit: int = 2_000, only: Sequence[in
     return taken
 
 
-async def claim(connection: Connection, limit: int, only: Sequence[int] | None) -> int:
+async def claim(connection: Connection, limit: int, only: Sequence[int] | None, without: Sequence[int] = ()) -> int:
     """Takes receipts out of the inbox that nobody else holds; a failing transaction puts them back."""
     await connection.execute(QUERIES["open_batch"])
-    tag = await (connection.execute(CLAIM, limit) if only is None else connection.execute(QUERIES["claim_these"], only))
+    if only is not None:
+        tag = await connection.execute(QUERIES["claim_these"], only)
+    elif without:
+        tag = await connection.execute(QUERIES["claim_others"], limit, without)
+    else:
+        tag = await connection.execute(CLAIM, limit)
     return int(tag.rsplit(" ", 1)[1])
 
 

@@ -12,6 +12,14 @@ claimed AS (
 )
 INSERT INTO batch SELECT * FROM claimed
 
+-- name: claim_others
+-- The same but for the receipts `$2`, which have to wait.
+WITH claimed AS (
+    DELETE FROM inbox WHERE id = ANY (ARRAY(
+        SELECT id FROM inbox WHERE id <> ALL($2::bigint[]) ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED)) RETURNING *
+)
+INSERT INTO batch SELECT * FROM claimed
+
 -- name: claim_these
 -- The same for the receipts `$1`, when a batch that failed is taken apart.
 WITH claimed AS (
@@ -21,8 +29,25 @@ WITH claimed AS (
 INSERT INTO batch SELECT * FROM claimed
 
 -- name: oldest_ids
--- The oldest `$1` receipts, to take a failed batch apart.
-SELECT id FROM inbox ORDER BY id LIMIT $1
+-- The oldest `$1` receipts but those of `$2`, to take a failed batch apart.
+SELECT id FROM inbox WHERE id <> ALL($2::bigint[]) ORDER BY id LIMIT $1
+
+-- name: receipt_alike
+-- The like of receipt `$1`: same gateway, ids, status and parts, so that it moves what that one would; all else is `$2`.
+INSERT INTO inbox (gateway_id, received_at, provider_message_id, reference, status, status_text, failure_key, part, parts,
+    fingerprint, verified, raw)
+SELECT gateway_id, received_at, provider_message_id, reference, status, $2, CASE WHEN status = 'failed' THEN $2 END, part, parts,
+    hashtextextended(id::text || $2, 0), verified, 'probe'
+FROM inbox WHERE id = $1 RETURNING id
+
+-- name: receipt_of_another
+-- A receipt of the newest message that has an id, or of none: what any receipt goes through.
+INSERT INTO inbox (gateway_id, received_at, provider_message_id, status, status_text, fingerprint, verified, raw)
+SELECT gateway_id, now(), value, 'sent', $1, hashtextextended($1, 0), true, 'probe' FROM (
+    (SELECT gateway_id, value FROM correlations WHERE kind = 'id' AND message_id IS NOT NULL ORDER BY id DESC LIMIT 1)
+    UNION ALL
+    (SELECT id, $1 FROM gateways ORDER BY id LIMIT 1)
+) known LIMIT 1 RETURNING id
 
 -- name: meet
 -- Makes sure that every key of the batch exists and, where nobody has told its message yet, holds it until the commit:
@@ -152,17 +177,7 @@ ON CONFLICT (delivery_id, metric, gateway_id, label, bucket) DO UPDATE SET value
 -- A receipt that cannot be applied leaves the inbox for the shelf of rejected ones, raw, as it was read, with the reason.
 WITH culprit AS (DELETE FROM inbox WHERE id = $1 RETURNING *)
 INSERT INTO rejected (id, kind, gateway_id, received_at, reason, request, raw)
-SELECT $2, 'receipt', gateway_id, received_at, $3, jsonb_build_object('row', to_jsonb(culprit) - 'id' - 'raw'), raw FROM culprit
-
--- name: put_back
--- The receipt `$1` that was set aside goes to the inbox again, as it was read then.
-WITH rows AS (DELETE FROM rejected WHERE id = $1 RETURNING request, raw)
-INSERT INTO inbox (gateway_id, received_at, provider_message_id, raw_message_id, reference, status, status_text, error_code,
-    error_text, failure_key, occurred_at, part, parts, price, currency, network, fingerprint, verified, raw, details)
-SELECT r.gateway_id, r.received_at, r.provider_message_id, r.raw_message_id, r.reference, r.status, r.status_text, r.error_code,
-    r.error_text, r.failure_key, r.occurred_at, r.part, r.parts, r.price, r.currency, r.network, r.fingerprint, r.verified,
-    rows.raw, r.details
-FROM rows CROSS JOIN LATERAL jsonb_populate_record(NULL::inbox, rows.request -> 'row') r
+SELECT $2, 'receipt', gateway_id, received_at, $3, jsonb_build_object('row', to_jsonb(culprit) - 'id' - 'raw' || jsonb_build_object('price', price::text)), raw FROM culprit
 
 -- name: expire
 -- Up to `$2` messages whose deadline passed before `$1` while nothing final was known. Clocks share the work.
@@ -400,14 +415,14 @@ SELECT raw, value, message_id FROM correlations
 WHERE gateway_id = $1 AND kind = 'id' AND value = ANY($2::text[]) AND origin = 'submission'
 
 -- name: waiting_inbound
--- The oldest `$1` replies that nobody has applied yet.
-SELECT id FROM inbound WHERE applied_at IS NULL ORDER BY id LIMIT $1
+-- The oldest `$1` replies that nobody has applied yet, but those of `$2`.
+SELECT id FROM inbound WHERE applied_at IS NULL AND id <> ALL($2::bigint[]) ORDER BY id LIMIT $1
 
 -- name: claim_inbound
--- Up to `$1` replies (of `$2`, or all) that wait and nobody else holds, with the rules of their gateways. One that repeats
+-- Up to `$1` replies (of `$2`, or all, but those of `$3`) that wait and nobody else holds, with their gateways' rules. One that repeats
 -- another names it: same gateway, same id of the gateway's, same phone, same text (ids alone are used again by some).
 WITH mine AS MATERIALIZED (
-    SELECT * FROM inbound WHERE applied_at IS NULL AND ($2::bigint[] IS NULL OR id = ANY($2))
+    SELECT * FROM inbound WHERE applied_at IS NULL AND ($2::bigint[] IS NULL OR id = ANY($2)) AND id <> ALL($3::bigint[])
     ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED
 )
 SELECT i.id, i.gateway_id, g.key AS gateway, g.reply_rules, i.received_at, i.address, i.recipient, i.text, i.verified,
@@ -430,14 +445,21 @@ SELECT d.*, 'reply', $8 FROM unnest($1::text[], $2::text[], $3::decision_kind[],
 UPDATE inbound i SET keyword = a.keyword, action = a.action, repeat_of = a.repeat_of, applied_at = $5
 FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[]) AS a (id, keyword, action, repeat_of) WHERE i.id = a.id
 
--- name: set_inbound_aside
--- Replies `$1` that cannot be applied are left to a person.
-WITH gone AS (
-    UPDATE inbound SET action = 'review', applied_at = $2 WHERE id = ANY($1::bigint[]) AND applied_at IS NULL RETURNING gateway_id
-)
-INSERT INTO counters AS t (delivery_id, metric, gateway_id, label, bucket, value)
-SELECT 0, 'inbound', gateway_id, 'review', 0, count(*) FROM gone GROUP BY gateway_id ORDER BY gateway_id
-ON CONFLICT (delivery_id, metric, gateway_id, label, bucket) DO UPDATE SET value = t.value + excluded.value
+-- name: set_reply_aside
+-- A reply that cannot be applied goes to the shelf, whole: it becomes a fact when it is tried again.
+WITH culprit AS (DELETE FROM inbound WHERE id = $1 AND applied_at IS NULL RETURNING *)
+INSERT INTO rejected (id, kind, gateway_id, received_at, reason, request, raw)
+SELECT $2, 'reply', gateway_id, received_at, $3, jsonb_build_object('row', to_jsonb(culprit) - 'id' - 'raw'), raw FROM culprit
+
+-- name: reply_alike
+-- The like of reply `$1`: from the same phone to the same number, so that it decides about the same address; it says STOP.
+INSERT INTO inbound (gateway_id, received_at, address, recipient, text, verified, raw)
+SELECT gateway_id, received_at, address, recipient, 'STOP', verified, 'probe' FROM inbound WHERE id = $1 RETURNING id
+
+-- name: reply_of_another
+-- A reply from `$1`, by any gateway.
+INSERT INTO inbound (gateway_id, received_at, address, text, verified, raw)
+SELECT id, now(), $1, 'STOP', true, 'probe' FROM gateways ORDER BY id LIMIT 1 RETURNING id
 
 -- name: book_inbound
 -- The platform's figures of replies: arrays of gateway, what they are counted as, how many.

@@ -11,17 +11,16 @@ from typing import Any
 
 import asyncpg
 
-from app.db import Connection, Pool, is_away
+from app.db import Connection, Pool
 from app.gateways.receipt import Gateway, Inbound
 from app.ingest import pipeline
-from app.logs import log
+from app.ingest.drain import Drain, TableDrain
+from app.ingest.kinds import PROBE_ADDRESS, new_id, trying
 from app.quarantine.replies import Rule, Verdict, number, rules_of, sender_of, verdict
 from app.quarantine.store import reexamine
 
 _QUERIES = pipeline.QUERIES
 _BATCH = 500
-#: How often a reply that is alone must fail before it is to blame.
-_TRIES_ALONE = 3
 
 
 def verdict_of(gateway: Gateway, message: Inbound) -> Verdict:
@@ -36,13 +35,19 @@ def verdict_of(gateway: Gateway, message: Inbound) -> Verdict:
 
 
 async def apply_inbound(
-    connection: Connection, now: datetime, *, limit: int = _BATCH, only: Sequence[int] | None = None
+    connection: Connection,
+    now: datetime,
+    *,
+    limit: int = _BATCH,
+    only: Sequence[int] | None = None,
+    without: Sequence[int] = (),
 ) -> int:
-    """Applies the oldest `limit` replies that wait and nobody else holds, or those of `only`; returns how many it took.
+    """Applies the oldest `limit` replies that wait and nobody else holds, but those of `without`, or those of `only`; returns
+    how many it took.
 
     Of a gateway whose callbacks prove nothing opt-outs are believed and opt-ins are not (`quarantine.replies.verdict`).
     The caller commits."""
-    rows = await connection.fetch(_QUERIES["claim_inbound"], limit, only)
+    rows = await connection.fetch(_QUERIES["claim_inbound"], limit, only, without)
     if not rows:
         return 0
     rules = {row["gateway_id"]: rules_of(row["reply_rules"]) for row in rows}
@@ -106,51 +111,39 @@ class Replies:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._alone = 0  # how often in a row nothing of a batch could be applied
+        drain = Drain[int](
+            kind="reply", apply=self._apply, alike=self._alike, anything=self._anything, set_aside=self._set_aside
+        )
+        self._drain = TableDrain(pool=pool, limit=_BATCH, drain=drain, take=self._take, oldest=self._oldest)
 
     async def step(self) -> int:
-        """Applies one batch; returns how many replies it took. Raises only what says that the database is away."""
-        ids = [row["id"] for row in await self._pool.fetch(_QUERIES["waiting_inbound"], _BATCH)]
-        if not ids:
+        """Applies one batch; returns how many replies it took."""
+        return await self._drain.step()
+
+    async def _take(self, limit: int, without: Sequence[int]) -> int:
+        if not await self._oldest(1, without):
             return 0
-        try:
-            taken = await self._apply(None)
-            self._alone = 0
-            return taken
-        except pipeline.TRANSIENT as error:
-            log.info("replies.retry", error=type(error).__name__)
-        except Exception as error:
-            if is_away(error):
-                raise
-            log.error("replies.batch_failed", error=type(error).__name__)
-            await self._one_by_one(ids)
-        return len(ids)
-
-    async def _apply(self, only: Sequence[int] | None) -> int:
         async with self._pool.acquire() as connection, connection.transaction():
-            return await apply_inbound(connection, datetime.now(UTC), only=only)
+            return await apply_inbound(connection, datetime.now(UTC), limit=limit, without=without)
 
-    async def _one_by_one(self, ids: Sequence[int]) -> None:
-        """Applies what can be applied alone, and leaves the rest to a person. When nothing can be, the replies are hardly
-        to blame: then they wait, unless they fail again and again."""
-        culprits = [id for id in ids if not await self._applied_alone(id)]
-        self._alone += 1
-        if len(culprits) < len(ids) or self._alone >= _TRIES_ALONE * (1 if len(ids) == 1 else 1_000):
-            self._alone = 0
-            await self._set_aside(culprits)
+    async def _oldest(self, limit: int, without: Sequence[int]) -> Sequence[int]:
+        return [row["id"] for row in await self._pool.fetch(_QUERIES["waiting_inbound"], limit, without)]
 
-    async def _applied_alone(self, id: int) -> bool:
-        try:
-            await self._apply([id])
-        except Exception as error:
-            if is_away(error):
-                raise
-            return isinstance(error, pipeline.TRANSIENT)  # it waits for the next batch
-        return True
-
-    async def _set_aside(self, ids: Sequence[int]) -> None:
-        """They are marked for a person to look at: nothing of what a phone said is dropped."""
+    async def _apply(self, ids: Sequence[int]) -> int:
         async with self._pool.acquire() as connection, connection.transaction():
-            await connection.execute(_QUERIES["set_inbound_aside"], ids, datetime.now(UTC))
-        for id in ids:
-            log.error("reply.set_aside", inbound_id=id)
+            return await apply_inbound(connection, datetime.now(UTC), limit=len(ids), only=ids)
+
+    async def _alike(self, id: int) -> None:
+        async with trying(self._pool) as connection:
+            made = await connection.fetchval(_QUERIES["reply_alike"], id)
+            await apply_inbound(connection, datetime.now(UTC), only=[made])
+
+    async def _anything(self, id: int) -> None:
+        async with trying(self._pool) as connection:
+            made = await connection.fetchval(_QUERIES["reply_of_another"], PROBE_ADDRESS)
+            await apply_inbound(connection, datetime.now(UTC), only=[made])
+
+    async def _set_aside(self, id: int, error: Exception) -> None:
+        reason = f"This reply could not be applied: {type(error).__name__}."
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute(_QUERIES["set_reply_aside"], id, new_id(), reason)

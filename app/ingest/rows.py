@@ -5,6 +5,7 @@ The row is cropped and cleaned here once, so that nothing a gateway sends can ma
 """
 
 import base64
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -202,33 +203,46 @@ _MARKS = {kind: mark for mark, kind in _KINDS.items()}
 
 def pack(row: InboxRow | InboundRow | RejectedRow | ClickRow) -> bytes:
     """A row as JSON for the spool; `unpack` gives it back equal."""
-    return orjson.dumps([_MARKS[type(row)], *row], default=_pack_value)
+    values = [_MARKS[type(row)], *row]
+    try:
+        return orjson.dumps(values, default=packed_value)
+    except (
+        TypeError
+    ):  # half a character, or a number of more than 64 bits: the standard library writes them with escapes
+        return json.dumps(values, default=packed_value).encode()
 
 
 def unpack(data: bytes) -> InboxRow | InboundRow | RejectedRow | ClickRow:
     """Also what older versions packed, whose rows may lack the last fields. Raises `ValueError`, `TypeError` or `KeyError`
     for what none of them did."""
-    mark, *values = orjson.loads(data)
+    try:
+        mark, *values = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        mark, *values = json.loads(data)
     kind = _KINDS[mark]
     if len(values) > len(kind._fields):
         raise ValueError("more fields than are known")
-    fields = {name: _UNPACK.get(name, _same)(value) for name, value in zip(kind._fields, values, strict=False)}
+    fields = {name: field_of(name, value) for name, value in zip(kind._fields, values, strict=False)}
     row: InboxRow | InboundRow | RejectedRow | ClickRow = kind(**fields)
     return row
 
 
-def _pack_value(value: object) -> object:
+def packed_value(value: object) -> object:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, Decimal):
         return str(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(type(value))
 
 
-def _same(value: Any) -> Any:
-    return value
+def field_of(name: str, value: Any) -> Any:
+    """The value of field `name`, of the JSON that it was packed as."""
+    read = _UNPACK.get(name)
+    return value if read is None else read(value)
 
 
 def _time(value: str | None) -> datetime | None:
@@ -239,6 +253,6 @@ _UNPACK: Mapping[str, Any] = {
     "received_at": _time,
     "occurred_at": _time,
     "clicked_at": _time,
-    "price": lambda value: None if value is None else Decimal(value),
+    "price": lambda value: None if value is None else Decimal(str(value)),
     "raw": base64.b64decode,
 }

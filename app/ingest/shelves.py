@@ -11,15 +11,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app import metrics
 from app.api.paging import Cursor, Limit
-from app.db import POOL_TIMEOUT_SECONDS, Connection
+from app.db import POOL_TIMEOUT_SECONDS, Connection, is_everywhere
 from app.errors import Invalid, NotFound
 from app.gateways import GATEWAYS
 from app.gateways.receipt import Callback, Gateway, Inbound, Item, Unreadable
 from app.ingest.docs import REJECTED, RETRIED, UNMATCHED
 from app.ingest.inbox import Row, copy
 from app.ingest.keys import rekey
+from app.ingest.kinds import put_back
 from app.ingest.pipeline import QUERIES
 from app.ingest.rows import Shelved, inbound_row, inbox_row
+from app.logs import log
 from app.security import Reader, ReceiptWriter
 
 router = APIRouter(prefix="/v1")
@@ -159,20 +161,35 @@ async def retry_rejected(request: Request, principal: ReceiptWriter, which: Retr
     async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
         rows = await connection.fetch(QUERIES["rejected_to_retry"], which.ids, wanted, which.kind)
         for row in rows:
-            done = await _read_again(connection, request.app.state.directory.by_id(row["gateway_id"]), row)
+            done = await _tried_again(connection, request.app.state.directory.by_id(row["gateway_id"]), row)
             read, kept = read + done, kept + (not done)
     request.app.state.inbox.arrived.set()
     return _json({"read": read, "still_rejected": kept})
 
 
+async def _tried_again(connection: Connection, gateway: Gateway | None, row: Any) -> bool:
+    """Each for itself: what the database, or our own code, refuses again stays where it is, and costs no other."""
+    try:
+        async with connection.transaction():
+            done = await _read_again(connection, gateway, row)
+    except Exception as error:
+        if is_everywhere(error):
+            raise
+        log.warning("rejected.not_retried", id=row["id"], error=type(error).__name__)
+        done = False
+    if not done:
+        await connection.execute("UPDATE rejected SET retried_at = $2 WHERE id = $1", row["id"], datetime.now(UTC))
+    return done
+
+
 async def _read_again(connection: Connection, gateway: Gateway | None, row: Any) -> bool:
-    now = datetime.now(UTC)
+    request = row["request"]
+    if row["kind"] == "spooled" or "row" in request:
+        await copy(connection, [put_back(row["kind"], request, row["raw"])])
+        await connection.execute("DELETE FROM rejected WHERE id = $1", row["id"])
+        return True
     if gateway is None:
         return False
-    request = row["request"]
-    if "row" in request:
-        await connection.execute(QUERIES["put_back"], row["id"])
-        return True
     callback = Callback(
         method=request.get("method") or "POST", url="", query=request.get("query") or "", body=row["raw"],
         headers={"content-type": request.get("content_type") or ""}, reference=request.get("reference"),
@@ -180,7 +197,6 @@ async def _read_again(connection: Connection, gateway: Gateway | None, row: Any)
     items = [_row(gateway, item, row["received_at"]) for item in GATEWAYS[gateway.kind].parse(callback, gateway)]
     rows = [item for item in items if item is not None]
     if not rows or len(rows) < len(items):
-        await connection.execute("UPDATE rejected SET retried_at = $2 WHERE id = $1", row["id"], now)
         return False
     await copy(connection, rows)
     await connection.execute("DELETE FROM rejected WHERE id = $1", row["id"])

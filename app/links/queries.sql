@@ -1,9 +1,11 @@
 -- name: take
 -- Takes the oldest `$1` clicks nobody else holds out of their inbox and makes facts of them; one that came before, over the
 -- spool, is no new one. A click less than `$2` seconds after the sending is a machine's, if the sender told when that was:
--- else we only know when we heard of it. Those of `$3` are left where they are. Returns the new ones' ids and messages.
+-- else we only know when we heard of it. Those of `$3` are left where they are; of `$4` (or all). Returns the new ones' ids
+-- and messages.
 WITH oldest AS MATERIALIZED (
-    SELECT seq FROM click_inbox WHERE seq <> ALL($3::bigint[]) ORDER BY seq LIMIT $1 FOR UPDATE SKIP LOCKED
+    SELECT seq FROM click_inbox WHERE seq <> ALL($3::bigint[]) AND ($4::bigint[] IS NULL OR seq = ANY($4))
+    ORDER BY seq LIMIT $1 FOR UPDATE SKIP LOCKED
 ),
 taken AS (
     DELETE FROM click_inbox WHERE seq = ANY (ARRAY(SELECT seq FROM oldest)) RETURNING *
@@ -102,6 +104,25 @@ ON CONFLICT (delivery_id, metric, gateway_id, label, bucket) DO UPDATE SET value
 -- name: waiting
 -- The oldest `$1` clicks that nobody has applied yet.
 SELECT seq FROM click_inbox WHERE seq <> ALL($2::bigint[]) ORDER BY seq LIMIT $1
+
+-- name: click_alike
+-- The like of the click at place `$1`, with id `$2`: on the same message and link; else it says nothing but `$3`.
+INSERT INTO click_inbox (id, message_id, delivery_id, link, clicked_at, human, reasons, device, agent, visit, rules_version)
+SELECT $2, message_id, delivery_id, link, clicked_at, human, '{}', 'other', $3, '{}', rules_version
+FROM click_inbox WHERE seq = $1 RETURNING seq
+
+-- name: click_of_another
+-- A click on the newest message, or on none: what any click goes through. Its id is `$1`.
+INSERT INTO click_inbox (id, message_id, delivery_id, link, clicked_at, human, reasons, device, agent, visit, rules_version)
+SELECT $1, id, delivery_id, 0, now(), true, '{}', 'other', $2, '{}', 0 FROM (
+    (SELECT id, delivery_id FROM messages ORDER BY id DESC LIMIT 1) UNION ALL (SELECT 0, 0)
+) known LIMIT 1 RETURNING seq
+
+-- name: set_click_aside
+-- The click at place `$1` that cannot be applied goes to the shelf, whole.
+WITH culprit AS (DELETE FROM click_inbox WHERE seq = $1 RETURNING *)
+INSERT INTO rejected (id, kind, received_at, reason, request, raw)
+SELECT $2, 'click', clicked_at, $3, jsonb_build_object('row', to_jsonb(culprit) - 'seq'), convert_to(agent, 'UTF8') FROM culprit
 
 -- name: forget_networks
 -- The next `$2` clicks from before `$1` (an id: ids follow time) lose the network they came from. How far that is done is

@@ -19,9 +19,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-import asyncpg
-
-from app.db import Connection, Pool, create_pool, is_away
+from app.db import Connection, Pool, create_pool, is_away, renew
 from app.errors import Busy
 from app.links import keys as token_keys
 from app.links import targets
@@ -186,7 +184,8 @@ class Routes:
             try:
                 await self.refresh()
             except Exception as error:
-                if not is_away(error) and not isinstance(error, asyncpg.UndefinedTableError):
+                await renew(self._pool, error)
+                if not is_away(error):
                     log.exception("links.refresh_failed")
 
     async def _read(self, connection: Connection) -> None:

@@ -15,11 +15,13 @@ QUERIES = load_queries(__file__)
 _NETWORKS = 5_000
 
 
-async def apply(connection: Connection, *, limit: int, without: Sequence[int] = ()) -> int:
+async def apply(
+    connection: Connection, *, limit: int, without: Sequence[int] = (), only: Sequence[int] | None = None
+) -> int:
     """Turns the oldest `limit` clicks of the inbox into facts and counts them; returns how many it took.
 
-    `without`: places in the inbox (`seq`) that are left alone."""
-    row = await connection.fetchrow(QUERIES["take"], limit, TOO_SOON_SECONDS, list(without))
+    `without`: places in the inbox (`seq`) that are left alone; `only`: those that are meant."""
+    row = await connection.fetchrow(QUERIES["take"], limit, TOO_SOON_SECONDS, without, only)
     assert row is not None
     if row["ids"]:
         await _settle(connection, row["ids"], [None] * len(row["ids"]), row["messages"])

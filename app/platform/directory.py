@@ -15,7 +15,7 @@ from types import MappingProxyType
 from pydantic import ValidationError
 
 from app.api.fields import is_slug
-from app.db import Connection, Pool, create_pool, is_away
+from app.db import Connection, Pool, create_pool, is_away, renew
 from app.errors import Busy
 from app.gateways import GATEWAYS
 from app.gateways.receipt import Auth, AuthMode, Gateway
@@ -178,6 +178,7 @@ class GatewayDirectory:
             try:
                 await self.refresh()
             except Exception as error:
+                await renew(self._pool, error)
                 if not is_away(error) and not store.is_empty(error):
                     log.exception("directory.refresh_failed")
             await asyncio.sleep(REFRESH_SECONDS)

@@ -8,7 +8,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from app.api import export
-from app.db import AWAY, POOL_TIMEOUT_SECONDS, Connection
+from app.db import POOL_TIMEOUT_SECONDS, Connection, unless_away
 
 
 @contextlib.asynccontextmanager
@@ -23,7 +23,7 @@ async def writing(request: Request) -> AsyncIterator[Connection]:
     """A transaction, committed at the end; afterwards the directory knows what changed."""
     async with reading(request) as connection, connection.transaction():
         yield connection
-    with contextlib.suppress(*AWAY):  # what is committed stands; the refresher tries again by itself
+    with unless_away():  # what is committed stands; the refresher tries again by itself
         await request.app.state.directory.refresh()
 
 

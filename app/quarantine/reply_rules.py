@@ -1,6 +1,5 @@
 """The reply rules of a gateway: what STOP means there, and what is answered to it."""
 
-import contextlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -9,7 +8,7 @@ from fastapi import APIRouter, Body, Path, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from app import audit
-from app.db import AWAY, POOL_TIMEOUT_SECONDS
+from app.db import POOL_TIMEOUT_SECONDS, unless_away
 from app.errors import Invalid, NotFound
 from app.gateways.receipt import Gateway
 from app.quarantine.replies import Rule, RuleAction, Scope, is_keyword, rules_of, stored
@@ -129,7 +128,7 @@ async def write_rules(
                 connection, audit.PLATFORM, "GTW-CHANGED", f"Gateway {key} was changed: reply_rules.",
                 at=now, actor=principal.name, data={"key": key}, personal=said,
             )  # fmt: skip
-    with contextlib.suppress(*AWAY):  # what is committed stands; the refresher tries again by itself
+    with unless_away():  # what is committed stands; the refresher tries again by itself
         await request.app.state.directory.refresh()
     return _shown(rules, principal)
 

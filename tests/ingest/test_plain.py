@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from app.db import Pool
 from app.gateways import generic
 from app.gateways.receipt import Auth, Gateway, Options
-from app.ingest.inbox import Row, copy, refused
+from app.ingest.kinds import Row, copy, put_back, set_aside
 from app.ingest.plain import Heads, plain_row, whole
 from app.ingest.rows import InboxRow, RejectedRow, inbox_row, pack, unpack
 
@@ -109,12 +109,13 @@ def test_a_plain_row_comes_out_of_the_spool_as_the_ordinary_road_made_it() -> No
     assert unpack(pack(whole(plain))) == ordinary(line)
 
 
-def test_a_plain_row_that_the_database_refuses_goes_to_the_shelf_raw() -> None:
+def test_a_plain_row_that_the_database_refuses_goes_to_the_shelf_whole() -> None:
     line = orjson.dumps(PLAIN)
     plain = plain_row(line, HEADS)
     assert plain is not None
-    shelved = refused(plain, ValueError())
-    assert (shelved.gateway_id, shelved.received_at, shelved.raw) == (7, NOW, line)
+    shelved = set_aside(plain, "refused")
+    assert (shelved.kind, shelved.gateway_id, shelved.received_at, shelved.raw) == ("receipt", 7, NOW, line)
+    assert put_back(shelved.kind, orjson.loads(orjson.dumps(shelved.request)), shelved.raw) == ordinary(line)
 
 
 def test_usual_rows_are_plain() -> None:

@@ -19,7 +19,8 @@ from fastapi import FastAPI
 from app.db import Pool
 from app.gateways.receipt import Auth, Gateway, Inbound, Options
 from app.gateways.twilio import reply, signature
-from app.ingest.inbox import Inbox, bring, copy, refused
+from app.ingest.inbox import Inbox, copy
+from app.ingest.kinds import put_back
 from app.ingest.replies import Replies, apply_inbound
 from app.ingest.rows import InboundRow, RejectedRow, inbound_row, pack, unpack
 from app.ingest.spool import Spool
@@ -265,19 +266,23 @@ async def test_a_reply_that_cannot_be_applied_costs_neither_replies_nor_receipts
     body = [{"type": "inbound", "from": each, "text": "STOP"} for each in (bad, sender)]
     await client.post(f"/callbacks/{key}", json=body, headers={"X-Acuse-Token": SECRET})
     assert [row["action"] for row in await applied(pool, sender)] == ["denylist"]
+    shelf = await until(lambda: shelved(client, key), lambda items: len(items) == 1)
+    assert (shelf[0]["kind"], shelf[0]["reason"]) == ("reply", "This reply could not be applied: RaiseError.")
+    assert await pool.fetchval("SELECT count(*) FROM inbound WHERE address = $1", bad) == 0
+
+    again = await client.post("/v1/receipts/rejected/retry", json={"gateway": key, "kind": "reply"})
+    assert again.json() == {"read": 1, "still_rejected": 0}
+    await until(lambda: shelved(client, key), lambda items: len(items) == 1)  # nothing has been mended
+    await pool.execute("DROP TRIGGER poison ON decisions")
+    again = await client.post("/v1/receipts/rejected/retry", json={"kind": "reply"})
+    assert again.json() == {"read": 1, "still_rejected": 0}
     (row,) = await applied(pool, bad)
-    assert (row["action"], row["keyword"]) == ("review", None)
+    assert (row["action"], row["text"]) == ("denylist", "STOP")
 
 
-@pytest.mark.usefixtures("poison")
-async def test_a_reply_alone_must_fail_several_times_before_it_is_left_to_a_person(
-    client: httpx.AsyncClient, pool: Pool
-) -> None:
-    key, bad = await gateway(client), f"+34699{next(_serial):06d}"
-    await say(client, key, bad, "STOP")
-    assert await pool.fetchval("SELECT applied_at FROM inbound WHERE address = $1", bad) is None
-    (row,) = await applied(pool, bad)
-    assert row["action"] == "review"
+async def shelved(client: httpx.AsyncClient, key: str) -> list[dict[str, Any]]:
+    page = (await client.get("/v1/receipts/rejected", params={"gateway": key, "kind": "reply"})).json()
+    return list(page["items"])
 
 
 async def test_workers_share_the_replies_and_none_is_applied_twice(client: httpx.AsyncClient, pool: Pool) -> None:
@@ -345,24 +350,28 @@ async def test_a_reply_that_comes_while_the_database_is_away_waits_in_the_spool_
 ) -> None:
     inbox = Inbox(pool, Spool(tmp_path / "spool", max_bytes=10_000_000), Settings(data_dir=tmp_path))
     await inbox.start()
-    inbox.away = True
+    inbox.outage.tables.add("inbound")
     sender = phone()
     await inbox.put([row_of(sender)])
     assert inbox.spooled == 1
-    inbox.away = False
+    inbox.outage.tables.clear()
     await inbox.drain()
     await inbox.drain()
     assert await pool.fetchval("SELECT count(*) FROM inbound WHERE address = $1", sender) == 1
     await inbox.stop()
 
 
-async def test_a_reply_that_the_database_refuses_goes_to_the_shelf_alone(pool: Pool) -> None:
-    good, bad = row_of(phone()), row_of(phone())._replace(text="\0")
-    async with pool.acquire() as connection, connection.transaction():
-        await bring(connection, [good, bad])
+async def test_a_reply_that_the_database_refuses_goes_to_the_shelf_alone(tmp_path: Path, pool: Pool) -> None:
+    good, bad = row_of(phone()), row_of(phone())._replace(text="STOP\0")
+    inbox = Inbox(pool, Spool(tmp_path / "spool", max_bytes=10_000_000), Settings(data_dir=tmp_path))
+    await inbox.start()
+    await inbox.put([good, bad])
+    assert not inbox.away
+    await inbox.stop()
     assert await pool.fetchval("SELECT count(*) FROM inbound WHERE address = $1", good.address) == 1
-    assert await pool.fetchval("SELECT count(*) FROM rejected WHERE raw = $1 AND gateway_id = 7", bad.raw) == 1
-    assert refused(bad, ValueError()).raw == bad.raw
+    kept = await pool.fetchrow("SELECT kind, request, raw FROM rejected WHERE raw = $1 AND gateway_id = 7", bad.raw)
+    assert kept is not None
+    assert put_back(kept["kind"], kept["request"], kept["raw"]) == bad._replace(text="STOP\ufffd")
 
 
 async def test_repeats_are_recognised_whichever_is_applied_first(client: httpx.AsyncClient, pool: Pool) -> None:

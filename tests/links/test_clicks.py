@@ -217,7 +217,9 @@ async def test_clicks_applied_by_many_hands_at_once_count_the_same(make: Maker, 
     assert await recomputed(pool, made) == 0
 
 
-async def test_a_click_that_cannot_be_applied_stays_and_costs_its_neighbours_nothing(make: Maker, pool: Pool) -> None:
+async def test_a_click_that_cannot_be_applied_is_set_aside_and_costs_its_neighbours_nothing(
+    make: Maker, pool: Pool, client: httpx.AsyncClient, admin: Headers
+) -> None:
     made = await make(OFFER, messages=2)
     hands = Clicks(pool, batch=100)
     await pool.execute("ALTER TABLE clicks ADD CONSTRAINT poison CHECK (agent <> 'poison')")
@@ -225,15 +227,18 @@ async def test_a_click_that_cannot_be_applied_stays_and_costs_its_neighbours_not
         bad = row(made, 0)._replace(agent="poison")
         async with pool.acquire() as connection:
             await copy(connection, [row(made, 0), bad, row(made, 1)])
-        for _ in range(12):
-            await hands.step()
+        await hands.step()
+        await applied(pool)
         assert await pool.fetchval("SELECT count(*) FROM clicks WHERE delivery_id = $1", made.delivery) == 2
-        assert [each["id"] for each in await pool.fetch("SELECT id FROM click_inbox")] == [bad.id]
+        (kept,) = (await client.get("/v1/receipts/rejected?kind=click", headers=admin)).json()["items"]
+        assert (kept["gateway"], kept["raw"]) == (None, "poison")
     finally:
         await pool.execute("ALTER TABLE clicks DROP CONSTRAINT poison")
-    await Clicks(pool, batch=100).step()
+    again = await client.post("/v1/receipts/rejected/retry", json={"kind": "click"}, headers=admin)
+    assert again.json() == {"read": 1, "still_rejected": 0}
     await applied(pool)
     assert await pool.fetchval("SELECT count(*) FROM clicks WHERE delivery_id = $1", made.delivery) == 3
+    assert await pool.fetchval("SELECT agent FROM clicks WHERE id = $1", bad.id) == "poison"
     assert await recomputed(pool, made) == 0
 
 

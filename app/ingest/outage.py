@@ -1,0 +1,103 @@
+"""Which tables are away, and since when they are back: told by what takes rows, never by an error's name alone.
+
+A table is away when rows for it failed and their like failed too, or when the whole database cannot be reached. It is
+back as soon as the like of a row commits. Said once in the log, at the change.
+"""
+
+import asyncio
+from datetime import UTC, datetime
+
+from app.db import Pool, is_away, is_everywhere, renew, sqlstate
+from app.ingest.kinds import KINDS, Row, new_id, probe
+from app.ingest.rows import InboundRow, InboxRow, RejectedRow
+from app.ingest.spool import Spool
+from app.links.clicks import ClickRow
+from app.logs import log
+
+TABLES = frozenset(kind.table for kind in KINDS.values())
+#: A database that does not answer the simplest question for this long hangs.
+_PATIENCE_SECONDS = 1.0
+#: A server that is in recovery or read-only takes connections, and no receipts.
+_TAKES_NOTHING = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean"
+
+
+class Outage:
+    def __init__(self, pool: Pool, spool: Spool) -> None:
+        self._pool = pool
+        self._spool = spool
+        #: Those that are away: what comes for them goes to the spool.
+        self.tables: set[str] = set()
+        #: Set while the database refuses or does not answer at all.
+        self.unreachable = asyncio.Event()
+        self._late: set[asyncio.Task[None]] = set()
+
+    async def begins(self, table: str | None, error: Exception) -> None:
+        """`table` (none: all) does not take rows now because of `error`, which may say that no table does."""
+        everywhere = table is None or is_everywhere(error)
+        fresh = (TABLES if everywhere else {table}) - self.tables
+        self.tables |= {each for each in fresh if each is not None}
+        if everywhere and not isinstance(error, TimeoutError):
+            self.unreachable.set()
+        await renew(self._pool, error)
+        if fresh:
+            log.error(
+                "database.away",
+                error=type(error).__name__,
+                sqlstate=sqlstate(error),
+                tables=sorted(filter(None, fresh)),
+            )
+
+    async def look(self) -> None:
+        """Asks the database whether it is there, also when no receipts come: requests of the API depend on it. Of the tables
+        that are away each is tried."""
+        try:
+            async with self._pool.acquire(timeout=_PATIENCE_SECONDS) as connection:
+                takes_nothing = await connection.fetchval(_TAKES_NOTHING, timeout=_PATIENCE_SECONDS)
+        except Exception as error:
+            if not is_away(error):
+                raise
+            await self.begins(None, error if not isinstance(error, TimeoutError) else ConnectionError())
+            return
+        if takes_nothing:
+            await self.begins(None, ConnectionError("read-only"))
+            await self._pool.expire_connections()  # it may be so for their session only
+            return
+        self.unreachable.clear()
+        back = [table for table in sorted(self.tables) if await self._takes_rows(table)]
+        if back:
+            self.tables -= set(back)
+            log.info("database.back", tables=back, spooled=self._spool.rows)
+
+    async def _takes_rows(self, table: str) -> bool:
+        try:
+            await self.tries(_some_row(table))
+        except Exception as error:
+            await renew(self._pool, error)
+            return not is_away(error)  # what is only said against our probe is not said against others
+        return True
+
+    async def tries(self, row: Row) -> None:
+        """The like of `row`. Raises `TimeoutError` on the dot, even when a server that hangs keeps what was cancelled from
+        ending."""
+        task = asyncio.create_task(probe(self._pool, row))
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+        await asyncio.wait({task}, timeout=_PATIENCE_SECONDS)
+        if not task.done():
+            task.add_done_callback(lambda late: late.cancelled() or late.exception())
+            task.cancel()
+            raise TimeoutError
+        task.result()
+
+
+def _some_row(table: str) -> Row:
+    """A row for `table`, of nobody's: what its like is made of."""
+    now = datetime.now(UTC)
+    nothing = dict.fromkeys(InboxRow._fields)
+    rows: dict[str, Row] = {
+        "inbox": InboxRow(**nothing | {"gateway_id": 0, "received_at": now}),  # type: ignore[arg-type]
+        "inbound": InboundRow(0, now, "", None, "", None, True, b""),
+        "rejected": RejectedRow(new_id(), 0, now, "", {}, b""),
+        "click_inbox": ClickRow(0, 0, 0, 0, now, True, [], "", "", {}, None, 0),
+    }
+    return rows[table]

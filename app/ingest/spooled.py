@@ -1,0 +1,116 @@
+"""What the spool holds goes to the database: file by file, in order, each row once however often this is interrupted.
+
+How far a file was brought is written in the transaction that brings its rows. When it was brought to its end it is
+unlinked, and then what was written about it is forgotten.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from app.db import Connection, Pool, is_away
+from app.ingest.drain import Drain
+from app.ingest.kinds import Row, copy, kind_of, new_id, probe, refusal, set_aside
+from app.ingest.outage import TABLES, Outage
+from app.ingest.rows import RejectedRow, unpack
+from app.ingest.spool import Spool, SpoolFile
+from app.logs import log
+
+_PROGRESS = (
+    "INSERT INTO spool_progress AS p (spool_id, last_id) VALUES ($1, 0) "
+    "ON CONFLICT (spool_id) DO UPDATE SET last_id = p.last_id RETURNING last_id"
+)
+#: What was written about files that are long gone: those of older versions, and of one that was killed between the two.
+_FORGET = "DELETE FROM spool_progress WHERE spool_id = $1 OR touched_at < now() - interval '90 days'"
+Item = tuple[int, Row]
+
+
+async def bring_all(pool: Pool, spool: Spool, outage: Outage, *, limit: int) -> bool:
+    """Brings what can be brought now; whether it brought anything. Raises what says that the database cannot be reached."""
+    brought = False
+    if outage.tables == TABLES:
+        return brought
+    for table in {file.table for file in spool.files() if file.table} - outage.tables:
+        spool.seal(table)
+    for file in spool.sealed():
+        if file.waits_for in outage.tables:
+            continue
+        try:
+            brought |= await _Bringing(pool, spool, outage, file).to_the_end(limit)
+        except sqlite3.Error as error:
+            await spool.put_by(file, error)
+    return brought
+
+
+class _Bringing:
+    """One file on its way."""
+
+    def __init__(self, pool: Pool, spool: Spool, outage: Outage, file: SpoolFile) -> None:
+        self._pool, self._spool, self._outage, self._file = pool, spool, outage, file
+
+    async def to_the_end(self, limit: int) -> bool:
+        async with self._pool.acquire() as connection:
+            last = int(await connection.fetchval(_PROGRESS, self._file.id))
+        await self._spool.start_after(self._file, last)
+        brought = False
+        while found := await self._spool.read(self._file, last, limit):
+            items = [(place, _read(data)) for place, data in found]
+            if waiting := await self._bring(items):
+                self._file.left -= len(items) - len(waiting)
+                return brought or len(waiting) < len(items)
+            last, brought = found[-1][0], True
+            self._file.left -= len(found)
+        await self._spool.remove(self._file)
+        async with self._pool.acquire() as connection:
+            await connection.execute(_FORGET, self._file.id)
+        return brought
+
+    async def _bring(self, items: Sequence[Item]) -> Sequence[Item]:
+        """Returns those that wait: behind one all others of this file do."""
+        try:
+            await self._apply(items)
+            return ()
+        except Exception as error:
+            drain = Drain(
+                kind=kind_of(items[0][1]).shelved, apply=self._apply, alike=self._alike, anything=self._alike,
+                set_aside=self._set_aside, in_order=True,
+            )  # fmt: skip
+            waiting = await drain.isolate(items, error)
+            if waiting:
+                trouble = drain.trouble or error
+                if not is_away(trouble):
+                    log.error("spool.waits", file=self._file.id, error=type(trouble).__name__, exc_info=trouble)
+                self._file.waits_for = kind_of(waiting[0][1]).table
+                await self._outage.begins(self._file.waits_for, trouble)
+            return waiting
+
+    async def _apply(self, items: Sequence[Item]) -> None:
+        async with self._pool.acquire() as connection, connection.transaction():
+            await self._add(connection, items)
+
+    async def _add(self, connection: Connection, items: Sequence[Item]) -> None:
+        """In the caller's transaction. What a process that died has brought in the meantime is left out."""
+        last = await connection.fetchval(_PROGRESS, self._file.id)
+        if rows := [row for place, row in items if place > last]:
+            await copy(connection, rows)
+            await connection.execute(
+                "UPDATE spool_progress SET last_id = $2, touched_at = now() WHERE spool_id = $1",
+                self._file.id,
+                items[-1][0],
+            )
+
+    async def _alike(self, item: Item) -> None:
+        await probe(self._pool, item[1])
+
+    async def _set_aside(self, item: Item, error: Exception) -> None:
+        place, row = item
+        await self._apply([(place, set_aside(row, refusal(error)))])
+
+
+def _read(data: bytes) -> Row:
+    """The row of `data`; what cannot be read, or not by this version, goes to the shelf as it is."""
+    try:
+        return unpack(data)
+    except (ValueError, TypeError, KeyError) as error:
+        reason = f"This row of a spool cannot be read: {type(error).__name__}."
+        return RejectedRow(new_id(), None, datetime.now(UTC), reason, {}, data, "spooled")
