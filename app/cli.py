@@ -36,6 +36,8 @@ from app.links import keys as token_keys
 from app.links import store as links_store
 from app.platform import changes, installation, resealing, store
 from app.sealing import KEY_FILE, SealError, Sealing, make_key_file
+from app.server.config import config_of
+from app.server.limits import raise_descriptors
 from app.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Acuse tells the truth about SMS deliveries.")
@@ -155,24 +157,8 @@ def run() -> None:
 def _serve(settings: Settings, url: str) -> None:
     """Binds, migrates, says where to go, serves until told to stop. A database that is away holds up none of it."""
     os.environ["ACUSE_DATABASE_URL"] = url  # for the server's processes
-    config = uvicorn.Config(
-        "app.main:from_environment",
-        factory=True,
-        host=settings.host,
-        port=settings.port,
-        workers=settings.workers,
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        lifespan="on",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        forwarded_allow_ips=list(settings.trusted_proxies),
-        timeout_keep_alive=75,  # longer than providers' connection pools keep an idle connection
-        timeout_graceful_shutdown=10,
-        timeout_worker_healthcheck=60,  # on a busy machine a process needs more than the usual 5 s to start
-    )
+    raise_descriptors()
+    config = config_of(settings, "app.main:from_environment")
     server = uvicorn.Server(config)
     socket = config.bind_socket()
     try:

@@ -41,3 +41,9 @@ clicks_applied_total = Counter("acuse_clicks_applied_total", "Clicks applied.", 
 short_misses_total = Counter(
     "acuse_short_misses_total", "Short URLs asked for that lead nowhere, by reason.", ["reason"], registry=registry
 )
+http_refused_total = Counter(
+    "acuse_http_refused_total",
+    "Connections and requests refused before the service saw them, by reason.",
+    ["reason"],
+    registry=registry,
+)

@@ -39,6 +39,25 @@ class Settings(BaseSettings):
     )
     workers: int = Field(1, ge=1, le=64, description="Server processes; each also applies receipts.")
 
+    max_connections: int = Field(
+        5_000, ge=8, le=60_000, description="Open connections, a process; fewer where descriptors are fewer."
+    )
+    max_head_bytes: int = Field(
+        65_536, ge=8_192, le=1_000_000, description="URL and headers of a request; beyond it 414 or 431."
+    )
+    max_headers: int = Field(150, ge=20, le=1_000, description="Headers of a request; beyond it 431.")
+    head_seconds: float = Field(
+        10.0, ge=0.2, le=600, description="A request's URL and headers must be whole after this; else 408."
+    )
+    body_seconds: float = Field(
+        30.0, ge=0.2, le=600, description="In each such stretch a body must come on by so many bytes; else 408."
+    )
+    body_bytes_per_second: float = Field(100.0, ge=0, description="How many bytes, a second of the stretch.")
+    send_seconds: float = Field(
+        60.0, ge=0.2, le=3_600, description="Who reads nothing of an answer for so long is cut off."
+    )
+    idle_seconds: int = Field(75, ge=1, le=3_600, description="How long a connection is kept for another request.")
+
     max_callback_bytes: int = Field(
         1_000_000, ge=1_000, description="Larger callbacks get 413. The largest batches known are 100 receipts."
     )
