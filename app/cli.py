@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, TypeVar
@@ -30,6 +30,7 @@ from app.demo import main as demo
 from app.doctor import Check, examined
 from app.errors import Problem
 from app.gateways import GATEWAYS
+from app.ingest.keys import rekey
 from app.ingest.replay import replay as ingest_replay
 from app.ingest.runtime import run_worker
 from app.links import keys as token_keys
@@ -422,14 +423,16 @@ def create_gateway(
     implementation: Annotated[str | None, typer.Option(help="Name under which errors are qualified.")] = None,
     option: Annotated[list[str] | None, typer.Option(help="name=value; may be given several times.")] = None,
 ) -> None:
-    """Create a gateway and print the path for its callbacks. Secrets are not taken from the command line, where other
-    users of the machine could read them."""
+    """Create a gateway and print the path for its callbacks; a deleted one of this key and kind is revived. Secrets are
+    not taken from the command line, where other users of the machine could read them."""
     credentials = changes.Credentials(mode=auth, secrets=_secrets(auth, secret_file), username=username)
     options = dict(_pair(each) for each in option or ())
+    settings = settings_or_exit()
     row = in_database(
         lambda connection: changes.create_gateway(
             connection, key=key, kind=kind, label=label, implementation=implementation, options=options,
-            auth=credentials, actor=ACTOR,
+            auth=credentials, actor=ACTOR, rekey=lambda held, before, after: rekey(held, after),
+            retention=timedelta(days=settings.deleted_gateway_days),
         )
     )  # fmt: skip
     out.print(f"Gateway {row.key} is created. Its callbacks go to /callbacks/{row.key}")
@@ -449,10 +452,12 @@ def _pair(text: str) -> tuple[str, Any]:
 
 
 @gateways.command(name="delete")
-def delete_gateway(key: str) -> None:
-    """Delete a gateway: its callbacks get 404, what it said stays."""
-    in_database(lambda connection: changes.delete_gateway(connection, key, actor=ACTOR))
-    out.print(f"Gateway {key} is deleted.")
+def delete_gateway(
+    key: str, force: Annotated[bool, typer.Option(help="Also while messages are in transit.")] = False
+) -> None:
+    """Delete a gateway: it cannot be named any more, what it said stays, and its receipts are taken for some time."""
+    in_database(lambda connection: changes.delete_gateway(connection, key, actor=ACTOR, force=force))
+    out.print(f"Gateway {key} is deleted. Receipts for it are taken until its retention ends.")
 
 
 # --- links -----------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from app import migrate
 from app.db import Connection, create_pool
 from app.logs import mask_phones
-from app.platform import resealing
+from app.platform import resealing, store
 from app.quarantine.thresholds import differences, of_settings, read_thresholds
 from app.sealing import KEY_FILE, SealError, Sealing, read_key_file
 from app.settings import Settings
@@ -56,7 +56,7 @@ async def _database(settings: Settings, url: str) -> list[Check]:
                 return [*found, migrations]
             found += [migrations, await _inbox(connection), await _unmatched(connection)]
             found.append(await _thresholds(connection, settings))
-            return [*found, *await _sealing(connection, settings)]
+            return [*found, await _gateways(connection), *await _sealing(connection, settings)]
     finally:
         await pool.close()
 
@@ -106,6 +106,20 @@ async def _unmatched(connection: Connection) -> Check:
         return Check("unmatched", "ok", "None.")
     finding = f"{row['waiting']} ids wait for their message, the oldest since {row['oldest']:%Y-%m-%d %H:%M} UTC."
     return Check("unmatched", "warning", finding)
+
+
+async def _gateways(connection: Connection) -> Check:
+    """Deleted ones that still get receipts, and those that let anybody in."""
+    said = [
+        f"{row['key']} was deleted on {row['deleted_at']:%Y-%m-%d} and has had {row['receipts']} receipts since: stop them at "
+        "the provider, or create it again."
+        for row in await store.receipts_since_deletion(connection)
+        if row["receipts"] > 0
+    ]
+    gateways, _ = await store.gateways_after(connection, "", None)
+    if anyone := [row.key for row in gateways if row.auth["mode"] == "none"]:
+        said.append(f"With auth mode none anybody can send receipts in the name of {', '.join(anyone)}.")
+    return Check("gateways", "warning", " ".join(said)) if said else Check("gateways", "ok", "All prove who they are.")
 
 
 async def _sealing(connection: Connection, settings: Settings) -> list[Check]:

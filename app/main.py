@@ -13,7 +13,7 @@ import contextlib
 import gc
 import secrets
 from collections.abc import AsyncIterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -56,6 +56,7 @@ from app.logs import log
 from app.messages.api import router as messages
 from app.platform import audit_api, gateways, health, installation, keys, resealing, store
 from app.platform.directory import GatewayDirectory
+from app.platform.known import FILE_NAME, KnownFile
 from app.platform.trial import Reading
 from app.processes import Process
 from app.qualifications.api import router as qualifications
@@ -174,7 +175,12 @@ def _set_state(app: FastAPI, settings: Settings, database_url: str) -> None:
     state.routes = Routes(database_url, state.process, life_days=settings.link_life_days)
     state.limiter = Limiter()
     state.keys = KeyRing()
-    state.directory = GatewayDirectory(database_url, state.keys)
+    state.directory = GatewayDirectory(
+        database_url,
+        state.keys,
+        file=KnownFile(settings.data_dir / FILE_NAME, state.sealing),
+        retention=timedelta(days=settings.deleted_gateway_days),
+    )
     state.signer = None  # of the journals' heads, until its key has been read
     state.cursors = CursorSigner(secrets.token_bytes(32))  # until the installation's own key has been read
     state.rekey, state.id_hint = _rekey, id_hint

@@ -96,6 +96,9 @@ class Settings(BaseSettings):
     )
     quarantine_forget_days: float = Field(10.0, gt=0, description="Errors are forgotten when the last one is older.")
     quarantine_forget_mailbox_days: float = Field(30.0, gt=0, description="The same after a full mailbox.")
+    deleted_gateway_days: float = Field(
+        90.0, ge=0, le=36_500, description="So long a deleted gateway goes on taking receipts."
+    )
     api_connections: int = Field(8, ge=1, description="Database connections of the API, a process.")
     log_json: bool = Field(False, description="Logs as JSON lines instead of text for people.")
 

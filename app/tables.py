@@ -95,11 +95,12 @@ gateways = Table(
     Column("label", Text, nullable=False),
     Column("implementation", Text, nullable=False),
     Column("options", JSONB, nullable=False),
-    Column("auth", JSONB, nullable=False),
+    Column("auth", JSONB, nullable=False),  # `{"sealed": …}` where there are secrets
     Column("reply_rules", JSONB),  # tried top to bottom; none: those that are shipped
     _when("created_at", required=True),
     _when("updated_at", required=True),
-    _when("deleted_at"),
+    _when("deleted_at"),  # it cannot be named any more, and takes receipts until its retention ends
+    Column("receipts_before", BigInteger),  # how many it had when it was deleted
 )
 Index("uq_gateways_key_alive", gateways.c.key, unique=True, postgresql_where=gateways.c.deleted_at.is_(None))
 

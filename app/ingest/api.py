@@ -62,7 +62,7 @@ RowT = TypeVar("RowT")
 async def post_receipts(request: Request, principal: ReceiptWriter) -> Response:
     """202 once every accepted row is durable. Rows name their gateway; repeats change nothing."""
     state = request.app.state
-    named, tally = Named(state.directory), Tally()
+    named, tally = Named(state.directory, of_receipts=True), Tally()
     storing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     storing.set_result(None)
     async for chunk in chunks(request, max_row_bytes=state.settings.max_row_bytes):

@@ -74,10 +74,11 @@ async def _taken(scope: Scope, receive: Receive) -> Answer:
 
 
 async def _found(scope: Scope, key: str) -> Gateway | None:
-    """A gateway not known yet, by what the database says. Raises `NotAllowed` for methods that none calls with."""
+    """A gateway that was deleted, or is not known yet, by what the database says. Raises `NotAllowed` for methods that
+    none calls with."""
     if scope["method"] not in ("GET", "POST"):
         raise NotAllowed("Gateways call with GET or POST.", headers={"Allow": "GET, POST"})
-    found: Gateway | None = await scope["app"].state["directory"].find(key)
+    found: Gateway | None = await scope["app"].state["directory"].find_answering(key)
     return found
 
 

@@ -13,11 +13,12 @@ MOST_QUESTIONS = 20
 class Named:
     """The directory, for one request: looked up in memory, and asked once for what nobody knows."""
 
-    def __init__(self, directory: GatewayDirectory) -> None:
+    def __init__(self, directory: GatewayDirectory, *, of_receipts: bool = False) -> None:
+        """`of_receipts`: those that were deleted, too, as long as they take receipts."""
         self._directory = directory
         self._unknown: set[str] = set()
         self._questions = 0
-        self.get = directory.get
+        self.get = directory.answering if of_receipts else directory.get
 
     async def found(self, keys: Iterable[str]) -> bool:
         """Whether one of `keys`, none of which was known, is known now: read those rows again. Raises `Busy` when the

@@ -217,7 +217,7 @@ async def _wanted(request: Request, key: str | None) -> int | None:
     """The id of the gateway to filter by. Raises `NotFound` for a key that names none."""
     if key is None:
         return None
-    gateway: Gateway | None = await request.app.state.directory.find(key)
+    gateway: Gateway | None = await request.app.state.directory.find_answering(key)
     if gateway is None:
         raise NotFound("There is no such gateway.")
     return gateway.id

@@ -6,7 +6,7 @@ not in the journal.
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
 from pydantic import ValidationError
@@ -18,7 +18,7 @@ from app.errors import Conflict, Invalid, NotFound
 from app.gateways import GATEWAYS
 from app.gateways.receipt import SHORTEST_SECRET, Adapter, AuthMode, Gateway, Options
 from app.platform import store
-from app.platform.directory import built
+from app.platform.directory import RETENTION, built
 from app.platform.store import GatewayRow
 from app.problems import field_errors
 from app.security import SCOPES, hash_secret, new_secret
@@ -51,22 +51,31 @@ async def create_gateway(
     options: Mapping[str, Any],
     auth: Credentials,
     actor: str,
+    rekey: Rekey | None = None,
+    retention: timedelta = RETENTION,
 ) -> GatewayRow:
-    """Raises `Invalid` with the fields that are wrong, or `Conflict` when the key is taken."""
+    """A deleted gateway of this key and kind is revived: the same one, so that its receipts find their messages, with
+    what is given now. Raises `Invalid` with the fields that are wrong, or `Conflict` when the key is taken, also by a
+    deleted gateway of another kind that still takes receipts."""
     if not is_slug(key):
         raise Invalid.field("/key", f"A key matches {SLUG}.")
     adapter = adapter_of(kind)
     now = datetime.now(UTC)
-    row = await store.insert_gateway(
-        connection,
-        key=key,
-        kind=kind,
-        label=label or adapter.label,
-        implementation=implementation or adapter.label,
-        options=checked_options(adapter, options),
-        auth=checked_auth(adapter, auth),
-        now=now,
-    )
+    fields: dict[str, Any] = {
+        "label": label or adapter.label,
+        "implementation": implementation or adapter.label,
+        "options": checked_options(adapter, options),
+        "auth": checked_auth(adapter, auth),
+    }
+    dead = await store.deleted_gateway(connection, key) if await store.gateway(connection, key) is None else None
+    if dead is not None and dead.kind == kind:
+        return await _revived(connection, dead, replace(dead, deleted_at=None, **fields), now, actor, rekey)
+    if dead is not None and (ends := (dead.deleted_at or now) + retention) > now:
+        raise Conflict(
+            f"The key {key} is that of a deleted gateway of kind {dead.kind}, which goes on taking receipts until "
+            f"{ends:%Y-%m-%d}: choose another key, or the same kind to revive it."
+        )
+    row = await store.insert_gateway(connection, key=key, kind=kind, now=now, **fields)
     if row is None:
         raise Conflict("There is a gateway with this key.")
     await _ship_qualifications(connection, adapter, row.implementation, now)
@@ -74,6 +83,33 @@ async def create_gateway(
     said = {"implementation": row.implementation, "options": row.options}
     await _note(connection, "GTW-CREATED", f"Gateway {key} was created.", now, actor, data, said)
     return row
+
+
+async def _revived(
+    connection: Connection, dead: GatewayRow, wanted: GatewayRow, now: datetime, actor: str, rekey: Rekey | None
+) -> GatewayRow:
+    row = await store.update_gateway(connection, wanted, now)
+    await _ship_qualifications(connection, adapter_of(row.kind), row.implementation, now)
+    figures = await _rekeyed(connection, dead, row, rekey)
+    data = {"key": row.key, "kind": row.kind, "id": row.id, "auth": row.auth["mode"]}
+    data |= {"rekeyed": dict(figures)} if figures else {}
+    said = {"implementation": row.implementation, "options": row.options}
+    text = f"Gateway {row.key} was created again, as the one it was."
+    await _note(connection, "GTW-REVIVED", text, now, actor, data, said)
+    return row
+
+
+async def _rekeyed(
+    connection: Connection, before: GatewayRow, after: GatewayRow, rekey: Rekey | None
+) -> Mapping[str, int] | None:
+    """What `rekey` did, when a change of the id formats called for it, or nobody can tell which ones there were."""
+    new = built(after)
+    try:
+        old = built(before)
+    except ValidationError:  # options of another version
+        return None if rekey is None else await rekey(connection, new, new)
+    formats_changed = any(getattr(old.options, name) != getattr(new.options, name) for name in _FORMATS)
+    return await rekey(connection, old, new) if rekey is not None and formats_changed else None
 
 
 async def change_gateway(
@@ -105,21 +141,27 @@ async def change_gateway(
     after = await store.update_gateway(connection, after, now)
     if "implementation" in changed:
         await _ship_qualifications(connection, adapter, after.implementation, now)
-    old, new = built(before), built(after)
-    formats_changed = any(getattr(old.options, name) != getattr(new.options, name) for name in _FORMATS)
-    figures = await rekey(connection, old, new) if rekey is not None and formats_changed else None
+    figures = await _rekeyed(connection, before, after, rekey)
     data: dict[str, Any] = {"key": key} | ({"rekeyed": dict(figures)} if figures else {})
     text = f"Gateway {key} was changed: {', '.join(changed)}."
     await _note(connection, "GTW-CHANGED", text, now, actor, data, {"changed": changed})
     return after, figures
 
 
-async def delete_gateway(connection: Connection, key: str, *, actor: str) -> None:
-    """Its callbacks get 404 from now on; what it said stays, and its key is free."""
+async def delete_gateway(connection: Connection, key: str, *, actor: str, force: bool = False) -> None:
+    """It cannot be named any more; what it said stays, and what comes for it is taken until its retention ends. Raises
+    `Conflict` while messages are in transit, unless `force`."""
     before = await _held(connection, key)
+    waiting = await store.in_transit(connection, before.id)
+    if waiting and not force:
+        raise Conflict(
+            f"{waiting} messages of this gateway are in transit. With force it is deleted all the same: it goes on taking "
+            "their receipts, and cannot be named any more."
+        )
     now = datetime.now(UTC)
     await store.update_gateway(connection, replace(before, deleted_at=now), now)
-    await _note(connection, "GTW-DELETED", f"Gateway {key} was deleted.", now, actor, {"key": key, "id": before.id})
+    data = {"key": key, "id": before.id, "in_transit": waiting}
+    await _note(connection, "GTW-DELETED", f"Gateway {key} was deleted.", now, actor, data)
 
 
 def adapter_of(kind: str) -> Adapter:

@@ -4,13 +4,18 @@ One refresher serves both. It asks every two seconds whether anything changed (o
 a change in this process. A name that is not known asks, too, so that what another process made a moment ago is found;
 such questions are answered together and have a pause between them, so that strangers who try names or keys cannot
 load the database. While the database is away, what is known keeps working, and what is not known is "later", not "no".
+What is known is kept in a file, too (`known.py`), for a start while the database is away.
+
+A gateway that was deleted cannot be named any more, and still takes its receipts until its retention ends: `answering`.
 """
 
 import asyncio
 import contextlib
 import time
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
@@ -21,6 +26,8 @@ from app.gateways import GATEWAYS
 from app.gateways.receipt import Auth, AuthMode, Gateway
 from app.logs import log
 from app.platform import store
+from app.platform.known import Known, KnownFile
+from app.sealing import SealError
 from app.security import KeyRing, Principal
 
 REFRESH_SECONDS = 2.0
@@ -30,10 +37,12 @@ PAUSE_SECONDS = 0.05
 TIMEOUT_SECONDS = 2.5
 #: How long a failed question stands for the next ones.
 AWAY_SECONDS = 1.0
+#: How long a deleted gateway goes on taking receipts, unless the settings say otherwise.
+RETENTION = timedelta(days=90)
 
 
 class Gateways:
-    """One reading of the table: the living ones by key, all of them by id."""
+    """One reading of the table: the living ones by key, the newest deleted one of each key, all of them by id."""
 
     def __init__(
         self, rows: Iterable[store.GatewayRow] = (), *, before: Mapping[int, Gateway] = MappingProxyType({})
@@ -41,20 +50,29 @@ class Gateways:
         """`before`: what was known by id; it goes on for what cannot be read any more."""
         self.by_key: dict[str, Gateway] = {}
         self.by_id: dict[int, Gateway] = {}
-        #: Living gateways whose kind, options or secrets this process cannot read (a plug-in or a key that is gone, say).
+        self.deleted: dict[str, Deleted] = {}
+        #: Gateways whose kind, options or secrets this process cannot read (a plug-in or a key that is gone, say).
         self.unusable: set[str] = set()
-        for row in rows:
+        for row in sorted(rows, key=lambda row: (row.deleted_at is None, row.deleted_at, row.id)):
             self._add(row, before)
 
     def _add(self, row: store.GatewayRow, before: Mapping[int, Gateway]) -> None:
         gateway = _usable(row) or before.get(row.id)
-        if gateway is None:
-            if row.deleted_at is None:
-                self.unusable.add(row.key)
-            return
-        self.by_id[gateway.id] = gateway
-        if row.deleted_at is None:
+        if gateway is not None:
+            self.by_id[gateway.id] = gateway
+        if row.deleted_at is not None:
+            self.deleted[row.key] = Deleted(gateway, row.deleted_at)
+        elif gateway is not None:
             self.by_key[gateway.key] = gateway
+        else:
+            self.unusable.add(row.key)
+
+
+class Deleted(NamedTuple):
+    """A gateway that was deleted, and when. None: it cannot be read here."""
+
+    gateway: Gateway | None
+    at: datetime
 
 
 def _usable(row: store.GatewayRow) -> Gateway | None:
@@ -85,10 +103,26 @@ def built(row: store.GatewayRow) -> Gateway:
 
 
 class GatewayDirectory:
-    """Give it the database's URL; `start` opens nothing that could fail, `stop` ends the refresher."""
+    """Give it the database's URL; `start` opens nothing that could fail, `stop` ends the refresher. `file`: where what is
+    known is kept for a start without the database. `retention`: so long deleted gateways go on taking receipts."""
 
-    def __init__(self, database_url: str, keys: KeyRing) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        keys: KeyRing,
+        *,
+        file: KnownFile | None = None,
+        retention: timedelta = RETENTION,
+    ) -> None:
         self._url = database_url
+        self._file = file
+        self._retention = retention
+        #: Of the reading that the file holds.
+        self._kept_mark: str | None = None
+        #: What was known when the service started without the database.
+        self._from_file = False
+        #: As it was last read, when all of it could be read.
+        self._known: Known | None = None
         self._keys = keys
         self._gateways = Gateways()
         self._mark: str | None = None
@@ -108,6 +142,25 @@ class GatewayDirectory:
         """Deleted ones, too: what they said is still being worked on."""
         return self._gateways.by_id.get(gateway_id)
 
+    def answering(self, key: str) -> Gateway | None:
+        """The gateway that callbacks and receipts under `key` are of: the living one, or one that was deleted and whose
+        retention is not over."""
+        found = self.get(key)
+        if found is None and (deleted := self._gateways.deleted.get(key)) is not None and self._is_kept(deleted):
+            found = deleted.gateway
+        return found
+
+    def _is_kept(self, deleted: Deleted) -> bool:
+        return datetime.now(UTC) < deleted.at + self._retention
+
+    async def find_answering(self, key: str) -> Gateway | None:
+        """As `answering`, but None only when the database says so now. Raises `Busy` when it cannot be asked."""
+        found = self.answering(key) or await self.find(key) or self.answering(key)
+        deleted = self._gateways.deleted.get(key)
+        if found is None and deleted is not None and self._is_kept(deleted):
+            raise _unreadable()
+        return found
+
     async def find(self, key: str) -> Gateway | None:
         """As `get`, but None only when the database says so now. Raises `Busy` when it cannot be asked."""
         found = self.get(key)
@@ -115,7 +168,7 @@ class GatewayDirectory:
             return found
         await self._ask()
         if key in self._gateways.unusable:
-            raise Busy("This gateway's kind, options or secrets cannot be read here now.", retry_after=60)
+            raise _unreadable()
         return self.get(key)
 
     async def find_key(self, secret: str) -> Principal | None:
@@ -128,18 +181,19 @@ class GatewayDirectory:
 
     @property
     def loaded(self) -> bool:
-        """Gateways and keys have been read at least once."""
-        return self._mark is not None
+        """Gateways and keys have been read at least once, from the database or from the file of an earlier start."""
+        return self._mark is not None or self._from_file
 
     @property
     def reachable(self) -> bool:
         """The last question to the database was answered."""
-        return self.loaded and self._failed_at is None
+        return self._mark is not None and self._failed_at is None
 
     # --- refreshing ------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         self._pool = await create_pool(self._url, name="directory", size=1)
+        await self._load()
         self._task = asyncio.create_task(self._refresh_for_ever())
 
     async def stop(self) -> None:
@@ -154,6 +208,26 @@ class GatewayDirectory:
         """Reads what changed before this call. Raises whatever the driver raises when the database is away."""
         async with self._turn:
             await self._read()
+
+    async def _load(self) -> None:
+        """What an earlier start knew; the first reading of the database replaces it."""
+        known = await asyncio.to_thread(self._file.read) if self._file is not None else None
+        if known is not None and self._mark is None:
+            self._gateways = Gateways(known.gateways)
+            self._keys.replace(known.principals)
+            self._from_file = True
+            log.info("directory.from_file", gateways=len(self._gateways.by_key))
+
+    async def _keep(self) -> None:
+        """Writes what was read into the file, when that has something else. Holds the turn."""
+        if self._file is None or self._known is None or self._kept_mark == self._mark:
+            return
+        try:
+            await asyncio.to_thread(self._file.write, self._known)
+        except (OSError, SealError) as error:
+            log.error("directory.not_kept", error=str(error))
+        else:
+            self._kept_mark = self._mark
 
     async def _ask(self) -> None:
         """Waits for a question begun after this call; callers share it. Raises `Busy` when it fails."""
@@ -196,6 +270,7 @@ class GatewayDirectory:
         if self._failed_at is not None:
             log.info("directory.in_reach")
         self._failed_at = None
+        await self._keep()
 
     async def _read_changes(self) -> None:
         assert self._pool is not None, "start() comes first"
@@ -206,9 +281,14 @@ class GatewayDirectory:
                 self._mark = mark
 
     async def _read_all(self, connection: Connection) -> None:
-        keys: Mapping[bytes, Principal] = await store.principals(connection)
-        self._gateways = Gateways(await store.all_gateways(connection), before=self._gateways.by_id)
-        self._keys.replace(keys)
+        known = Known(await store.all_gateways(connection), await store.principals(connection))
+        self._gateways = Gateways(known.gateways, before=self._gateways.by_id)
+        self._keys.replace(known.principals)
+        self._known = known if known.readable else None
+
+
+def _unreadable() -> Busy:
+    return Busy("This gateway's kind, options or secrets cannot be read here now.", retry_after=60)
 
 
 def _away() -> Busy:

@@ -1,10 +1,10 @@
 """Gateways: create, list, read, change, delete, try a callback out; and the kinds there are."""
 
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Request, status
+from fastapi import APIRouter, Query, Request, status
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
@@ -36,6 +36,8 @@ class AuthIn(BaseModel):
     def credentials(self) -> changes.Credentials:
         return changes.Credentials(mode=self.mode, secrets=self.secrets, username=self.username)
 
+
+Force = Annotated[bool, Query(description="Also while messages are in transit.")]
 
 _AUTH_IN: dict[str, Any] = {"mode": "token", "secrets": ["a-long-random-text"]}
 
@@ -204,7 +206,8 @@ def _auth_schema(adapter: Adapter, mode: AuthMode) -> dict[str, Any]:
 @router.post("/gateways", status_code=status.HTTP_201_CREATED, response_model=GatewayOut, summary="Create a gateway")
 async def create(request: Request, principal: GatewayWriter, new: NewGateway) -> Response:
     """Point the provider's status callbacks at `callback_url`. What the provider documents about its errors is added
-    to the qualifications."""
+    to the qualifications. The key and kind of a deleted gateway revive it: the same one, with what is given now, and
+    receipts of what was sent through it before are matched."""
     async with writing(request) as connection:
 
         async def make() -> Response:
@@ -217,6 +220,8 @@ async def create(request: Request, principal: GatewayWriter, new: NewGateway) ->
                 options=new.options,
                 auth=new.auth.credentials(),
                 actor=principal.name,
+                rekey=request.app.state.rekey,
+                retention=timedelta(days=request.app.state.settings.deleted_gateway_days),
             )
             made = GatewayOut(**principal.shown(_shown(request, row)))
             return Response(made.model_dump_json(), status.HTTP_201_CREATED, media_type="application/json")
@@ -267,10 +272,12 @@ async def change(request: Request, principal: GatewayWriter, key: PathName, wish
 
 
 @router.delete("/gateways/{key}", status_code=status.HTTP_204_NO_CONTENT, summary="Delete a gateway")
-async def delete(request: Request, principal: GatewayWriter, key: PathName) -> None:
-    """Its callbacks get 404 from now on. What it said stays, and its key can be used again."""
+async def delete(request: Request, principal: GatewayWriter, key: PathName, force: Force = False) -> None:
+    """It cannot be named any more. What it said stays, and its callbacks are taken until its retention ends
+    (`ACUSE_DELETED_GATEWAY_DAYS`). With messages in transit: 409 that says how many, unless forced. `POST` of its key and
+    kind revives it."""
     async with writing(request) as connection:
-        await changes.delete_gateway(connection, key, actor=principal.name)
+        await changes.delete_gateway(connection, key, actor=principal.name, force=force)
 
 
 # --- trying out ------------------------------------------------------------------------------------------------------

@@ -43,6 +43,8 @@ class GatewayRow:
     deleted_at: datetime | None
     #: None: those that are shipped.
     reply_rules: Sequence[Mapping[str, Any]] | None = None
+    #: How many receipts it had when it was deleted.
+    receipts_before: int | None = None
 
 
 async def all_gateways(connection: Connection) -> Sequence[GatewayRow]:
@@ -55,6 +57,35 @@ async def gateway(connection: Connection, key: str, *, locked: bool = False) -> 
     lock = " FOR UPDATE" if locked else ""
     row = await connection.fetchrow(f"SELECT * FROM gateways WHERE key = $1 AND deleted_at IS NULL{lock}", key)
     return None if row is None else await _read(connection, row)
+
+
+async def deleted_gateway(connection: Connection, key: str) -> GatewayRow | None:
+    """The newest deleted gateway `key`, held until the caller's transaction ends."""
+    row = await connection.fetchrow(
+        "SELECT * FROM gateways WHERE key = $1 AND deleted_at IS NOT NULL ORDER BY deleted_at DESC, id DESC LIMIT 1 "
+        "FOR UPDATE",
+        key,
+    )
+    return None if row is None else await _read(connection, row)
+
+
+async def in_transit(connection: Connection, gateway_id: int) -> int:
+    """Messages of this gateway that wait for a final receipt, by the counters."""
+    count: int = await connection.fetchval(
+        "SELECT coalesce(sum(c.value), 0)::bigint FROM deliveries d JOIN counters c ON c.delivery_id = d.id "
+        "AND c.metric = 'status' AND c.gateway_id = $1 AND c.label IN ('submitted', 'accepted', 'sent')",
+        gateway_id,
+    )
+    return count
+
+
+async def receipts_since_deletion(connection: Connection) -> Sequence[asyncpg.Record]:
+    """Deleted gateways: `key`, `deleted_at`, and how many `receipts` they have had since."""
+    return await connection.fetch(
+        "SELECT g.key, g.deleted_at, (coalesce(sum(c.value), 0) - coalesce(g.receipts_before, 0))::bigint AS receipts "
+        "FROM gateways g LEFT JOIN counters c ON c.delivery_id = 0 AND c.metric = 'receipts' AND c.gateway_id = g.id "
+        "WHERE g.deleted_at IS NOT NULL GROUP BY g.id ORDER BY g.key, g.id"
+    )
 
 
 async def gateways_after(connection: Connection, key: str, limit: int | None) -> tuple[Sequence[GatewayRow], int]:
@@ -87,10 +118,11 @@ async def insert_gateway(
 
 
 async def update_gateway(connection: Connection, row: GatewayRow, now: datetime) -> GatewayRow:
-    """Writes label, implementation, options, auth and `deleted_at` of `row`."""
+    """Writes label, implementation, options, auth and `deleted_at` of `row`; with that, how many receipts it had."""
     written = await connection.fetchrow(
-        "UPDATE gateways SET label = $2, implementation = $3, options = $4, auth = $5, deleted_at = $6, "
-        "updated_at = $7 WHERE id = $1 RETURNING *",
+        "UPDATE gateways SET label = $2, implementation = $3, options = $4, auth = $5, deleted_at = $6, updated_at = $7, "
+        "receipts_before = CASE WHEN $6::timestamptz IS NOT NULL THEN (SELECT coalesce(sum(value), 0) FROM counters "
+        "WHERE delivery_id = 0 AND metric = 'receipts' AND gateway_id = $1) END WHERE id = $1 RETURNING *",
         row.id, row.label, row.implementation, row.options, await sealed_auth(connection, row.key, row.auth),
         row.deleted_at, now,
     )  # fmt: skip

@@ -125,7 +125,7 @@ async def list_inbound(
 async def _gateway(request: Request, key: str | None) -> int | None:
     if key is None:
         return None
-    gateway = await request.app.state.directory.find(key)
+    gateway = await request.app.state.directory.find_answering(key)
     if gateway is None:
         raise Invalid.field("?gateway", "There is no such gateway.")
     return int(gateway.id)

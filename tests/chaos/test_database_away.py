@@ -152,9 +152,9 @@ async def test_the_service_starts_while_postgresql_hangs() -> None:
 
 
 async def test_service_killed_while_spooling_loses_nothing() -> None:
-    """After a restart without the database the service knows neither gateways nor keys: it lives, says that it is not
-    ready, and asks gateways to come again (503 with Retry-After), which loses nothing. What it had acknowledged before
-    waits on the disk."""
+    """After a restart without the database, and without what the last start knew, the service knows neither gateways nor
+    keys: it lives, says that it is not ready, and asks gateways to come again (503 with Retry-After), which loses nothing.
+    What it had acknowledged before waits on the disk."""
     with postgres() as database:
         async with service(database.url) as acuse:
             ledger = await set_up(acuse, messages=500)
@@ -166,6 +166,7 @@ async def test_service_killed_while_spooling_loses_nothing() -> None:
             spooled = spool_rows(acuse.data_dir)
             assert spooled >= 500 - 16, "the spool outlives the service"
 
+            (acuse.data_dir / "known.sealed").unlink()  # as if it had never been written: see test_started_away.py
             began = time.monotonic()
             acuse.start()
             await acuse.alive()

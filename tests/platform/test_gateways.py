@@ -151,23 +151,6 @@ async def test_what_cannot_be_changed(client: httpx.AsyncClient, admin: Headers,
     assert (await client.patch("/v1/gateways/fixed", json=change, headers=admin)).status_code == 422
 
 
-async def test_deleted_is_gone_for_callbacks_and_its_key_is_free(
-    client: httpx.AsyncClient, admin: Headers, app: FastAPI
-) -> None:
-    await create(client, admin, "brief")
-    old: Gateway = app.state.directory.get("brief")
-    report = {"provider_message_id": "1", "status": "delivered"}
-    assert (await client.post(f"/callbacks/brief?token={SECRET}", json=report)).status_code == 200
-    assert (await client.delete("/v1/gateways/brief", headers=admin)).status_code == 204
-    assert (await client.post(f"/callbacks/brief?token={SECRET}", json=report)).status_code == 404
-    assert (await client.get("/v1/gateways/brief", headers=admin)).status_code == 404
-    assert (await client.delete("/v1/gateways/brief", headers=admin)).status_code == 404
-    await create(client, admin, "brief")
-    new: Gateway = app.state.directory.get("brief")
-    assert new.id != old.id
-    assert app.state.directory.by_id(old.id) == old  # what it said is still being worked on
-
-
 async def test_pages_and_streams(client: httpx.AsyncClient, admin: Headers) -> None:
     for name in ("page-1", "page-2", "page-3"):
         await create(client, admin, name)
