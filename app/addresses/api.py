@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime
 from tempfile import SpooledTemporaryFile
-from typing import IO, Annotated, Any
+from typing import IO, Annotated, Any, Literal
 
 import asyncpg
 import orjson
@@ -25,10 +25,11 @@ from app.addresses.erasure import QUERIES, Asked, erase
 from app.addresses.spellings import Spellings
 from app.api import bulk, export
 from app.api.bulk import BadRow, Line
+from app.api.fields import Plain, Region, SenderName
 from app.db import POOL_TIMEOUT_SECONDS, Connection
 from app.errors import Busy, Invalid, Problem, TooLarge
 from app.masking import mask, mask_numbers
-from app.numbers import is_region, normalise
+from app.numbers import normalise
 from app.problems import field_errors
 from app.security import NumberReader, Principal, QuarantineReader, QuarantineWriter, Reader
 
@@ -42,7 +43,7 @@ _PIECE_BYTES = 65_536
 _SPOOL_WAIT_SECONDS = 3.0
 
 Path_ = Annotated[
-    str, Path(max_length=60, description="In E.164 (`+` as `%2B` or as it is).", examples=["+34600123000"])
+    Plain, Path(max_length=60, description="In E.164 (`+` as `%2B` or as it is).", examples=["+34600123000"])
 ]
 
 
@@ -90,8 +91,8 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
         }
     }
 }
-Countries = Annotated[str | None, Query(max_length=1000, examples=["ES,PT"])]
-Choice = Annotated[str, Query(pattern="^(exclude|send)$")]
+Countries = Annotated[Plain | None, Query(max_length=1000, examples=["ES,PT"])]
+Choice = Literal["exclude", "send"]
 
 
 def asked_rules(
@@ -113,12 +114,8 @@ def asked_rules(
 
 
 def asked_region(
-    default_region: Annotated[
-        str | None, Query(max_length=2, description="Country of national numbers.", examples=["ES"])
-    ] = None,
+    default_region: Annotated[Region | None, Query(description="Country of national numbers.", examples=["ES"])] = None,
 ) -> str | None:
-    if default_region is not None and not is_region(default_region):
-        raise Invalid.field("?default_region", "must be a country code of ISO 3166-1 alpha-2 in capitals, such as `ES`")
     return default_region
 
 
@@ -131,13 +128,11 @@ async def check(
     _: NumberReader,
     region: Annotated[str | None, Depends(asked_region)],
     rules: Annotated[Any, Depends(asked_rules)],
-    sender: Annotated[str, Query(max_length=16, description="Opt-outs to this sender count, too.")] = "",
+    sender: Annotated[SenderName, Query(description="Opt-outs to this sender count, too.")] = "",
 ) -> Response:
     """Bulk; one answer a row, in order, as JSON, or as CSV or NDJSON by `Accept`. The rules are those of preparation that
     need no delivery: no address, no possible number, a double in this list, opted out, in quarantine, left out by a rule.
     Nothing is stored. The list is read whole, to disk, before the answer begins. Needs `quarantine:read` and `pii:read`."""
-    if "\0" in sender:
-        raise Invalid.field("?sender", "must not contain NUL characters")
     content_type = bulk.content_type(request)
     async with AsyncExitStack() as cleaning:
         body = cleaning.enter_context(_on_disk())
@@ -247,7 +242,7 @@ async def read(
 # --- forgetting one --------------------------------------------------------------------------------------------------
 
 Reason = Annotated[
-    str,
+    Plain,
     Query(min_length=1, max_length=500, description="Why: for people, kept in the journal.", examples=["A request"]),
 ]
 

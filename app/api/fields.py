@@ -34,6 +34,7 @@ JSON_BYTES = 10_000
 JSON_DEPTH = 20
 LONGEST_PATH = 200
 _WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
+_DECIMAL = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?", re.ASCII)
 _ID = re.compile(r"[0-9]{1,18}", re.ASCII)
 SLUG = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 _SLUG = re.compile(SLUG.rstrip("$"), re.ASCII)
@@ -75,70 +76,82 @@ Label = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, ma
 #: For people, kept in journals.
 Note = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(plain)]
 Secret = Annotated[str, StringConstraints(max_length=1000), AfterValidator(plain)]
-#: The name of something that is looked up: one that cannot be is simply not there.
 Name = Annotated[str, Field(max_length=LONGEST_PATH), AfterValidator(plain)]
-PathName = Annotated[Name, Path()]
+
+
+def looked_up(text: str) -> str:
+    """A name that is only looked up: one that cannot be is simply not there."""
+    return text.replace("\0", "\ufffd")
+
+
+PathName = Annotated[str, Path(max_length=LONGEST_PATH), AfterValidator(looked_up)]
 #: A number as somebody wrote it.
 Address = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(plain)]
 #: Who sends, to whom an opt-out is: "" stands for everybody.
 SenderName = Annotated[str, Field(max_length=16), AfterValidator(plain)]
 
 
-def _region(text: str) -> str:
+def region(text: str) -> str:
     if not is_region(text):
         raise refused("must be a country code of ISO 3166-1 alpha-2 in capitals, such as `ES`")
     return text
 
 
-Region = Annotated[str, Field(max_length=2), AfterValidator(_region)]
+Region = Annotated[str, Field(max_length=2), AfterValidator(region)]
 
 
 # --- numbers ---------------------------------------------------------------------------------------------------------
 
 
-def _whole(value: object) -> object:
+def whole(value: object) -> object:
     if type(value) is not int:
         raise refused("must be a whole number")
     return value
 
 
-def _asked_whole(value: object, info: ValidationInfo) -> object:
+def asked_whole(value: object, info: ValidationInfo) -> object:
     if isinstance(value, str) and info.mode == "python" and _WHOLE.fullmatch(value):
         return int(value)
-    return _whole(value)
+    return whole(value)
 
 
-def _flag(value: object) -> object:
+def flag(value: object) -> object:
     if type(value) is not bool:
         raise refused("must be true or false")
     return value
 
 
-def _asked_flag(value: object, info: ValidationInfo) -> object:
-    return _FLAGS[value] if isinstance(value, str) and info.mode == "python" and value in _FLAGS else _flag(value)
+def asked_flag(value: object, info: ValidationInfo) -> object:
+    return _FLAGS[value] if isinstance(value, str) and info.mode == "python" and value in _FLAGS else flag(value)
 
 
-def _number(value: object) -> object:
+def number(value: object) -> object:
     if type(value) not in (int, float) or not math.isfinite(value):  # type: ignore[arg-type]
         raise refused("must be a number")
     return value
 
 
+def asked_number(value: object) -> object:
+    """In a query: digits with a point, no exponent."""
+    return float(value) if isinstance(value, str) and _DECIMAL.fullmatch(value) else number(value)
+
+
 _FLAGS = {"true": True, "false": False}
 #: Of 64 bits; put narrower bounds beside it.
-Whole = Annotated[int, Field(ge=-MOST_INT, le=MOST_INT), BeforeValidator(_whole)]
-Flag = Annotated[bool, BeforeValidator(_flag)]
+Whole = Annotated[int, Field(ge=-MOST_INT, le=MOST_INT), BeforeValidator(whole)]
+Flag = Annotated[bool, BeforeValidator(flag)]
 #: The same in queries, paths and bulk rows: where all is text (CSV, too) the digits, `true` and `false` are read.
-AskedWhole = Annotated[int, Field(ge=-MOST_INT, le=MOST_INT), BeforeValidator(_asked_whole)]
-AskedFlag = Annotated[bool, BeforeValidator(_asked_flag)]
+AskedWhole = Annotated[int, Field(ge=-MOST_INT, le=MOST_INT), BeforeValidator(asked_whole)]
+AskedFlag = Annotated[bool, BeforeValidator(asked_flag)]
 #: Finite. `true` and "1" are none.
-Number = Annotated[float, BeforeValidator(_number)]
+Number = Annotated[float, BeforeValidator(number)]
+AskedNumber = Annotated[float, BeforeValidator(asked_number)]
 
 
 # --- times -----------------------------------------------------------------------------------------------------------
 
 
-def _time(value: object) -> datetime:
+def time(value: object) -> datetime:
     """Of RFC 3339, in UTC."""
     at = rfc3339(value) if isinstance(value, str) else value
     if not isinstance(at, datetime) or at.tzinfo is None:
@@ -148,7 +161,27 @@ def _time(value: object) -> datetime:
     return at.astimezone(UTC)
 
 
-Time = Annotated[datetime, BeforeValidator(_time)]
+Time = Annotated[datetime, BeforeValidator(time)]
+
+
+# --- several of a kind -----------------------------------------------------------------------------------------------
+
+#: Values of one filter.
+MOST_SEVERAL = 100
+
+
+def split(values: object) -> object:
+    """`?status=a&status=b` and `?status=a,b` alike."""
+    if not isinstance(values, list):
+        return values
+    found = [part for each in values for part in str(each).split(",", MOST_SEVERAL)]
+    if len(found) > MOST_SEVERAL:
+        raise refused(f"must be at most {MOST_SEVERAL}")
+    return found
+
+
+#: Beside the type of a list in a query.
+Several = BeforeValidator(split)
 
 
 # --- free JSON -------------------------------------------------------------------------------------------------------
@@ -194,12 +227,12 @@ def known_id(text: str) -> int | None:
     return int(text) if _ID.fullmatch(text) else None
 
 
-def path_id(what: str, example: str = "1") -> Callable[[str], int]:
+def path_id(what: str, example: str = "1", *, most: int = MOST_INT) -> Callable[[str], int]:
     """A dependency: the `{id}` of the path. Ids are opaque to callers: one that cannot be ours is simply not found."""
 
     def read(id: Annotated[str, Path(description=f"The {what}'s `id`.", examples=[example])]) -> int:
         found = known_id(id)
-        if found is None:
+        if found is None or found > most:
             raise NotFound(f"There is no such {what}.")
         return found
 

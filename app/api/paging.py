@@ -11,10 +11,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 from fastapi import Query
 from pydantic import BaseModel
 
+from app.api.fields import AskedWhole, Plain
 from app.errors import Invalid
 
-Limit = Annotated[int, Query(ge=1, le=1000, description="Items a page.")]
-Cursor = Annotated[str | None, Query(max_length=500, description="`next_cursor` of the page before.")]
+Limit = Annotated[AskedWhole, Query(ge=1, le=1000, description="Items a page.")]
+Cursor = Annotated[Plain | None, Query(max_length=500, description="`next_cursor` of the page before.")]
 
 #: Of a cipher that bears the same one for all: equal texts give equal cursors, and no more is told.
 _NONCE = bytes(12)

@@ -10,16 +10,16 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 from starlette.responses import Response
 
 from app import audit
+from app.api.fields import DeliveryId, Plain, Several, Time
 from app.api.idempotency import once
 from app.api.paging import Cursor, Limit, Page
 from app.db import POOL_TIMEOUT_SECONDS, Connection, writing
 from app.deliveries import codes, lifecycle, store
-from app.deliveries.models import EXAMPLE, Delivery, DeliveryChange, NewDelivery, Recomputed, shown, without_nul
-from app.deliveries.requests import DeliveryId, allowed, existing, note
+from app.deliveries.models import EXAMPLE, Delivery, DeliveryChange, NewDelivery, Recomputed, shown
+from app.deliveries.requests import allowed, existing, note
 from app.deliveries.texts import link_texts
 from app.errors import Invalid
 from app.security import Principal, Reader, Writer
@@ -55,21 +55,12 @@ async def create(request: Request, body: NewDelivery, principal: Writer) -> Resp
         return await once(request, principal, connection, make)
 
 
-def _split(values: object) -> object:
-    """`?status=a&status=b` and `?status=a,b` alike."""
-    return [part for each in values for part in str(each).split(",")] if isinstance(values, list) else values
-
-
-Statuses = Annotated[
-    list[lifecycle.Status], BeforeValidator(_split), Query(description="One or several.", examples=[["in_progress"]])
-]
+Statuses = Annotated[list[lifecycle.Status], Several, Query(description="One or several.", examples=[["in_progress"]])]
 Text = Annotated[
-    str | None,
-    Query(max_length=200, description="Part of the label or the sender, or the code.", examples=["DM1"]),
-    AfterValidator(lambda text: text if text is None else without_nul(text)),
+    Plain | None, Query(max_length=200, description="Part of the label or the sender, or the code.", examples=["DM1"])
 ]
-After = Annotated[AwareDatetime | None, Query(description="From this time on.", examples=["2026-11-23T00:00:00Z"])]
-Before = Annotated[AwareDatetime | None, Query(description="Before this time.", examples=["2026-11-24T00:00:00Z"])]
+After = Annotated[Time | None, Query(description="From this time on.", examples=["2026-11-23T00:00:00Z"])]
+Before = Annotated[Time | None, Query(description="Before this time.", examples=["2026-11-24T00:00:00Z"])]
 
 
 @router.get("/v1/deliveries", summary="List deliveries", response_model=Page[Delivery], responses=_PAGE)  # type: ignore[arg-type]

@@ -10,11 +10,12 @@ from starlette.responses import Response
 
 from app import audit
 from app.api import bulk
+from app.api.fields import DeliveryId
 from app.api.paging import Cursor, Limit, Page
 from app.db import Connection, writing
 from app.deliveries import codes, lifecycle, store, targets
 from app.deliveries.preparation import QUERIES
-from app.deliveries.requests import DeliveryId, allowed, existing, hold_alone
+from app.deliveries.requests import allowed, existing, hold_alone
 from app.security import Principal, Reader, Writer
 
 router = APIRouter(tags=["deliveries"])

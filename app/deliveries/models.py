@@ -5,90 +5,50 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-import orjson
-import phonenumbers
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from app.api import fields
+from app.api.fields import Flag, FreeJson, Plain, Whole, refused
 from app.deliveries.lifecycle import Status
 from app.deliveries.rules import Rules
 
 #: An alphanumeric sender has at most 11 characters (3GPP TS 23.040 §9.1.2.5) and at least one letter.
 _NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9][A-Za-z0-9 ._&-]{0,10}")
 _NUMBER = re.compile(r"\+[1-9][0-9]{6,14}|[0-9]{3,8}")
-_METADATA_BYTES = 10_000
-
-
-def without_nul(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("must not contain NUL characters")
-    return text
 
 
 def _sender(text: str) -> str:
     if not _NAME.fullmatch(text) and not _NUMBER.fullmatch(text):
-        raise ValueError(
-            "must be at most 11 letters, digits, spaces or . _ & -, or a number in E.164, or a short number"
-        )
+        raise refused("must be at most 11 letters, digits, spaces or . _ & -, or a number in E.164, or a short number")
     return text
-
-
-def _region(text: str) -> str:
-    if text not in phonenumbers.SUPPORTED_REGIONS:
-        raise ValueError("must be a country code of ISO 3166-1 alpha-2 in capitals, such as `ES`")
-    return text
-
-
-def _metadata(value: dict[str, Any]) -> dict[str, Any]:
-    try:
-        size = len(orjson.dumps(value))
-    except TypeError as error:
-        raise ValueError(f"must be plain JSON: {error}") from error
-    if size > _METADATA_BYTES:
-        raise ValueError(f"must take at most {_METADATA_BYTES} bytes as JSON")
-    if _has_nul(value):
-        raise ValueError("must not contain NUL characters")
-    return value
-
-
-def _has_nul(value: object) -> bool:
-    if isinstance(value, str):
-        return "\0" in value
-    if isinstance(value, Mapping):
-        return any(_has_nul(key) or _has_nul(each) for key, each in value.items())
-    return isinstance(value, list) and any(_has_nul(each) for each in value)
 
 
 Label = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
-    AfterValidator(without_nul),
+    fields.Label,
     Field(description="Name for people, 1–200 characters.", examples=["Autumn sale"]),
 ]
 Sender = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True),
+    Plain,
+    StringConstraints(strip_whitespace=True, max_length=40),
     AfterValidator(_sender),
     Field(description="At most 11 characters with a letter, a number in E.164, or a short number.", examples=["Acme"]),
 ]
 Content = Annotated[
-    str,
+    Plain,
     StringConstraints(max_length=10_000),
-    AfterValidator(without_nul),
     Field(description="The text, at most 10 000 characters.", examples=["Hello {name}"]),
 ]
 GatewayKey = Annotated[
-    str,
+    Plain,
     StringConstraints(min_length=1, max_length=200),
-    AfterValidator(without_nul),
     Field(description="Gateway of messages that name none themselves.", examples=["acme"]),
 ]
-Region = Annotated[str, AfterValidator(_region), Field(description="Country of national numbers.", examples=["ES"])]
+Region = Annotated[fields.Region, Field(description="Country of national numbers.", examples=["ES"])]
 Validity = Annotated[
-    int, Field(ge=60, le=2_592_000, strict=True, description="After this a message without receipt is `no_receipt`.")
+    Whole, Field(ge=60, le=2_592_000, description="After this a message without receipt is `no_receipt`.")
 ]
 Metadata = Annotated[
-    dict[str, Any],
-    AfterValidator(_metadata),
+    FreeJson,
     Field(description="Yours: any JSON object up to 10 kB.", examples=[{"order": 7}]),
 ]
 
@@ -148,7 +108,7 @@ class NewDelivery(BaseModel):
     gateway: GatewayKey | None = None
     default_region: Region | None = None
     validity_seconds: Validity | None = Field(None, description="None: the service's default, 84 h.")
-    tracking: Annotated[bool, Field(strict=True, description="Replace links by short URLs.")] = True
+    tracking: Annotated[Flag, Field(description="Replace links by short URLs.")] = True
     metadata: Metadata = Field(default_factory=dict)
     rules: Rules = Field(default_factory=Rules)
 
@@ -166,7 +126,7 @@ class DeliveryChange(BaseModel):
     gateway: GatewayKey | None = None
     default_region: Region | None = None
     validity_seconds: Validity | None = None
-    tracking: Annotated[bool, Field(strict=True)] | None = None
+    tracking: Flag | None = None
     metadata: Metadata | None = None
     rules: Rules | None = Field(None, description="All of them anew: what is not given has its default.")
 

@@ -7,17 +7,18 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.api import export
+from app.api.fields import AskedNumber, DeliveryId, Plain, Several, refused
 from app.api.paging import Cursor, Limit, Page
 from app.db import writing
 from app.deliveries import codes, lifecycle, reading, store
 from app.deliveries.api import read
 from app.deliveries.exclusions import CAUSES, sentence
-from app.deliveries.models import Delivery, without_nul
+from app.deliveries.models import Delivery
 from app.deliveries.preparation import QUERIES
-from app.deliveries.requests import DeliveryId, allowed, existing, hold_alone, note
+from app.deliveries.requests import allowed, existing, hold_alone, note
 from app.errors import Conflict
 from app.masking import in_pieces
 from app.numbers import normalise
@@ -44,7 +45,7 @@ _CAUSE = {"reason": "double", "text": CAUSES["double"], "count": 30000}
 # --- prepare ---------------------------------------------------------------------------------------------------------
 
 Wait = Annotated[
-    float,
+    AskedNumber,
     Query(ge=0, le=LONGEST_WAIT_SECONDS, description="Answer when it is done, or after so many seconds."),
 ]
 
@@ -118,30 +119,24 @@ COLUMNS = tuple(Exclusion.model_fields)
 _COLUMNS = ("position", "address", "recipient_id", "reason", "detail", "excluded_at")
 
 
-def _split(values: object) -> object:
-    """`?reason=a&reason=b` and `?reason=a,b` alike."""
-    return [part for each in values for part in str(each).split(",")] if isinstance(values, list) else values
-
-
 def _is_cause(reason: str) -> str:
     if reason not in CAUSES:
-        raise ValueError(f"must be one of {', '.join(CAUSES)}")
+        raise refused(f"must be one of {', '.join(CAUSES)}")
     return reason
 
 
 Reasons = Annotated[
-    list[Annotated[str, AfterValidator(_is_cause)]],
-    BeforeValidator(_split),
+    list[Annotated[Plain, Field(max_length=40), AfterValidator(_is_cause)]],
+    Several,
     Query(description="One or several.", examples=[["double"]]),
 ]
 Address = Annotated[
-    str | None,
+    Plain | None,
     Query(
         max_length=200,
         description="Exactly this number in E.164 (`+` as `%2B`); or a text that is no number, as it was given.",
         examples=["+34600123000"],
     ),
-    AfterValidator(lambda text: text if text is None else without_nul(text)),
 ]
 
 

@@ -2,9 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Annotated, Any, TypeVar
-
-from fastapi import Depends, Path
+from typing import Any, TypeVar
 
 from app import audit
 from app.db import Connection, load_queries
@@ -13,19 +11,8 @@ from app.errors import Conflict, NotFound
 from app.security import Principal
 
 QUERIES = load_queries(__file__, "sending.sql")
-_MAX_ID = 2**63 - 1
 ResultT = TypeVar("ResultT")
 RowT = TypeVar("RowT")
-
-
-def delivery_id(id: Annotated[str, Path(description="The delivery's `id`.", examples=["1"], max_length=40)]) -> int:
-    """Ids are opaque to callers: one that cannot be ours is simply not found."""
-    if not (id.isascii() and id.isdigit() and int(id) <= _MAX_ID):
-        raise NotFound("There is no such delivery.")
-    return int(id)
-
-
-DeliveryId = Annotated[int, Depends(delivery_id)]
 
 
 async def hold_alone(connection: Connection, id: int) -> None:

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app import numbers
+from app.api.fields import Number, Region, Whole
 from app.deliveries.encoding import MAX_PARTS
 
 _EXAMPLE: dict[str, Any] = {
@@ -18,13 +19,7 @@ _EXAMPLE: dict[str, Any] = {
 }
 
 
-def _country(code: str) -> str:
-    if not numbers.is_region(code):
-        raise ValueError("must be country codes of ISO 3166-1 alpha-2 in capitals, such as `ES`")
-    return code
-
-
-Countries = Annotated[list[Annotated[str, AfterValidator(_country)]], Field(min_length=1, max_length=250)]
+Countries = Annotated[list[Region], Field(min_length=1, max_length=250)]
 Choice = Literal["exclude", "send"]
 
 
@@ -55,17 +50,17 @@ class Rules(BaseModel):
     landlines: Choice = Field("exclude", description="Numbers that are surely landlines; most take no SMS.")
     premium_rate: Choice = Field("exclude", description="Numbers whose callers pay extra.")
     countries: CountryRule | None = Field(None, description="By the number's country.")
-    max_messages: Annotated[int, Field(ge=1, le=10_000, strict=True)] | None = Field(
+    max_messages: Annotated[Whole, Field(ge=1, le=10_000)] | None = Field(
         None, description="Most messages to one address, this one included, in `max_messages_days`. None: no limit."
     )
-    max_messages_days: Annotated[int, Field(ge=1, le=366, strict=True)] = Field(
+    max_messages_days: Annotated[Whole, Field(ge=1, le=366)] = Field(
         7, description="How far `max_messages` looks back."
     )
-    control_share: Annotated[float, Field(ge=0, le=0.5)] = Field(
+    control_share: Annotated[Number, Field(ge=0, le=0.5)] = Field(
         0,
         description="Share of the audience that is left out at random, to compare with; the same at each preparation.",
     )
-    max_parts: Annotated[int, Field(ge=1, le=MAX_PARTS, strict=True)] | None = Field(
+    max_parts: Annotated[Whole, Field(ge=1, le=MAX_PARTS)] | None = Field(
         None, description="Recipients whose text would take more parts are left out. None: the most there can be, 255."
     )
 

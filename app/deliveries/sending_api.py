@@ -9,17 +9,18 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Query, Request
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response, StreamingResponse
 
+from app.api.fields import Address, AskedWhole, DeliveryId, Flag, Id
 from app.api.idempotency import once
 from app.api.paging import Cursor, Limit, Page
 from app.db import POOL_TIMEOUT_SECONDS, Connection, writing
 from app.deliveries import codes, lifecycle, outbox, proofs, store
 from app.deliveries.api import read
 from app.deliveries.encoding import measure
-from app.deliveries.models import Delivery, GatewayKey, Metadata, without_nul
-from app.deliveries.requests import DeliveryId, allowed, existing, hold_alone, note
+from app.deliveries.models import Delivery, GatewayKey, Metadata
+from app.deliveries.requests import allowed, existing, hold_alone, note
 from app.deliveries.texts import Text, link_texts
 from app.errors import Conflict, Forbidden, Invalid
 from app.masking import in_pieces
@@ -79,10 +80,10 @@ async def _refuse_errors(connection: Connection, id: int, principal: Principal) 
 # --- the outbox ------------------------------------------------------------------------------------------------------
 
 After = Annotated[
-    str | None,
-    Query(pattern=r"^[0-9]{1,18}$", description="Only behind this `message_id`: the last one that you have."),
+    Id | None,
+    Query(description="Only behind this `message_id`: the last one that you have."),
 ]
-Most = Annotated[int | None, Query(ge=1, description="At most so many messages; without it all.")]
+Most = Annotated[AskedWhole | None, Query(ge=1, description="At most so many messages; without it all.")]
 
 
 @router.get(
@@ -117,13 +118,11 @@ async def read_outbox(
 
 # --- proofs ----------------------------------------------------------------------------------------------------------
 
-_Address = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(without_nul)]
-
 
 class ProofTo(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    address: _Address = Field(description="E.164, or national with the delivery's default region.")
+    address: Address = Field(description="E.164, or national with the delivery's default region.")
     params: Metadata = Field(default_factory=dict, description="Values for the placeholders of the content.")
 
 
@@ -135,9 +134,7 @@ class NewProofs(BaseModel):
 
     addresses: Annotated[list[ProofTo], Field(min_length=1, max_length=100)]
     gateway: GatewayKey | None = Field(None, description="None: the delivery's.")
-    force: Annotated[
-        bool, Field(strict=True, description="Also to quarantined addresses; never to denylisted ones.")
-    ] = False
+    force: Annotated[Flag, Field(description="Also to quarantined addresses; never to denylisted ones.")] = False
 
 
 class OutboxRow(BaseModel):

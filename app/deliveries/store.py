@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.api.fields import known_id
 from app.db import Connection
 from app.privacy import searched
 from app.tables import deliveries, gateways, preparations
@@ -165,6 +166,6 @@ def _matches(q: str, *, masked: bool) -> ColumnElement[bool]:
     texts = (searched(column, masked=masked) for column in (deliveries.c.label, deliveries.c.sender))
     ways = [text.icontains(q, autoescape=True) for text in texts]
     number = q.strip().upper().removeprefix("DM")
-    if number.isascii() and number.isdigit() and len(number) < 19:
-        ways.append(deliveries.c.id == int(number))
+    if (id := known_id(number)) is not None:
+        ways.append(deliveries.c.id == id)
     return or_(*ways)

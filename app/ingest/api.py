@@ -10,8 +10,6 @@ import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import (
-    AfterValidator,
-    AwareDatetime,
     BaseModel,
     ConfigDict,
     Field,
@@ -21,7 +19,9 @@ from pydantic import (
 )
 
 from app import audit
+from app.api import fields
 from app.api.bulk import BadRow, Line, Tally, chunks, parts
+from app.api.fields import Address, DeliveryId, Plain, Time
 from app.api.reader import RowRefused, detail_of
 from app.api.uploads import journalled
 from app.db import POOL_TIMEOUT_SECONDS, Connection
@@ -121,13 +121,7 @@ def _read_receipt(line: Line | BadRow) -> tuple[str | None, Receipt]:
 # --- messages sent elsewhere, submissions ----------------------------------------------------------------------------
 
 
-def _no_nul(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("NUL characters are not allowed")
-    return text
-
-
-Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH), AfterValidator(_no_nul)]
+Id = Annotated[Plain, Field(min_length=1, max_length=MAX_ID_LENGTH)]
 Ids = Annotated[list[Id], Field(max_length=255)]
 
 
@@ -139,8 +133,8 @@ class _Submitted(BaseModel):
     provider_message_id: Id | None = None
     provider_message_ids: Ids | None = None
     reference: Id | None = None
-    gateway: str | None = Field(None, max_length=63)
-    submitted_at: AwareDatetime | None = None
+    gateway: Annotated[Plain, Field(max_length=63)] | None = None
+    submitted_at: Time | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -166,7 +160,7 @@ class _Submitted(BaseModel):
 
 
 class MessageRow(_Submitted):
-    address: str = Field(min_length=1, max_length=64)
+    address: Address
     recipient_id: Id | None = None
 
     @field_validator("reference")
@@ -178,9 +172,9 @@ class MessageRow(_Submitted):
 
 
 class SubmissionRow(_Submitted):
-    message_id: Annotated[str, Field(pattern=r"^[0-9]{1,18}$")] | None = None
-    error_code: Annotated[str, Field(max_length=64), AfterValidator(_no_nul)] | None = None
-    error_text: Annotated[str, Field(max_length=500), AfterValidator(_no_nul)] | None = None
+    message_id: fields.Id | None = None
+    error_code: Annotated[Plain, Field(max_length=64)] | None = None
+    error_text: Annotated[Plain, Field(max_length=500)] | None = None
 
     @model_validator(mode="after")
     def _names_a_message(self) -> "SubmissionRow":
@@ -194,7 +188,7 @@ _SUBMISSION_ROW = TypeAdapter(SubmissionRow)
 
 
 @router.post("/deliveries/{id}/messages", tags=["deliveries"], summary="Record messages sent elsewhere", **MESSAGES)
-async def post_messages(id: str, request: Request, principal: Writer) -> Response:
+async def post_messages(id: DeliveryId, request: Request, principal: Writer) -> Response:
     """Rows are recorded in their order, some hundred at a time; rows that stand already are recognised, so that an
     interrupted upload can be sent again. The first row locks the delivery's content."""
     delivery = await delivery_of(request, id)
@@ -232,7 +226,7 @@ async def post_messages(id: str, request: Request, principal: Writer) -> Respons
     summary="Report what became of handing over",
     **SUBMISSIONS,
 )
-async def post_submissions(id: str, request: Request, principal: Writer) -> Response:
+async def post_submissions(id: DeliveryId, request: Request, principal: Writer) -> Response:
     """One row a message, by id or reference. Without a provider message id the message is `submitted`; with an error it
     has failed. Receipts that came earlier find their message now. Before the start only proofs can be reported; after a
     cancel everything still can."""
@@ -281,14 +275,12 @@ def gateway_named(request: Request, key: str | None, default: Gateway | None) ->
     return gateway
 
 
-async def delivery_of(request: Request, delivery_id: str) -> Any:
-    row = None
-    if delivery_id.isdigit() and len(delivery_id) <= 18:
-        async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
-            row = await connection.fetchrow(
-                "SELECT id, status::text AS status, gateway_id, default_region, targets FROM deliveries WHERE id = $1",
-                int(delivery_id),
-            )
+async def delivery_of(request: Request, delivery_id: int) -> Any:
+    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+        row = await connection.fetchrow(
+            "SELECT id, status::text AS status, gateway_id, default_region, targets FROM deliveries WHERE id = $1",
+            delivery_id,
+        )
     if row is None:
         raise NotFound("There is no such delivery.")
     return row

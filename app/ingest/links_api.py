@@ -14,13 +14,14 @@ from typing import IO, Annotated, Any
 import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 
 from app import audit
-from app.api import bulk
+from app.api import bulk, fields
 from app.api.bulk import BadRow, Line, Tally
+from app.api.fields import Address, AskedWhole, DeliveryId, Plain
 from app.api.reader import RowRefused, body_fault
 from app.api.uploads import Upload, journalled
 from app.db import POOL_TIMEOUT_SECONDS, Connection
@@ -45,20 +46,14 @@ _NO_BASE = "Short URLs need a host: set ACUSE_SHORT_HOSTS or ACUSE_PUBLIC_URL."
 _TEMPLATE = "url: placeholders are filled from an audience here; a message sent elsewhere has none."
 
 
-def _plain(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("NUL characters are not allowed")
-    return text
-
-
-Url = Annotated[str, Field(min_length=1, max_length=2_000), AfterValidator(_plain)]
+Url = Annotated[Plain, Field(min_length=1, max_length=2_000)]
 
 
 class NewLink(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     url: Url
-    label: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_plain)] | None = None
+    label: Annotated[Plain, Field(min_length=1, max_length=200)] | None = None
 
 
 class LinkRow(BaseModel):
@@ -66,13 +61,13 @@ class LinkRow(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    message_id: Annotated[str, Field(pattern=r"^[0-9]{1,18}$")] | None = None
+    message_id: fields.Id | None = None
     reference: Id | None = None
-    address: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    address: Address | None = None
     recipient_id: Id | None = None
-    gateway: str | None = Field(None, max_length=63)
+    gateway: Annotated[Plain, Field(max_length=63)] | None = None
     url: Url | None = None
-    link: int | None = Field(None, ge=0)
+    link: Annotated[AskedWhole, Field(ge=0)] | None = None
 
     @model_validator(mode="after")
     def _names_both(self) -> "LinkRow":
@@ -100,7 +95,7 @@ class Wanted:
 
 
 @router.post("/deliveries/{id}/links", summary="Register a link, or ask for short URLs in bulk", **DOCS)
-async def post_links(id: str, request: Request, principal: Writer) -> Response:
+async def post_links(id: DeliveryId, request: Request, principal: Writer) -> Response:
     """A JSON object registers one URL: 201, or 200 when it is known already. Bulk rows ask for the short URL of one link in one
     message, and are answered line by line when all are read; a row sent again gets the same message and link. The first message
     made locks the delivery's content."""

@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app import metrics
+from app.api.fields import Plain
 from app.api.paging import Cursor, Limit
 from app.db import POOL_TIMEOUT_SECONDS, Connection, is_everywhere
 from app.errors import Invalid, NotFound
@@ -29,7 +30,7 @@ router = APIRouter(prefix="/v1")
 #: Rows that a page's total is counted from: no list gets dearer than this.
 _COUNTED = 10_000
 
-GatewayFilter = Annotated[str | None, Query(alias="gateway", max_length=63, description="Key of a gateway.")]
+GatewayFilter = Annotated[Plain | None, Query(alias="gateway", max_length=63, description="Key of a gateway.")]
 KindFilter = Annotated[Shelved | None, Query(alias="kind", description="What was set aside; any without.")]
 
 
@@ -145,8 +146,8 @@ class Retry(BaseModel):
         extra="forbid", json_schema_extra={"examples": [{"gateway": "acme"}, {"ids": ["rj_0f…"]}]}
     )
 
-    ids: list[Annotated[str, Field(max_length=64)]] | None = Field(None, max_length=1000)
-    gateway: str | None = Field(None, max_length=63)
+    ids: Annotated[list[Annotated[Plain, Field(max_length=64)]], Field(max_length=1000)] | None = None
+    gateway: Annotated[Plain, Field(max_length=63)] | None = None
     kind: Shelved | None = None
 
 

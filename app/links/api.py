@@ -5,11 +5,12 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api import export
+from app.api.fields import AskedFlag, AskedWhole, DeliveryId
 from app.api.paging import Cursor, Limit, Page
 from app.errors import NotFound
 from app.links import reading
@@ -96,16 +97,8 @@ class ClickPage(Page[Click]):
 COLUMNS = tuple(Click.model_fields)
 
 
-def delivery_id(id: Annotated[str, Path(description="The delivery's `id`.", examples=["1"], max_length=40)]) -> int:
-    """Ids are opaque to callers: one that cannot be ours is simply not found."""
-    if not (id.isascii() and id.isdigit() and int(id) <= _MAX_ID):
-        raise NotFound("There is no such delivery.")
-    return int(id)
-
-
-DeliveryId = Annotated[int, Depends(delivery_id)]
-Human = Annotated[bool | None, Query(description="People's clicks, or machines'; none: all.")]
-Number = Annotated[int | None, Query(ge=0, lt=LINKS, description="The number of one link.", examples=[0])]
+Human = Annotated[AskedFlag | None, Query(description="People's clicks, or machines'; none: all.")]
+Number = Annotated[AskedWhole | None, Query(ge=0, lt=LINKS, description="The number of one link.", examples=[0])]
 
 
 @router.get("/v1/deliveries/{id}/links", summary="A delivery's links with their clicks", response_model=LinkPage)

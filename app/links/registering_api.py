@@ -8,10 +8,11 @@ from fastapi import APIRouter, Path, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from app import audit
+from app.api.fields import AskedWhole, DeliveryId, Flag, one_line
 from app.db import POOL_TIMEOUT_SECONDS, Connection
 from app.errors import Conflict, Invalid, NotFound
 from app.links import reading, registering
-from app.links.api import DeliveryId, Link, shown_link
+from app.links.api import Link, shown_link
 from app.links.registering import QUERIES
 from app.links.tokens import LINKS
 from app.security import Writer
@@ -23,15 +24,11 @@ MOST_PARAMS = 20
 _EDITABLE = ("editing", "prepared")
 
 
-def _plain(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("must not contain characters that nobody sees")
-    return text
-
-
-_Label = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_plain)]
-_Name = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_plain)]
-_Value = Annotated[str, StringConstraints(max_length=200), AfterValidator(_plain)]
+_Label = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(one_line)
+]
+_Name = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(one_line)]
+_Value = Annotated[str, StringConstraints(max_length=200), AfterValidator(one_line)]
 
 
 class LinkChange(BaseModel):
@@ -43,7 +40,7 @@ class LinkChange(BaseModel):
     )
 
     label: _Label | None = None
-    tracked: Annotated[bool, Field(strict=True)] | None = Field(
+    tracked: Flag | None = Field(
         None, description="Whether a short URL stands in its place; only while the delivery's `tracking` is on."
     )
     params: Annotated[dict[_Name, _Value], Field(max_length=MOST_PARAMS)] | None = Field(
@@ -58,7 +55,7 @@ class LinkChange(BaseModel):
         return self
 
 
-Number = Annotated[int, Path(ge=0, lt=LINKS, description="The link's `number`.", examples=[0])]
+Number = Annotated[AskedWhole, Path(ge=0, lt=LINKS, description="The link's `number`.", examples=[0])]
 
 
 @router.patch("/v1/deliveries/{id}/links/{number}", summary="Change a link", response_model=Link)

@@ -5,11 +5,12 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Query, Request
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api import export
+from app.api.fields import AskedFlag, DeliveryId, MessageId, Plain, Several
 from app.api.paging import Cursor, Limit, Page
 from app.errors import Invalid, NotFound
 from app.masking import in_pieces
@@ -193,51 +194,21 @@ COLUMNS = tuple(Item.model_fields)
 # --- filters ---------------------------------------------------------------------------------------------------------
 
 
-def _path_id(id: str, what: str) -> int:
-    """Ids are opaque to callers: one that cannot be ours is simply not found."""
-    if not (id.isascii() and id.isdigit() and int(id) <= _MAX_ID):
-        raise NotFound(f"There is no such {what}.")
-    return int(id)
-
-
-def delivery_id(id: Annotated[str, Path(description="The delivery's `id`.", examples=["1"], max_length=40)]) -> int:
-    return _path_id(id, "delivery")
-
-
-def message_id(id: Annotated[str, Path(description="The message's `id`.", examples=["42"], max_length=40)]) -> int:
-    return _path_id(id, "message")
-
-
-def _split(values: object) -> object:
-    """`?status=a&status=b` and `?status=a,b` alike."""
-    return [part for each in values for part in str(each).split(",")] if isinstance(values, list) else values
-
-
-def _plain(text: str | None) -> str | None:
-    if text is not None and "\0" in text:
-        raise ValueError("must not contain NUL characters")
-    return text
-
-
-_Word = Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,40}$")]
-Statuses = Annotated[list[Status], BeforeValidator(_split), Query(description="One or several.", examples=[["failed"]])]
-Types = Annotated[list[FailureType], BeforeValidator(_split), Query(description="One or several.", examples=[["hard"]])]
-Reasons = Annotated[
-    list[_Word], BeforeValidator(_split), Query(description="One or several.", examples=[["user_unknown"]])
-]
+_Word = Annotated[Plain, StringConstraints(pattern=r"^[a-z_]{1,40}$")]
+Statuses = Annotated[list[Status], Several, Query(description="One or several.", examples=[["failed"]])]
+Types = Annotated[list[FailureType], Several, Query(description="One or several.", examples=[["hard"]])]
+Reasons = Annotated[list[_Word], Several, Query(description="One or several.", examples=[["user_unknown"]])]
 GatewayKey = Annotated[
-    str | None,
-    Query(max_length=200, description="A gateway's key; `-`: messages without one.", examples=["acme"]),
-    AfterValidator(_plain),
+    Plain | None, Query(max_length=200, description="A gateway's key; `-`: messages without one.", examples=["acme"])
 ]
 Address = Annotated[
-    str | None,
+    Plain | None,
     Query(max_length=40, description="Exactly this number, in E.164 (`+` as `%2B`).", examples=["+34600123000"]),
 ]
 Doubtful = Annotated[
-    bool | None, Query(description="Failed or without a receipt though a person opened a link of it; or not.")
+    AskedFlag | None, Query(description="Failed or without a receipt though a person opened a link of it; or not.")
 ]
-Contradictory = Annotated[bool | None, Query(description="Received though also reported as failed; or not.")]
+Contradictory = Annotated[AskedFlag | None, Query(description="Received though also reported as failed; or not.")]
 
 
 def asked_filter(
@@ -280,7 +251,7 @@ def _e164(address: str) -> str:
 async def list_messages(
     request: Request,
     principal: Reader,
-    id: Annotated[int, Depends(delivery_id)],
+    id: DeliveryId,
     asked: Annotated[reading.Filter, Depends(asked_filter)],
     limit: Limit = 100,
     cursor: Cursor = None,
@@ -359,7 +330,7 @@ def _item(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @router.get("/v1/messages/{id}", summary="One message, explained", response_model=Message)
-async def read_message(request: Request, principal: Reader, id: Annotated[int, Depends(message_id)]) -> Message:
+async def read_message(request: Request, principal: Reader, id: MessageId) -> Message:
     """Its state, its parts, and every fact that touched it, in order: the raw payload, the rule that was applied, and
     the status before and after. Without `pii:read` whatever looks like a phone number is masked."""
     async with _snapshot(request) as connection:

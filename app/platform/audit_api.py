@@ -4,11 +4,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from app import audit, audit_heads
 from app.api import export
+from app.api.fields import DeliveryId, Plain
 from app.api.paging import Cursor, Limit, Page
 from app.db import POOL_TIMEOUT_SECONDS
 from app.errors import Busy, Invalid, NotFound
@@ -40,7 +41,6 @@ _HEAD: dict[str, Any] = {
     "token": "WyIxIiwxMiwi…",
 }
 Level = Annotated[audit.Level | None, Query(description="Only entries of this level.")]
-DeliveryId = Annotated[str, Path(max_length=40)]
 
 
 class Entry(BaseModel):
@@ -90,7 +90,7 @@ class Head(BaseModel):
 
 
 Shown = Annotated[
-    str | None,
+    Plain | None,
     Query(max_length=2_000, description="A head given out earlier: its `token`, or the JSON object."),
 ]
 
@@ -218,10 +218,9 @@ def _shown_head(signer: audit_heads.Signer, chain: int, given: str) -> audit.Kno
     return audit.Known(head.seq, head.hash)
 
 
-async def _chain(request: Request, delivery_id: str) -> int:
+async def _chain(request: Request, delivery_id: int) -> int:
     """Of a delivery that exists. Raises `NotFound`."""
-    if delivery_id.isascii() and delivery_id.isdigit() and len(delivery_id) <= 18:
-        async with reading(request) as connection:
-            if await store.delivery_exists(connection, int(delivery_id)):
-                return int(delivery_id)
+    async with reading(request) as connection:
+        if await store.delivery_exists(connection, delivery_id):
+            return delivery_id
     raise NotFound("There is no such delivery.")

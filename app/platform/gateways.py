@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from app.api.export import STREAMS, wanted
-from app.api.fields import Line, PathName, Secret, Slug, is_slug
+from app.api.fields import FreeJson, Line, PathName, Plain, Secret, Slug, is_slug
 from app.api.idempotency import once
 from app.api.paging import Cursor, Limit, Page
 from app.errors import NotFound
@@ -31,7 +31,7 @@ class AuthIn(BaseModel):
 
     mode: AuthMode = Field(description="`none` must be said: then nobody checks where callbacks come from.")
     secrets: list[Secret] = Field(default_factory=list, max_length=10, description="At least 8 characters each.")
-    username: str | None = Field(None, max_length=200, description="Only for `basic`.")
+    username: Plain | None = Field(None, max_length=200, description="Only for `basic`.")
 
     def credentials(self) -> changes.Credentials:
         return changes.Credentials(mode=self.mode, secrets=self.secrets, username=self.username)
@@ -49,13 +49,13 @@ class NewGateway(BaseModel):
     )
 
     key: Slug = Field(description="Names the gateway everywhere; part of its callback URL.")
-    kind: str = Field(max_length=63, description="One of `GET /v1/gateway-kinds`.")
+    kind: Plain = Field(max_length=63, description="One of `GET /v1/gateway-kinds`.")
     label: Line | None = None
     implementation: Line | None = Field(
         None,
         description="Name under which its errors are qualified; gateways may share one. Default: the kind's label.",
     )
-    options: dict[str, Any] = Field(default_factory=dict, description="The kind's own; see its JSON Schema.")
+    options: FreeJson = Field(default_factory=dict, description="The kind's own; see its JSON Schema.")
     auth: AuthIn
 
 
@@ -67,7 +67,7 @@ class GatewayChange(BaseModel):
 
     label: Line | None = None
     implementation: Line | None = None
-    options: dict[str, Any] | None = Field(None, description="Merged into the present ones; null: back to the default.")
+    options: FreeJson | None = Field(None, description="Merged into the present ones; null: back to the default.")
     auth: AuthIn | None = Field(None, description="Replaces the present one, secrets included.")
 
 

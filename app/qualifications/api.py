@@ -5,11 +5,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Self
 
-from fastapi import APIRouter, Depends, Path, Query, Request
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from app import audit
 from app.api import export
+from app.api.fields import Plain, path_id
 from app.api.paging import Cursor, Limit, Page
 from app.db import Connection, writing
 from app.errors import NotFound
@@ -28,7 +29,6 @@ _TOLD = timedelta(days=90)
 _MOST_TOLD = 200
 _MOST_SHOWN = 100
 _CHUNK = 1_000
-_MAX_ID = 2**31 - 1
 
 _EXAMPLE: dict[str, Any] = {
     "id": "7",
@@ -78,15 +78,7 @@ class QualificationPage(Page[Qualification]):
     model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_EXAMPLE], "next_cursor": None, "total": 1}]})
 
 
-def _plain(text: str | None) -> str | None:
-    if text is not None and "\0" in text:
-        raise ValueError("must not contain NUL characters")
-    return text
-
-
-Sentence = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500), AfterValidator(_plain)
-]
+Sentence = Annotated[Plain, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
 
 
 class Proposal(BaseModel):
@@ -166,28 +158,15 @@ class Changed(BaseModel):
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def qualification_id(
-    id: Annotated[str, Path(description="The qualification's `id`.", examples=["7"], max_length=40)],
-) -> int:
-    """Ids are opaque to callers: one that cannot be ours is simply not found."""
-    if not (id.isascii() and id.isdigit() and int(id) <= _MAX_ID):
-        raise NotFound("There is no such qualification.")
-    return int(id)
-
-
-Id = Annotated[int, Depends(qualification_id)]
+Id = Annotated[int, Depends(path_id("qualification", "7", most=2**31 - 1))]
 
 
 def asked_filter(
-    implementation: Annotated[
-        str | None, Query(max_length=200, description="Exactly.", examples=["Acme"]), AfterValidator(_plain)
-    ] = None,
+    implementation: Annotated[Plain | None, Query(max_length=200, description="Exactly.", examples=["Acme"])] = None,
     state: Annotated[State | None, Query(description="`to_qualify`: what waits for an operator.")] = None,
     failure_type: Annotated[FailureType | None, Query()] = None,
     reason: Annotated[Reason | None, Query()] = None,
-    q: Annotated[
-        str | None, Query(max_length=200, description="Part of the key or the texts."), AfterValidator(_plain)
-    ] = None,
+    q: Annotated[Plain | None, Query(max_length=200, description="Part of the key or the texts.")] = None,
 ) -> store.Filter:
     return store.Filter(implementation=implementation, state=state, failure_type=failure_type, reason=reason, q=q)
 

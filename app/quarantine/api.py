@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request
-from pydantic import AwareDatetime
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app import audit
 from app.api import export
+from app.api.fields import MOST_SEVERAL, DeliveryId, Plain, Time, path_id
 from app.api.paging import Cursor, Limit
 from app.db import Connection, writing
 from app.errors import Conflict, Invalid, NotFound
@@ -37,16 +37,18 @@ _OF_DELIVERIES = {
 _CHUNK = 1_000
 _MAX_ID = 2**31 - 1
 
-Statuses = Annotated[list[models.Status], Query(description="One or several.", examples=[["quarantined"]])]
-Text = Annotated[str | None, Query(max_length=120)]
-After = Annotated[AwareDatetime | None, Query(description="Put there from this time on.")]
-Before = Annotated[AwareDatetime | None, Query(description="Put there before this time.")]
+Statuses = Annotated[
+    list[models.Status], Query(max_length=MOST_SEVERAL, description="One or several.", examples=[["quarantined"]])
+]
+Text = Annotated[Plain | None, Query(max_length=120)]
+After = Annotated[Time | None, Query(description="Put there from this time on.")]
+Before = Annotated[Time | None, Query(description="Put there before this time.")]
 Reason = Annotated[
-    str,
+    Plain,
     Query(min_length=1, max_length=500, description="Why: for people, kept in the journal.", examples=["She called"]),
 ]
 AddressPath = Annotated[
-    str, Path(max_length=60, description="In E.164 (`+` as `%2B` or as it is).", examples=["+34600123000"])
+    Plain, Path(max_length=60, description="In E.164 (`+` as `%2B` or as it is).", examples=["+34600123000"])
 ]
 
 
@@ -71,9 +73,6 @@ def asked_filter(
     since_after: After = None,
     since_before: Before = None,
 ) -> reading.Filter:
-    for name, value in (("reason", reason), ("gateway", gateway), ("error_code", error_code), ("sender", sender)):
-        if value is not None and "\0" in value:
-            raise Invalid.field(f"?{name}", "must not contain NUL characters")
     return reading.Filter(
         statuses=tuple(sorted(set(status))),
         reasons=(reason,) if reason else (),
@@ -113,7 +112,7 @@ async def list_quarantine(
 async def list_of_delivery(
     request: Request,
     principal: QuarantineReader,
-    id: Annotated[str, Path(max_length=40)],
+    id: DeliveryId,
     origin: Annotated[
         Literal["preparation", "receipts"],
         Query(description="`receipts`: newly put there by this delivery's receipts · `preparation`: excluded for it."),
@@ -123,7 +122,7 @@ async def list_of_delivery(
 ) -> Any:
     """Addresses that this delivery's own receipts put into quarantine, as they stand now; or those that its preparation
     left out because they were there then (the rows of `exclusions?reason=denylisted,quarantined`)."""
-    delivery_id = int(id) if id.isascii() and id.isdigit() and len(id) <= 18 else -1
+    delivery_id = id
     async with request.app.state.engine.connect() as connection:
         if not await reading.delivery_exists(connection, delivery_id):
             raise NotFound("There is no such delivery.")
@@ -264,7 +263,7 @@ async def release_one(
     _: NumberReader,
     reason: Reason,
     sender: Annotated[
-        str, Query(max_length=40, description="The row of this sender; none: that of whoever sends.")
+        Plain, Query(max_length=40, description="The row of this sender; none: that of whoever sends.")
     ] = ANYBODY,
 ) -> models.AddressHealth:
     """A quarantine is lifted and its errors are forgotten; of a denylisted address the opt-out is lifted, and nothing
@@ -358,7 +357,7 @@ async def list_breakers(
     return models.BreakerPage(items=[models.Breaker(**each) for each in items], next_cursor=more, total=total)
 
 
-BreakerId = Annotated[str, Path(max_length=20, description="The breaker's `id`.", examples=["1"])]
+BreakerId = Annotated[int, Depends(path_id("breaker", most=2**31 - 1))]
 
 
 @router.post("/breakers/{id}/apply", summary="Apply what a breaker holds", response_model=models.Decided)
@@ -374,15 +373,14 @@ async def discard(request: Request, id: BreakerId, body: models.Decide, principa
 
 
 async def _decide(
-    request: Request, id: str, decision: Literal["apply", "discard"], reason: str, principal: Principal
+    request: Request, id: int, decision: Literal["apply", "discard"], reason: str, principal: Principal
 ) -> models.Decided:
-    number = int(id) if id.isascii() and id.isdigit() and int(id) <= _MAX_ID else 0
     now = datetime.now(UTC)
     async with writing(request) as connection:
-        found = await breaker.decide(connection, number, decision, actor=principal.name, note=reason, now=now)
+        found = await breaker.decide(connection, id, decision, actor=principal.name, note=reason, now=now)
         if found is not None:
             data = {
-                "breaker_id": id,
+                "breaker_id": str(id),
                 "decision": decision,
                 "addresses": found["addresses"],
                 "messages": found["messages"],
@@ -391,7 +389,7 @@ async def _decide(
             said = {"reason": reason}
             await _note(connection, DECIDED, text, principal, now, data, said, found["by_delivery"])
     async with request.app.state.engine.connect() as reader:
-        shown = await reading.breaker(reader, number)
+        shown = await reading.breaker(reader, id)
     if shown is None:
         raise NotFound("There is no such breaker.")
     if found is None:

@@ -5,18 +5,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 from starlette.responses import Response
 
 from app import audit
 from app.api.bulk import BadRow, Line, Tally, chunks, parts
+from app.api.fields import Address, Region, SenderName, Time
 from app.api.reader import RowRefused, detail_of
 from app.api.uploads import journalled
 from app.db import Connection, writing
-from app.errors import Invalid
-from app.numbers import is_region, normalise
+from app.numbers import normalise
 from app.quarantine.changing import Decision, record
-from app.quarantine.models import Note, plain
+from app.quarantine.models import Note
 from app.security import Principal, QuarantineWriter
 
 router = APIRouter(prefix="/v1", tags=["quarantine"])
@@ -31,19 +31,16 @@ Reason = Literal[
 _LEAD = timedelta(minutes=10)
 
 
-Region = Annotated[str | None, Query(max_length=2, description="Country of national numbers.", examples=["ES"])]
-
-
 class Row(BaseModel):
     """One number. What is not given is as the query says."""
 
     model_config = ConfigDict(extra="forbid")
 
-    address: str = Field(min_length=1, max_length=64)
+    address: Address
     status: Status | None = None
     reason: Reason | None = None
-    sender: Annotated[str, Field(max_length=16), AfterValidator(plain)] | None = None
-    at: AwareDatetime | None = None
+    sender: SenderName | None = None
+    at: Time | None = None
     note: Note | None = None
 
 
@@ -69,15 +66,11 @@ async def import_rows(
     request: Request,
     principal: QuarantineWriter,
     status: Annotated[Status, Query(description="Of rows that say none.")] = "denylisted",
-    default_region: Annotated[
-        str | None, Query(max_length=2, description="Country of national numbers.", examples=["ES"])
-    ] = None,
+    default_region: Annotated[Region | None, Query(description="Country of national numbers.", examples=["ES"])] = None,
 ) -> Response:
     """Bulk. `denylisted`: the person wants none; `quarantined`: the number is no more. With `sender` it holds for that
     sender only. `at` is when it was said: a START after it still counts. What stands already counts as accepted and
     changes nothing, so an import that broke off can simply be sent again."""
-    if default_region is not None and not is_region(default_region):
-        raise Invalid.field("?default_region", "must be a country code of ISO 3166-1 alpha-2 in capitals, such as `ES`")
     state, tally = request.app.state, Tally()
     async with journalled(state.pool, audit.PLATFORM, IMPORTED, principal.name, tally) as upload:
         async for chunk in chunks(request, max_row_bytes=state.settings.max_row_bytes):

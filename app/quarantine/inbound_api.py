@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api import export
+from app.api.fields import Plain
 from app.api.paging import Cursor, Limit, Page
 from app.errors import Invalid
 from app.quarantine.replies import number
@@ -95,9 +96,9 @@ def _came(action: Came) -> ColumnElement[bool]:
 async def list_inbound(
     request: Request,
     principal: QuarantineReader,
-    gateway: Annotated[str | None, Query(max_length=63, description="A gateway's key.")] = None,
+    gateway: Annotated[Plain | None, Query(max_length=63, description="A gateway's key.")] = None,
     address: Annotated[
-        str | None, Query(max_length=64, description="Exactly this sender (`+` as `%2B`).", examples=["+34600123000"])
+        Plain | None, Query(max_length=64, description="Exactly this sender (`+` as `%2B`).", examples=["+34600123000"])
     ] = None,
     action: Annotated[
         Came | None, Query(description="What came of it; `unmatched`: no rule matched; `repeat`: it came before.")

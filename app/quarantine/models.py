@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from app.api.fields import Flag, Id, Plain, Time
 from app.api.paging import Page
 from app.quarantine.reading import Filter
 
@@ -66,19 +67,12 @@ BREAKER: dict[str, Any] = {
 }
 
 
-def plain(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("must not contain NUL characters")
-    return text
-
-
 Note = Annotated[
-    str,
+    Plain,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=500),
-    AfterValidator(plain),
     Field(description="Why: for people, kept in the journal.", examples=["The carrier had an outage"]),
 ]
-Word = Annotated[str, StringConstraints(min_length=1, max_length=120), AfterValidator(plain)]
+Word = Annotated[Plain, StringConstraints(min_length=1, max_length=120)]
 
 
 class Entry(BaseModel):
@@ -153,9 +147,9 @@ class ReleaseFilter(BaseModel):
     reason: Word | None = None
     error_code: Word | None = None
     origin: Origin | None = None
-    delivery_id: Annotated[str, Field(pattern=r"^[0-9]{1,18}$")] | None = None
-    since_after: AwareDatetime | None = Field(None, description="Put there from this time on.")
-    since_before: AwareDatetime | None = Field(None, description="Put there before this time.")
+    delivery_id: Id | None = None
+    since_after: Time | None = Field(None, description="Put there from this time on.")
+    since_before: Time | None = Field(None, description="Put there before this time.")
 
     @model_validator(mode="after")
     def _names_something(self) -> Self:
@@ -192,7 +186,7 @@ class Release(BaseModel):
 
     filter: ReleaseFilter
     reason: Note
-    dry_run: Annotated[bool, Field(strict=True, description="Only count.")] = False
+    dry_run: Annotated[Flag, Field(description="Only count.")] = False
 
 
 class Released(BaseModel):

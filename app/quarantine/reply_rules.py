@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Path, Request
+from fastapi import APIRouter, Body, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from app import audit
+from app.api.fields import PathName, Plain, one_line, refused
 from app.db import POOL_TIMEOUT_SECONDS, unless_away
 from app.errors import Invalid, NotFound
 from app.gateways.receipt import Gateway
@@ -22,34 +23,28 @@ _LONGEST_REPLY = 480
 
 def _keyword(text: str) -> str:
     if not is_keyword(text):
-        raise ValueError("A keyword is one word of 1 to 20 letters and digits.")
+        raise refused("A keyword is one word of 1 to 20 letters and digits.")
     return text
 
 
 def _printable(text: str) -> str:
     if not text.replace("\n", "").isprintable():
-        raise ValueError("Control characters are not allowed, but for line ends.")
-    return text
-
-
-def _one_line(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("Control characters and line ends are not allowed.")
+        raise refused("Control characters are not allowed, but for line ends.")
     return text
 
 
 class RuleIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    keyword: Annotated[str, StringConstraints(strip_whitespace=True, max_length=40), AfterValidator(_keyword)] = Field(
-        description="Matches when the text's first word begins with it. Case and accents do not matter."
+    keyword: Annotated[Plain, StringConstraints(strip_whitespace=True, max_length=40), AfterValidator(_keyword)] = (
+        Field(description="Matches when the text's first word begins with it. Case and accents do not matter.")
     )
     action: RuleAction
     short_code: (
-        Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=40), AfterValidator(_one_line)]
+        Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=40), AfterValidator(one_line)]
         | None
     ) = Field(None, description="Only for messages to this number or short code of yours; null: to any.")
-    reply: Annotated[str, Field(min_length=1, max_length=_LONGEST_REPLY), AfterValidator(_printable)] | None = Field(
+    reply: Annotated[Plain, Field(min_length=1, max_length=_LONGEST_REPLY), AfterValidator(_printable)] | None = Field(
         None, description="Sent back, where the gateway's protocol has a way (Twilio's TwiML)."
     )
     scope: Scope = Field(
@@ -90,7 +85,7 @@ class RulesOut(BaseModel):
 
 
 @router.get("/gateways/{key}/reply-rules", summary="What replies to a gateway mean")
-async def read_rules(request: Request, principal: GatewayReader, key: Annotated[str, Path(max_length=200)]) -> RulesOut:
+async def read_rules(request: Request, principal: GatewayReader, key: PathName) -> RulesOut:
     """Its own rules, or those that are shipped: STOP, STOPALL, UNSUBSCRIBE, CANCEL, END, QUIT, BAJA, PARAR, ALTO and
     ARRET opt out; START, UNSTOP and ALTA opt in."""
     return _shown((await _gateway(request, key)).reply_rules, principal)
@@ -100,7 +95,7 @@ async def read_rules(request: Request, principal: GatewayReader, key: Annotated[
 async def write_rules(
     request: Request,
     principal: GatewayWriter,
-    key: Annotated[str, Path(max_length=200)],
+    key: PathName,
     wish: Annotated[RulesIn | None, Body(examples=[{"rules": _RULES}])] = None,
 ) -> RulesOut:
     """All of them at once; `{"rules": null}` goes back to those that are shipped. They hold for replies that are applied

@@ -4,10 +4,11 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import StreamingResponse
 
+from app.api.fields import DeliveryId, Plain, Time
 from app.errors import Invalid, NotFound
 from app.security import Reader
 from app.stats import store
@@ -17,19 +18,9 @@ from app.tables import MESSAGE_STATUSES
 
 router = APIRouter(tags=["reading a delivery"])
 
-_MAX_ID = 2**63 - 1
 #: The years between which PostgreSQL and clients agree about times.
 _YEARS = range(1990, 2200)
 
-
-def delivery_id(id: Annotated[str, Path(description="The delivery's `id`.", examples=["1"], max_length=40)]) -> int:
-    """Ids are opaque to callers: one that cannot be ours is simply not found."""
-    if not (id.isascii() and id.isdigit() and int(id) <= _MAX_ID):
-        raise NotFound("There is no such delivery.")
-    return int(id)
-
-
-DeliveryId = Annotated[int, Depends(delivery_id)]
 
 _EXAMPLE: dict[str, Any] = {
     "id": "1",
@@ -195,7 +186,7 @@ class History(BaseModel):
 
 
 Step = Annotated[
-    str | None,
+    Plain | None,
     Query(
         max_length=20,
         description="`5m`, `1h`, `1d` or ISO 8601 (`PT5M`), whole minutes; days are UTC. None: a readable chart.",
@@ -203,9 +194,9 @@ Step = Annotated[
     ),
 ]
 From = Annotated[
-    AwareDatetime | None, Query(alias="from", description="None: the first event.", examples=["2026-11-23T08:00:00Z"])
+    Time | None, Query(alias="from", description="None: the first event.", examples=["2026-11-23T08:00:00Z"])
 ]
-To = Annotated[AwareDatetime | None, Query(description="None: the last event.", examples=["2026-11-23T09:00:00Z"])]
+To = Annotated[Time | None, Query(description="None: the last event.", examples=["2026-11-23T09:00:00Z"])]
 
 
 @router.get("/v1/deliveries/{id}/history", summary="A delivery over time", response_model=History)
