@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from app.api.export import STREAMS, wanted
-from app.api.fields import FreeJson, Line, PathName, Plain, Secret, Slug, is_slug
+from app.api.fields import AskedFlag, FreeJson, Line, PathName, Plain, Secret, Slug, is_slug
 from app.api.idempotency import once
 from app.api.paging import Cursor, Limit, Page
 from app.errors import NotFound
@@ -37,7 +37,7 @@ class AuthIn(BaseModel):
         return changes.Credentials(mode=self.mode, secrets=self.secrets, username=self.username)
 
 
-Force = Annotated[bool, Query(description="Also while messages are in transit.")]
+Force = Annotated[AskedFlag, Query(description="Also while messages are in transit.")]
 
 _AUTH_IN: dict[str, Any] = {"mode": "token", "secrets": ["a-long-random-text"]}
 
