@@ -34,6 +34,10 @@ CONNECT_TIMEOUT_SECONDS = 2.0
 COMMAND_TIMEOUT_SECONDS = 30.0
 #: Longest wait of an API request for a free connection; then it answers 503.
 POOL_TIMEOUT_SECONDS = 3.0
+#: Connections of a process, by pool; with those of the API's reads (ACUSE_API_CONNECTIONS) and one for migrating and
+#: installing 20, so that four processes and some commands fit into PostgreSQL's usual hundred.
+POOL_SIZES = MappingProxyType({"inbox": 4, "worker": 5, "preparer": 3, "links": 2, "directory": 1})
+CONNECTIONS = 20
 
 #: Whom an error lets suspect first. It is no more than a suspicion: what fails alone, again and again, while its like
 #: commits beside it, is to blame, whatever its error is called (app/ingest/drain.py).

@@ -12,12 +12,12 @@ from typing import Literal
 from urllib.parse import quote
 
 from app import migrate
-from app.db import Connection, create_pool
+from app.db import CONNECTIONS, Connection, create_pool
 from app.logs import mask_phones
 from app.platform import resealing, store
 from app.quarantine.thresholds import differences, of_settings, read_thresholds
 from app.sealing import KEY_FILE, SealError, Sealing, read_key_file
-from app.settings import Settings
+from app.settings import Settings, guessable
 
 OLDEST_POSTGRES = 15
 #: A receipt that waits longer than this for being applied means that no worker is running, or none keeps up.
@@ -35,7 +35,7 @@ class Check:
 
 async def examined(settings: Settings, url: str) -> list[Check]:
     """All checks but that of the settings; a database that cannot be asked is one failure, not seven."""
-    disk = [_data_dir(settings.data_dir), _spool(settings.data_dir / "spool")]
+    disk = [_admin_key(settings), _data_dir(settings.data_dir), _spool(settings.data_dir / "spool")]
     try:
         return [*await asyncio.wait_for(_database(settings, url), _TIMEOUT_SECONDS), *disk]
     except Exception as error:
@@ -56,6 +56,7 @@ async def _database(settings: Settings, url: str) -> list[Check]:
                 return [*found, migrations]
             found += [migrations, await _inbox(connection), await _unmatched(connection)]
             found.append(await _thresholds(connection, settings))
+            found.append(await _connections(connection, settings))
             return [*found, await _gateways(connection), *await _sealing(connection, settings)]
     finally:
         await pool.close()
@@ -68,6 +69,21 @@ async def _version(connection: Connection) -> Check:
             "database", "failed", f"PostgreSQL {number} is too old; {OLDEST_POSTGRES} is the oldest that will do."
         )
     return Check("database", "ok", f"PostgreSQL {number} answers.")
+
+
+async def _connections(connection: Connection, settings: Settings) -> Check:
+    """What all server processes may open at once, against what the database lets in."""
+    let_in = int(await connection.fetchval("SHOW max_connections")) - int(
+        await connection.fetchval("SHOW superuser_reserved_connections")
+    )
+    usual = Settings.model_fields["api_connections"].default
+    needed = settings.workers * (CONNECTIONS + settings.api_connections - usual)
+    if needed > let_in:
+        finding = (
+            f"{settings.workers} processes may open {needed}, and the database lets {let_in} in: raise max_connections."
+        )
+        return Check("connections", "warning", finding)
+    return Check("connections", "ok", f"{settings.workers} processes open at most {needed} of {let_in}.")
 
 
 async def _clock(connection: Connection) -> Check:
@@ -170,6 +186,13 @@ async def _thresholds(connection: Connection, settings: Settings) -> Check:
         return Check("thresholds", "ok", "The installation judges addresses as these settings say.")
     said = ", ".join(f"{name} {holds} (here {here})" for name, (holds, here) in found.items())
     return Check("thresholds", "warning", f"The installation judges addresses by others than these settings: {said}.")
+
+
+def _admin_key(settings: Settings) -> Check:
+    if settings.admin_key is not None and guessable(settings.admin_key.get_secret_value()):
+        finding = "ACUSE_ADMIN_KEY looks like one that a person thought up: make it by `openssl rand -base64 32`."
+        return Check("admin key", "warning", finding)
+    return Check("admin key", "ok", "None in the settings." if settings.admin_key is None else "It looks random.")
 
 
 def _data_dir(path: Path) -> Check:

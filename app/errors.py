@@ -6,6 +6,7 @@ Problem                    an answer to the caller, with status and sentence
 ├── TooLarge        413
 ├── WrongType       415
 ├── Invalid         422    with `errors: [{pointer, detail}]`
+├── TooMany         429    try again after `retry_after` seconds
 ├── Busy            503    try again after `retry_after` seconds
 ├── Unauthenticated 401
 └── Forbidden       403
@@ -67,6 +68,13 @@ class Invalid(Problem):
     def field(cls, pointer: str, detail: str) -> "Invalid":
         """One wrong field; `pointer` is a JSON pointer, or `?name` for a query parameter."""
         return cls("The request is not valid.", errors=[{"pointer": pointer, "detail": detail}])
+
+
+class TooMany(Problem):
+    status = 429
+
+    def __init__(self, detail: str, *, retry_after: int) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after)})
 
 
 class Busy(Problem):

@@ -3,7 +3,8 @@
 On `app.state` stand: `settings`, `public_base` (ACUSE_PUBLIC_URL without a slash at its end, or None), `engine`
 (SQLAlchemy, for reads), `process` (what the others know this one by), `runtime` with its `inbox` and `pool` (asyncpg, for
 what writes), `preparer`, `routes` (where short URLs lead, in memory), `limiter` (who asks for wrong ones), `directory` and
-`keys` (gateways and API keys in memory), `sealing` (secrets at rest), `cursors` (signs list cursors); and what one domain
+`keys` (gateways and API keys in memory), `rates` (how often one may
+ask), `sealing` (secrets at rest), `cursors` (signs list cursors); and what one domain
 does for another, because they do not import each other: `rekey`, `id_hint`, `reading`, `main_figures`, `refold`,
 `recompute`, `claim_references`, `address_health`, `reexamine`, `exclusion_sentence`, `delivery_rules`.
 """
@@ -70,7 +71,8 @@ from app.quarantine.store import reexamine
 from app.quarantine.thresholds import of_settings, packed, settle
 from app.sealing import SealError, Sealing
 from app.security import KeyRing
-from app.settings import Settings
+from app.server.rates import Rates
+from app.settings import Settings, guessable
 from app.stats.api import router as stats
 from app.stats.store import main_figures
 
@@ -175,6 +177,7 @@ def _set_state(app: FastAPI, settings: Settings, database_url: str) -> None:
     state.routes = Routes(database_url, state.process, life_days=settings.link_life_days)
     state.limiter = Limiter()
     state.keys = KeyRing()
+    state.rates = Rates(settings)
     state.directory = GatewayDirectory(
         database_url,
         state.keys,
@@ -218,6 +221,8 @@ async def _lifespan(app: FastAPI, *, migrating: bool) -> AsyncIterator[None]:
         await state.directory.refresh()
     if migrating:
         _spare_callbacks_the_collector()
+    if state.settings.admin_key is not None and guessable(state.settings.admin_key.get_secret_value()):
+        log.warning("service.admin_key_guessable", hint="make it by `openssl rand -base64 32`")
     log.info("service.started", database=state.directory.reachable)
     try:
         yield

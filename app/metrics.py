@@ -41,6 +41,12 @@ clicks_applied_total = Counter("acuse_clicks_applied_total", "Clicks applied.", 
 short_misses_total = Counter(
     "acuse_short_misses_total", "Short URLs asked for that lead nowhere, by reason.", ["reason"], registry=registry
 )
+auth_failed_total = Counter(
+    "acuse_auth_failed_total", "API requests without a valid key, by reason.", ["reason"], registry=registry
+)
+rate_limited_total = Counter(
+    "acuse_rate_limited_total", "API requests answered 429, by `key` or `source`.", ["reason"], registry=registry
+)
 http_refused_total = Counter(
     "acuse_http_refused_total",
     "Connections and requests refused before the service saw them, by reason.",

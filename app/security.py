@@ -15,6 +15,7 @@ from fastapi import Depends, Request
 from app import privacy
 from app.errors import Forbidden, Unauthenticated
 from app.masking import holds_number, in_pieces, mask_long, mask_numbers
+from app.server.rates import source_of
 
 SCOPES = (
     "deliveries:read",
@@ -81,11 +82,18 @@ class KeyRing:
 
 
 async def authenticate(request: Request) -> Principal:
-    """The key that `request` came with. Raises `Unauthenticated`, or `Busy` when nobody can tell now."""
+    """The key that `request` came with. Raises `Unauthenticated`, `TooMany`, or `Busy` when nobody can tell now."""
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-    principal = await request.app.state.directory.find_key(secret.strip()) if scheme.lower() == "bearer" else None
+    secret = secret.strip() if scheme.lower() == "bearer" else ""
+    state = request.app.state
+    rates, source = state.rates, source_of(request.client.host if request.client else "")
+    principal = state.keys.find(secret)
+    if principal is None and secret and not rates.is_guessing(source):
+        principal = await state.directory.find_key(secret)
     if not isinstance(principal, Principal):
+        rates.failed(source, "wrong" if secret else "missing", hash_secret(secret).hex()[:8] if secret else None)
         raise Unauthenticated
+    rates.passed(source, principal.name)
     return principal
 
 

@@ -15,6 +15,12 @@ SHORTEST_SEAL_KEY = 32
 _SHORT_HOST = re.compile(r"(?:[^=,]{1,20}=)?(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
 
+def guessable(secret: str) -> bool:
+    """Whether a person may have thought it up: short, of few characters, or words. A random one is none of that."""
+    words = re.fullmatch(r"[A-Za-z]+(?:[^A-Za-z0-9]+[A-Za-z]+)*[^A-Za-z0-9]*[0-9]{0,4}", secret)
+    return len(secret) < 22 or len(set(secret)) < 10 or (words is not None and len(secret) < 40)
+
+
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ACUSE_", extra="ignore", frozen=True)
 
@@ -58,6 +64,15 @@ class Settings(BaseSettings):
     )
     idle_seconds: int = Field(75, ge=1, le=3_600, description="How long a connection is kept for another request.")
 
+    key_requests_per_second: float = Field(
+        1_000.0, gt=0, description="Of one API key, a process; ten seconds' worth at once. Beyond it 429."
+    )
+    failed_keys_per_second: float = Field(
+        50.0,
+        gt=0,
+        description="Wrong API keys from one address (IPv6: /64), a process; 40 s' worth at once. Beyond it 429.",
+    )
+
     max_callback_bytes: int = Field(
         1_000_000, ge=1_000, description="Larger callbacks get 413. The largest batches known are 100 receipts."
     )
@@ -99,7 +114,7 @@ class Settings(BaseSettings):
     deleted_gateway_days: float = Field(
         90.0, ge=0, le=36_500, description="So long a deleted gateway goes on taking receipts."
     )
-    api_connections: int = Field(8, ge=1, description="Database connections of the API, a process.")
+    api_connections: int = Field(4, ge=1, description="Database connections of the API's reads, a process.")
     log_json: bool = Field(False, description="Logs as JSON lines instead of text for people.")
 
     @field_validator("admin_key")

@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 import asyncpg
 
 from app import audit
-from app.db import Pool, create_pool, is_away, renew
+from app.db import POOL_SIZES, Pool, create_pool, is_away, renew
 from app.deliveries import codes
 from app.deliveries.preparation import POOL_SETTINGS, QUERIES, Stopped, prepare
 from app.deliveries.texts import Links
 from app.logs import log
 
-#: Deliveries prepared at the same time by one process; each takes a connection, and a second one while it reads.
+#: Deliveries prepared at the same time by one process; each takes a connection, and of the rest one while it reads ahead.
 _AT_ONCE = 2
 #: How often it looks for what another process asked for, or left behind.
 _LOOK_SECONDS = 2.0
@@ -45,7 +45,7 @@ class Preparer:
         self._wanted = asyncio.Event()
 
     async def start(self) -> None:
-        self._pool = await create_pool(self._url, name="preparer", size=2 * _AT_ONCE + 1, settings=POOL_SETTINGS)
+        self._pool = await create_pool(self._url, name="preparer", size=POOL_SIZES["preparer"], settings=POOL_SETTINGS)
         self._looking = asyncio.create_task(self._run())
 
     async def stop(self) -> None:

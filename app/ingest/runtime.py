@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any
 
-from app.db import Pool, create_pool
+from app.db import POOL_SIZES, Pool, create_pool
 from app.ingest.clock import Clock
 from app.ingest.inbox import Inbox
 from app.ingest.spool import Spool
@@ -39,8 +39,8 @@ class Runtime:
 
     async def start(self) -> None:
         settings = self._settings
-        self._inbox_pool = await create_pool(self._url, name="inbox", size=6, settings=INBOX_SETTINGS)
-        self.pool = await create_pool(self._url, name="worker", size=6, settings=WORKER_SETTINGS)
+        self._inbox_pool = await create_pool(self._url, name="inbox", size=POOL_SIZES["inbox"], settings=INBOX_SETTINGS)
+        self.pool = await create_pool(self._url, name="worker", size=POOL_SIZES["worker"], settings=WORKER_SETTINGS)
         spool = Spool(settings.data_dir / "spool", max_bytes=settings.spool_max_bytes)
         self.inbox = Inbox(self._inbox_pool, spool, settings)
         await self.inbox.start()

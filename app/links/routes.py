@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-from app.db import Connection, Pool, create_pool, is_away, renew
+from app.db import POOL_SIZES, Connection, Pool, create_pool, is_away, renew
 from app.errors import Busy
 from app.links import keys as token_keys
 from app.links import targets
@@ -158,7 +158,7 @@ class Routes:
     # --- refreshing --------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        self._pool = await create_pool(self._url, name="links", size=2)
+        self._pool = await create_pool(self._url, name="links", size=POOL_SIZES["links"])
         with contextlib.suppress(Exception):  # the refresher says why, and goes on
             await self.refresh()
         self._task = asyncio.create_task(self._refresh_for_ever())

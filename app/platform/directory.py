@@ -20,7 +20,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from app.api.fields import is_slug
-from app.db import Connection, Pool, create_pool, is_away, renew
+from app.db import POOL_SIZES, Connection, Pool, create_pool, is_away, renew
 from app.errors import Busy
 from app.gateways import GATEWAYS
 from app.gateways.receipt import Auth, AuthMode, Gateway
@@ -192,7 +192,7 @@ class GatewayDirectory:
     # --- refreshing ------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        self._pool = await create_pool(self._url, name="directory", size=1)
+        self._pool = await create_pool(self._url, name="directory", size=POOL_SIZES["directory"])
         await self._load()
         self._task = asyncio.create_task(self._refresh_for_ever())
 
