@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 STAMP := .venv/.installed
 JOBS ?= auto
 
-.PHONY: help install run demo test test15 check bench lock format
+.PHONY: help install run demo test test15 check bench attack fuzz fuzz-api lock format
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,16 @@ format: $(STAMP) ## Format, and repair what ruff can
 
 bench: $(STAMP) ## Measure this machine
 	$(BIN)/python -m tests.benchmarks
+
+attack: $(STAMP) ## The attacks' tables against one's own installation (URL=… KEY=… YES=1 ONLY=C1,H4)
+	@[ -n "$(URL)" ] || { echo "Say which: make attack URL=http://127.0.0.1:8000 KEY=… (an admin key)." >&2; exit 2; }
+	@ATTACK_KEY="$(or $(KEY),$(ATTACK_KEY))" $(BIN)/python -m tests.adversary "$(URL)" $(if $(YES),--yes) $(if $(ONLY),--only "$(ONLY)")
+
+fuzz: $(STAMP) ## 100 000 mutated callbacks and 20 000 mutated rows
+	$(BIN)/python -m tests.adversary.fuzz
+
+fuzz-api: $(STAMP) ## schemathesis over the whole OpenAPI document
+	$(BIN)/python -m tests.adversary.fuzz_api
 
 # For maintainers: needs uv. The first file is for working on Acuse, the second for running it, at the same versions.
 lock: ## Pin all dependencies anew (UPGRADE=--upgrade for newer versions; needs uv)

@@ -1,0 +1,116 @@
+"""What people see: short URLs (L8, M9), `/docs` (M10), CSV (L1), and the OpenAPI document (L3)."""
+
+import asyncio
+import re
+from collections import Counter
+
+import orjson
+
+from tests.adversary.cases import CSV, NDJSON, Case, get, post, request
+from tests.adversary.target import Target, number
+from tests.adversary.wire import Answer, ask
+
+# --- the documentation -----------------------------------------------------------------------------------------------
+
+
+async def _is_from_here(target: Target, answer: Answer) -> str | None:
+    """Nothing on the page comes from another host, and a policy says so to the browser."""
+    foreign = [
+        url
+        for url in re.findall(r"https?://[^\s\"'<>)]+", answer.text)
+        if target.door.host not in url and "w3.org" not in url
+    ]
+    loaded = [url for url in foreign if re.search(rf"(?:src|href)=.{re.escape(url)}", answer.text)]
+    if loaded:
+        return f"loads {loaded[:3]}"
+    return None if "default-src" in answer.headers.get("content-security-policy", "") else "no Content-Security-Policy"
+
+
+async def _has_each_url_once(target: Target, answer: Answer) -> str | None:
+    document = await target.get("/openapi.json")
+    shapes = Counter(re.sub(r"\{[^}]*\}", "{}", path) for path in document["paths"])
+    twice = [shape for shape, times in shapes.items() if times > 1]
+    return f"twice: {twice}" if twice else None
+
+
+async def _lists_its_statuses(target: Target, answer: Answer) -> str | None:
+    document = await target.get("/openapi.json")
+    without = [
+        f"{method} {path}"
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+        if path.startswith("/v1/") and method != "parameters" and "401" not in operation["responses"]
+    ]
+    return f"401 is not listed: {without[:3]}" if without else None
+
+
+# --- formulas in CSV -------------------------------------------------------------------------------------------------
+
+_FORMULAS = (
+    "=1+1", "+1", "-1", "@a", "\t=1", "＝1+1", "＋1", "－1", "＠a", ";=1+1", "\u200b=1+1", "\ufeff=1+1", "\u00a0=1+1", "\u2028=1", "\u00ad=1",
+)  # fmt: skip
+_DANGEROUS = re.compile(r"[=+\-@＝＋－＠\t\r]")
+
+
+def _formula(number_: int, text: str) -> Case:
+    """A target whose recipient is a formula, read again as CSV."""
+
+    async def then(target: Target, answer: Answer) -> str | None:
+        reading = get("/v1/deliveries/{audience}/targets", headers="Accept: text/csv\r\n")
+        read = await ask(target.door, reading(target), within=10)
+        core = text.strip("\t\u200b\ufeff\u00a0\u2028\u00ad;")
+        cells = [cell for line in read.text.split("\n") for cell in re.split(r"[,;]", line) if core in cell]
+        bad = [cell for cell in cells if _DANGEROUS.match(cell.strip('"').lstrip("\u200b\ufeff\u00a0\u2028\u00ad "))]
+        return f"stands as a formula: {bad[:2]!r}" if bad else None
+
+    row = orjson.dumps({"address": number(11), "recipient_id": f"{text}f{number_}"}).decode()
+    return Case(
+        "L1",
+        f"a recipient {text!r} in CSV",
+        post("/v1/deliveries/{audience}/targets?mode=replace", NDJSON, row),
+        (200, 422),
+        then=then,
+    )
+
+
+# --- short URLs ------------------------------------------------------------------------------------------------------
+
+
+async def _clicks(target: Target, answer: Answer) -> str | None:
+    """Two thousand clicks on one short URL from one network: all led on, all in the figures, few rows kept."""
+    token = target.names.get("short")
+    if token is None:
+        return None
+    sent = 2_000
+    door, gate = target.door, asyncio.Semaphore(8)
+    phone = "User-Agent: Mozilla/5.0 (Linux; Android 15; Pixel 9) Chrome/140.0 Mobile Safari/537.36\r\nAccept: text/html\r\n"
+
+    async def click() -> int:
+        async with gate:
+            return (await ask(door, get(token, key="", headers=phone)(target), within=10)).status
+
+    answers = Counter(await asyncio.gather(*(click() for _ in range(sent))))
+    if answers != {302: sent}:
+        return f"not all led on: {dict(answers)}"
+    for _ in range(100):
+        summary = await target.get("/v1/deliveries/{delivery}/summary")
+        if summary["clicks"] + summary["machine_clicks"] >= sent:
+            return None
+        await asyncio.sleep(0.1)
+    return f"of {sent} clicks the figures have {summary['clicks']} and {summary['machine_clicks']}"
+
+
+_TOKENS = ("", "%00", "\u00b2", "x" * 60_000, "..%2f..%2fetc", "%ED%A0%80", "AAAAAAAAAA", "a" * 11, "%", "a;b", "r/r/r")
+
+CASES: list[Case] = [
+    Case("M10", "/docs loads nothing from elsewhere", get("/docs", key=""), (200,), then=_is_from_here),
+    Case("M10", "/redoc is not there", get("/redoc", key=""), (404,)),
+    Case("M10", "/docs/oauth2-redirect is not there", get("/docs/oauth2-redirect", key=""), (404,)),
+    Case("L3", "the document has each URL once", get("/healthz", key=""), (200,), then=_has_each_url_once),
+    Case("L3", "the document lists 401 where a key is needed", get("/healthz", key=""), (200,), then=_lists_its_statuses),
+    Case("L3", "a method that is not there", request("PUT", "/v1/quarantine/release"), (405,)),
+    *(_formula(place, text) for place, text in enumerate(_FORMULAS)),
+    Case("L1", "formulas come in as CSV, too", post("/v1/deliveries/{audience}/targets", CSV, "address,recipient_id\n+447700900012,\"=HYPERLINK(1)\""), (200,)),
+    Case("M9", "2 000 clicks from one network", get("/healthz", key=""), (200,), then=_clicks),
+    *(Case("L8", f"a short URL {token[:20]!r}", get(f"/r/{token}", key=""), (400, 404, 414, 429)) for token in _TOKENS if token.isascii()),
+]  # fmt: skip
