@@ -24,6 +24,7 @@ from starlette.types import Receive, Scope, Send
 
 from app import audit_heads, logs, migrate, openapi, problems, pseudonyms
 from app.addresses.api import router as addresses
+from app.addresses.persons_api import router as persons
 from app.api.paging import CursorSigner
 from app.db import Connection, create_engine, create_pool, is_away
 from app.deliveries.api import router as deliveries
@@ -135,6 +136,7 @@ def create_app(settings: Settings, *, migrating: bool = False) -> FastAPI:
         quarantine,
         quarantine_imports,
         addresses,
+        persons,
         links,
         link_changes,
         asking_links,

@@ -38,7 +38,7 @@ FIELDS: Mapping[str, Class] = {
         Class.PLAIN,
         """
         accepted accepted_at action actor addresses after alive allowed applied_at at before broken_at
-        by_failure_type by_gateway by_reason by_status callback_url cancelled changed clears_at click_id
+        by_failure_type by_gateway by_reason by_status callback_url cancelled chain changed clears_at click_id
         click_through_rate clicked_at clicks closed_at code contradictory control control_share cost count
         counted_at counters countries country created_at currency database days deadline decided_by decision
         decisions default_region deliveries deliveries_told delivery_id device doubtful drift dry_run effect
@@ -56,7 +56,7 @@ FIELDS: Mapping[str, Class] = {
         spool spooled started_at state states_changed step steps submission_id submitted_at success
         success_of_processed targeted targets template text_bytes timeline_complete timeline_omitted to to_send
         total totals tracked tracking type unique_clicks unknown_receipts unmatched updated_at usual_share
-        validity_seconds verified version would_match
+        until validity_seconds verified version what where would_match
         """,
     ),
     # whose number it is
@@ -95,7 +95,7 @@ FIELDS: Mapping[str, Class] = {
         Class.ROWS,
         """
         auth breaker by_part entries errors evidence exclusions fields findings health inbound indicators items
-        message moved per_delivery preparation qualification timeline
+        journals message moved per_delivery preparation qualification remains timeline
         """,
     ),
 }

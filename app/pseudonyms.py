@@ -26,6 +26,13 @@ class Pseudonyms:
             return address
         return PREFIX + hashlib.blake2b(address.encode(), key=self.key, digest_size=16).hexdigest()
 
+    def of_key(self, value: str) -> str:
+        """What stands for an id or a reference that named an erased person: a receipt that brings it is still matched. A
+        pseudonym is its own."""
+        if value.startswith(PREFIX):
+            return value
+        return PREFIX + hashlib.blake2b(b"key\0" + value.encode(), key=self.key, digest_size=16).hexdigest()
+
 
 async def load(connection: Connection) -> Pseudonyms:
     """With this installation's key, which is made when it is first asked for."""

@@ -21,6 +21,7 @@ from starlette.responses import Response, StreamingResponse
 from app import audit, pseudonyms
 from app.addresses import models, reading
 from app.addresses.checking import Check
+from app.addresses.disks import spool_holds_rows
 from app.addresses.erasure import QUERIES, Asked, erase
 from app.addresses.spellings import Spellings
 from app.api import bulk, export
@@ -249,39 +250,58 @@ Reason = Annotated[
 
 @router.delete("/addresses/{address}", summary="Erase a number", response_model=models.Certificate)
 async def erase_one(
-    request: Request, address: Path_, principal: QuarantineWriter, _: NumberReader, reason: Reason
+    request: Request,
+    address: Path_,
+    principal: QuarantineWriter,
+    _: NumberReader,
+    reason: Reason,
+    dry_run: Annotated[bool, Query(description="Only say what would be replaced, by table.")] = False,
 ) -> models.Certificate:
-    """The number becomes a keyed hash everywhere; opt-outs and quarantine still hold for it, and no counter changes. It
-    cannot be undone. Needs `quarantine:write` and `pii:read`. Takes some seconds; a second time it finds only what came
-    after the first. What providers and phones send about it later is new, and needs another time."""
+    """The number becomes a keyed hash everywhere, and what else is known of the person goes: params and `recipient_id`,
+    foreign references, reply texts, what people typed about it, agents and networks of its clicks. Opt-outs and quarantine
+    still hold for the number, later receipts still count, and no counter changes. It cannot be undone. Needs
+    `quarantine:write` and `pii:read`. Takes some seconds, and minutes with tens of millions of rows; a second time it finds
+    only what came after the first. What providers and phones send about it later is new, and needs another time."""
     number = e164(address)
     state = request.app.state
-    await _nothing_spooled(request)
-    pseudonym = state.pseudonyms.of(number)
+    await _nothing_waits(request, number)
     now = datetime.now(UTC)
     asked = Asked(
-        spellings=Spellings(number, pseudonym),
+        spellings=Spellings(number, state.pseudonyms.of(number)),
+        maker=state.pseudonyms,
         reason=mask_numbers(reason).replace("\0", ""),
         actor=principal.name,
         now=now,
+        dry_run=dry_run,
     )
 
     async def note(connection: Connection, certificate: Mapping[str, Any]) -> None:
-        data = {"address": mask(number), **{name: certificate[name] for name in ("pseudonym", "replaced", "reason")}}
+        data = {"address": mask(number), **{name: certificate[name] for name in ("pseudonym", "replaced")}}
         await audit.append(
-            connection, audit.PLATFORM, ERASED, "A number was erased.", at=now, actor=principal.name, data=data
-        )
+            connection, audit.PLATFORM, ERASED, "A number was erased.", at=now, actor=principal.name, data=data,
+            personal={"reason": certificate["reason"]},
+        )  # fmt: skip
 
     try:
-        return models.Certificate(**await erase(state.pool, asked, state.reexamine, note))
+        return models.Certificate(**await erase(state.pool, asked, state.reexamine, state.refold, note))
     except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
         raise Busy("The number is being worked on; send this again.") from None
 
 
-async def _nothing_spooled(request: Request) -> None:
-    """Receipts that wait on this process's disk cannot be looked through: they come to the database first."""
+async def _nothing_waits(request: Request, number: str) -> None:
+    """Receipts that wait on the disks of this data directory cannot be looked through: they come to the database first.
+    Replies of the number are applied first, so that no opt-out goes unheard."""
+    state = request.app.state
+    names = [number, state.pseudonyms.of(number)]
     until = asyncio.get_running_loop().time() + _SPOOL_WAIT_SECONDS
-    while request.app.state.inbox.spooled:
+    while True:
+        if state.inbox.spooled or await asyncio.to_thread(spool_holds_rows, state.settings.data_dir / "spool"):
+            waits = "Receipts wait in a spool for the database; send this again when it is empty."
+        else:
+            async with state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+                if not await connection.fetchval(QUERIES["waits_to_be_applied"], names):
+                    return
+            waits = "Replies of this number wait to be applied; send this again."
         if asyncio.get_running_loop().time() > until:
-            raise Busy("Receipts wait in the spool for the database; send this again when it is empty.", retry_after=10)
+            raise Busy(waits, retry_after=10)
         await asyncio.sleep(0.1)

@@ -5,6 +5,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.api.paging import Page
+
 _EXAMPLE: dict[str, Any] = {
     "address": "+34600123000",
     "erased_at": None,
@@ -42,13 +44,19 @@ _EXAMPLE: dict[str, Any] = {
     "clicks": [],
 }
 _CERTIFICATE: dict[str, Any] = {
+    "id": "0f6c1d7e0b7f4bd7a2d0f3a1c9e8b765",
     "pseudonym": "erased:0f6c1d7e0b7f4bd7a2d0f3a1c9e8b765",
     "erased_at": "2026-11-24T09:00:00Z",
     "actor": "office",
     "reason": "Request of 24 November",
     "replaced": {"messages": 1, "quarantine": 1, "receipts": 2, "targets": 1},
     "journal_entries": 0,
+    "journals": [],
     "kept": "Health, opt-outs, messages, receipts and counters are kept under the pseudonym.",
+    "remains": [
+        {"where": "backups", "what": "Copies made before.", "until": "They have reached their end."},
+    ],
+    "dry_run": False,
 }
 
 
@@ -138,13 +146,37 @@ class Address(BaseModel):
     clicks: list[Click] = Field(description="Visits to the short URLs of its messages, by people and machines.")
 
 
+class JournalEntry(BaseModel):
+    chain: str = Field(description="A delivery's id; 0: the platform's own journal.")
+    seq: int
+
+
+class Remains(BaseModel):
+    where: str = Field(description="`tables`, `write_ahead_log`, `backups`, `stored_answers`, `other_hosts`.")
+    what: str
+    until: str
+
+
 class Certificate(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [_CERTIFICATE]})
 
+    id: str
     pseudonym: str = Field(description="What stands for the number everywhere; nobody can turn it back.")
     erased_at: datetime = Field(description="The first time.")
     actor: str
     reason: str
     replaced: dict[str, int] = Field(description="Rows by table, all times together.")
-    journal_entries: int = Field(description="Entries that name the number all the same: they cannot be altered.")
+    journal_entries: int = Field(
+        description="Entries of the journals' chains that name the number all the same, written by older versions: they "
+        "cannot be altered."
+    )
+    journals: list[JournalEntry] = Field(description="Which they are, at the most a thousand.")
     kept: str
+    remains: list[Remains] = Field(description="What is beyond the reach of this service, and until when.")
+    dry_run: bool = Field(description="True: nothing was changed.")
+
+
+class CertificatePage(Page[Certificate]):
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"items": [_CERTIFICATE], "next_cursor": None, "total": 1}]}
+    )

@@ -14,6 +14,7 @@ import asyncpg
 from app import audit
 from app.db import Connection, load_queries
 from app.gateways import GATEWAYS
+from app.ingest import erased_keys
 from app.messages.store import Changed, refold
 from app.qualifications.rules import meaning
 from app.quarantine import breaker
@@ -52,7 +53,8 @@ async def claim(connection: Connection, limit: int, only: Sequence[int] | None, 
 
 async def meet(connection: Connection) -> None:
     """Finds each receipt's key, or makes it, so that a submission still to come will find the receipt."""
-    if await connection.fetch(QUERIES["meet"]):
+    if waiting := await connection.fetch(QUERIES["meet"]):
+        await erased_keys.put_on(connection, [row["id"] for row in waiting])
         await connection.execute(QUERIES["link"])
 
 

@@ -386,7 +386,8 @@ ORDER BY received_at, id LIMIT 1000 FOR UPDATE SKIP LOCKED
 -- name: ids_of_gateway
 -- Ids of gateway `$1` after correlation `$2`, `$3` of them; `$4`: those that receipts brought, or those of submissions.
 SELECT id, raw, value, message_id FROM correlations
-WHERE gateway_id = $1 AND kind = 'id' AND id > $2 AND (origin = 'receipt') = $4 ORDER BY id LIMIT $3
+WHERE gateway_id = $1 AND kind = 'id' AND id > $2 AND (origin = 'receipt') = $4 AND value NOT LIKE 'erased:%'
+ORDER BY id LIMIT $3
 
 -- name: rename_keys
 -- Gives the keys `$1` the values `$2`; a value that another key of the gateway has already stays with that one.

@@ -5,12 +5,13 @@ address, ids and reference in the same delivery) are recognised, so that an inte
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import asyncpg
 
+from app import disguises
 from app.db import Connection
 from app.gateways import GATEWAYS
 from app.gateways.ids import canonical
@@ -199,6 +200,10 @@ class Keyed:
     part: int | None
     message_id: int
 
+    def under(self, name: str | None) -> "Keyed":
+        """The same by the name that it has since it was erased, if any."""
+        return self if name is None else replace(self, key=(*self.key[:2], name), raw=name)
+
 
 def _keys(message_id: int, row: Sent) -> Iterator[Keyed]:
     yield from _id_keys(message_id, row.gateway, row.provider_message_ids)
@@ -232,6 +237,8 @@ async def _give_keys(connection: Connection, keyed: Sequence[Keyed], now: dateti
     """Returns the messages that lose a key by it, or whose receipts are found by it: they are to be folded too."""
     if not keyed:
         return []
+    if known := await disguises.known(connection, {each.key[2] for each in keyed}):
+        keyed = [each.under(known.get(each.key[2])) for each in keyed]
     columns = _columns(each.key for each in keyed)
     losers = [row["message_id"] for row in await connection.fetch(QUERIES["former_owners"], *columns)]
     given = await connection.fetch(
@@ -247,8 +254,11 @@ async def _give_keys(connection: Connection, keyed: Sequence[Keyed], now: dateti
 
 
 async def _owners(connection: Connection, keys: Iterable[Key]) -> Mapping[Key, asyncpg.Record]:
-    rows = await connection.fetch(QUERIES["taken_keys"], *_columns(keys))
-    return {(row["gateway_id"], row["kind"], row["value"]): row for row in rows}
+    keys = list(keys)
+    known = await disguises.known(connection, {value for _, _, value in keys})
+    named = {(gateway, kind, known.get(value, value)): (gateway, kind, value) for gateway, kind, value in keys}
+    rows = await connection.fetch(QUERIES["taken_keys"], *_columns(named))
+    return {named[row["gateway_id"], row["kind"], row["value"]]: row for row in rows}
 
 
 # --- which rows are new ------------------------------------------------------------------------------------------------
@@ -317,14 +327,17 @@ async def _targets(
     *,
     only_proofs: bool,
 ) -> list[Target]:
+    references = {row.reference for row in rows if row.reference is not None}
+    known = await disguises.known(connection, references)
     found = await connection.fetch(
         QUERIES["find_messages"],
         delivery_id,
         [id for row in rows for id in (row.message_id, message_of(row.reference)) if id is not None],
-        [row.reference for row in rows if row.reference is not None],
+        sorted(references | set(known.values())),
     )
     by_id = {row["id"]: row for row in found}
     by_reference = {row["reference"]: row for row in found if row["reference"]}
+    by_reference |= {value: by_reference[name] for value, name in known.items() if name in by_reference}
     targets: list[Target] = []
     for row in rows:
         message = _named(row, by_id, by_reference)

@@ -171,7 +171,11 @@ class _Lines(logging.Handler):
 
 
 async def _figures(pool: Pool) -> list[Any]:
-    return [tuple(row) for row in await pool.fetch("SELECT * FROM counters WHERE value <> 0 ORDER BY 1, 2, 3, 4, 5")]
+    """Without those that a clock counts now and then."""
+    rows = await pool.fetch(
+        "SELECT * FROM counters WHERE value <> 0 AND metric NOT IN ('rejected', 'unmatched') ORDER BY 1, 2, 3, 4, 5"
+    )
+    return [tuple(row) for row in rows]
 
 
 # --- nowhere ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,103 @@
+"""What a person may ask for: all that is known about the number; and the certificates of those that were erased."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Path, Request
+from starlette.responses import Response, StreamingResponse
+
+from app import audit, pseudonyms
+from app.addresses import certificates, models
+from app.addresses.api import Path_, e164
+from app.addresses.erasure import QUERIES
+from app.addresses.export import everything
+from app.api import export
+from app.api.paging import Cursor, Limit
+from app.db import POOL_TIMEOUT_SECONDS, writing
+from app.errors import NotFound
+from app.masking import mask
+from app.security import NumberReader, QuarantineReader, Reader
+
+router = APIRouter(prefix="/v1", tags=["addresses"])
+
+EXPORTED = "ADR-EXPORTED"
+_ITEM = {"kind": "message", "id": "42", "delivery_id": "1", "address": "+34600123000", "status": "received"}
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "All of it, as one JSON document or as NDJSON.",
+        "content": {
+            "application/json": {"example": {"address": "+34600123000", "erased_at": None, "items": [_ITEM]}},
+            "application/x-ndjson": {"schema": {"type": "string"}},
+        },
+    }
+}
+_OPTIONS = orjson.OPT_UTC_Z
+
+
+@router.get("/addresses/{address}/export", summary="All that is known about one number", responses=_ANSWERS)
+async def export_one(
+    request: Request, address: Path_, principal: QuarantineReader, reader: Reader, _: NumberReader
+) -> Response:
+    """For the person who asks: messages with what was uploaded for them, their submissions, keys, receipts (raw) and clicks;
+    exclusions, replies, decisions, quarantine. One JSON document `{address, erased_at, exported_at, items}`, or NDJSON by
+    `Accept`, each item with its `kind`. Needs `quarantine:read`, `deliveries:read` and `pii:read`; each time leaves an
+    entry in the journal. An erased number is found by the number and by its pseudonym."""
+    state = request.app.state
+    number = address if address.startswith(pseudonyms.PREFIX) else e164(address)
+    name = state.pseudonyms.of(number)
+    now = datetime.now(UTC)
+    async with writing(request) as connection:
+        erased = await connection.fetchrow(QUERIES["erasure"], name)
+        data = {"address": mask(number), "pseudonym": name}
+        text = "All that is known about a number was exported."
+        await audit.append(connection, audit.PLATFORM, EXPORTED, text, at=now, actor=principal.name, data=data)
+    names = sorted({number, name, erased and erased["returned_as"]} - {None})
+    chunks = everything(state.pool, names)
+    if export.wanted(request) == "ndjson":
+        return export.stream("ndjson", (), chunks)
+    head = {"address": name if erased else number, "erased_at": erased and erased["erased_at"], "exported_at": now}
+    return StreamingResponse(_document(head, chunks), media_type="application/json")
+
+
+async def _document(head: dict[str, Any], chunks: AsyncIterator[list[dict[str, Any]]]) -> AsyncIterator[bytes]:
+    before = orjson.dumps(head, option=_OPTIONS)[:-1] + b',"items":['
+    async for items in chunks:
+        yield before + orjson.dumps(items, default=str, option=_OPTIONS)[1:-1]
+        before = b","
+    yield (before if before != b"," else b"") + b"]}"
+
+
+# --- certificates ----------------------------------------------------------------------------------------------------
+
+
+@router.get("/erasures", summary="Numbers that were erased", response_model=models.CertificatePage)
+async def list_certificates(
+    request: Request, principal: QuarantineReader, limit: Limit = 100, cursor: Cursor = None
+) -> models.CertificatePage:
+    """Their certificates, newest first. They name nobody."""
+    signer = request.app.state.cursors
+    at, name = signer.open("erasures", cursor) if cursor is not None else (None, None)
+    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+        before = None if at is None else datetime.fromisoformat(at)
+        rows = await connection.fetch(QUERIES["certificates"], before, name, limit + 1)
+        total = await connection.fetchval("SELECT count(*) FROM erased")
+    last = rows[limit - 1] if len(rows) > limit else None
+    more = signer.seal("erasures", [last["erased_at"].isoformat(), last["pseudonym"]]) if last else None
+    items = [models.Certificate(**principal.shown(certificates.shown(row))) for row in rows[:limit]]
+    return models.CertificatePage(items=items, next_cursor=more, total=total)
+
+
+@router.get("/erasures/{id}", summary="The certificate of an erasure", response_model=models.Certificate)
+async def certificate(
+    request: Request,
+    principal: QuarantineReader,
+    id: Annotated[str, Path(max_length=60, pattern=r"^[!-~]+$", description="Of the certificate, or the pseudonym.")],
+) -> models.Certificate:
+    name = id if id.startswith(pseudonyms.PREFIX) else pseudonyms.PREFIX + id
+    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+        row = await connection.fetchrow(QUERIES["certificate"], name)
+    if row is None:
+        raise NotFound("There is no such certificate.")
+    return models.Certificate(**principal.shown(certificates.shown(row)))

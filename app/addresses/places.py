@@ -1,0 +1,103 @@
+"""Where in the database a number, or something of its person, may stand: tables and columns, and what finds their rows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Look = Literal["closely", "both", "tail"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Columns of one table."""
+
+    table: str
+    columns: Sequence[str]
+    #: Column and type.
+    key: Mapping[str, str]
+
+    def select(self) -> str:
+        names = ", ".join(f"t.{name}" for name in dict.fromkeys((*self.key, *self.columns)))
+        arrays = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(self.key.values(), 1))
+        return (
+            f"SELECT {names} FROM {self.table} t JOIN unnest({arrays}) AS k ({', '.join(self.key)}) "
+            f"USING ({', '.join(self.key)}) ORDER BY {', '.join(self.key)} FOR UPDATE OF t"
+        )
+
+    def update(self) -> str:
+        first = len(self.key) + 1
+        sets = ", ".join(f"{name} = ${number}" for number, name in enumerate(self.columns, first))
+        held = " AND ".join(f"{name} = ${number}" for number, name in enumerate(self.key, 1))
+        return f"UPDATE {self.table} SET {sets} WHERE {held}"
+
+
+_ID = {"id": "bigint"}
+_SMALL_ID = {"id": "int"}
+_TARGET = {"delivery_id": "bigint", "position": "int"}
+_RECEIPT = ("status_text", "error_code", "error_text", "network", "details", "raw")
+
+INBOX = Place(
+    table="inbox",
+    key=_ID,
+    columns=("provider_message_id", "raw_message_id", "reference", "failure_key", *_RECEIPT),
+)
+REJECTED = Place(table="rejected", key={"id": "text"}, columns=("reason", "request", "raw"))
+RECEIPTS = Place(table="receipts", key=_ID, columns=_RECEIPT)
+INBOUND = Place(table="inbound", key=_ID, columns=("address", "recipient", "text", "provider_message_id", "raw"))
+DELIVERIES = Place(table="deliveries", key=_ID, columns=("label", "content", "metadata"))
+EXCLUSIONS = Place(table="exclusions", key=_TARGET, columns=("address", "recipient_id", "detail"))
+QUALIFICATIONS = Place(table="qualifications", key=_SMALL_ID, columns=("status", "code", "first_text"))
+BREAKERS = Place(table="breakers", key=_SMALL_ID, columns=("note",))
+DECISIONS = Place(table="decisions", key=_ID, columns=("address", "note"))
+PREPARATIONS = Place(table="preparations", key={"delivery_id": "bigint"}, columns=("findings", "figures"))
+MESSAGES = Place(table="messages", key=_ID, columns=("address", "recipient_id", "reference", "params"))
+SUBMISSIONS = Place(table="submissions", key=_ID, columns=("provider_message_ids", "error_code", "error_text"))
+CLICKS = Place(table="clicks", key=_ID, columns=("agent", "visit", "network"))
+CLICK_INBOX = Place(table="click_inbox", key={"seq": "bigint"}, columns=("agent", "visit", "network"))
+LINKS = Place(
+    table="links",
+    key={"delivery_id": "bigint", "number": "smallint"},
+    columns=("label", "source_url", "params"),
+)
+TARGETS = Place(table="targets", key=_TARGET, columns=("given", "recipient_id", "params"))
+#: The same without the address: looking through texts must not change whose they are.
+MESSAGES_SAY = Place(table="messages", key=_ID, columns=("recipient_id", "reference", "params"))
+DECISIONS_SAY = Place(table="decisions", key=_ID, columns=("note",))
+GATEWAYS = Place(table="gateways", key=_SMALL_ID, columns=("label", "reply_rules"))
+#: Its answers are sealed with the API key of whoever asked: nobody here can look into them.
+IDEMPOTENCY = Place(table="idempotency", key={"owner": "text", "key": "text"}, columns=("key",))
+
+#: Looked through row by row, in this order: a receipt that leaves the inbox meanwhile is found in the tables after it.
+LOOKED_THROUGH: Sequence[tuple[Place, str, Look]] = (
+    (INBOX, "waiting_inbox", "closely"),
+    (REJECTED, "waiting_rejected", "closely"),
+    (RECEIPTS, "waiting_receipts", "both"),
+    (INBOUND, "waiting_inbound", "closely"),
+    (DELIVERIES, "waiting_deliveries", "closely"),
+    (QUALIFICATIONS, "waiting_qualifications", "closely"),
+    (BREAKERS, "waiting_breakers", "closely"),
+    (DECISIONS_SAY, "waiting_decisions", "closely"),
+    (PREPARATIONS, "waiting_preparations", "closely"),
+    (MESSAGES_SAY, "waiting_messages", "tail"),
+    (SUBMISSIONS, "waiting_submissions", "tail"),
+    (CLICK_INBOX, "waiting_clicks", "closely"),
+    (CLICKS, "waiting_other_clicks", "tail"),
+    (LINKS, "waiting_links", "closely"),
+    (GATEWAYS, "waiting_gateways", "closely"),
+    (IDEMPOTENCY, "waiting_idempotency", "closely"),
+)
+#: Texts that concern many: only the number is looked for in them. A name of somebody is a word like others there.
+OF_MANY = (DELIVERIES, QUALIFICATIONS, LINKS, GATEWAYS)
+#: Found by the number's names, and by the ids of its messages.
+BY_NAME = (
+    (EXCLUSIONS, "own_exclusions"),
+    (INBOUND, "own_inbound"),
+    (DECISIONS, "own_decisions"),
+    (PREPARATIONS, "own_preparations"),
+)
+BY_MESSAGE = (
+    (RECEIPTS, "own_receipts"),
+    (SUBMISSIONS, "own_submissions"),
+    (CLICKS, "own_clicks"),
+    (CLICK_INBOX, "own_waiting_clicks"),
+)
