@@ -25,8 +25,8 @@ ItemT = TypeVar("ItemT")
 TRIES = 3
 _PAUSE_SECONDS = 0.02
 #: What looks like the database's state is tried alone for so long before it is to blame: a lock on one message ends.
-_PATIENCE_SECONDS = 5.0
-_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 1.0, 30.0
+_PATIENCE_SECONDS = 3.0
+_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.5, 30.0
 #: How long a table is left alone after it failed for everybody.
 _REST_SECONDS = 0.5
 #: Passed over at the same time; more than that are no exceptions.
