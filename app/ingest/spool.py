@@ -119,10 +119,11 @@ def _connect(path: Path, *first: str) -> sqlite3.Connection:
         tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if tables - {"spool", "sqlite_sequence"}:
             raise sqlite3.DatabaseError("it is no spool of ours")
+        if tables:
+            db.execute("SELECT id, row FROM spool LIMIT 0")
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
         db.execute("CREATE TABLE IF NOT EXISTS spool (id INTEGER PRIMARY KEY AUTOINCREMENT, row BLOB NOT NULL)")
-        db.execute("SELECT id, row FROM spool LIMIT 0")
     except BaseException:
         db.close()
         raise

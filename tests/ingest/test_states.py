@@ -311,3 +311,43 @@ async def _is_applied(found: Ground, load: Load) -> bool:
         and await found.value(replies, list(load.replies)) == len(load.replies)
         and await found.value("SELECT count(*) FROM clicks WHERE id = ANY($1)", list(load.clicks)) == len(load.clicks)
     )
+
+
+async def test_readiness_ends_when_the_spool_is_full_and_begins_again_with_the_database(
+    postgres: EmbeddedPostgres, template: str, tmp_path: Path
+) -> None:
+    async with ground(postgres, template, tmp_path, spool_max_bytes=1_000_000) as found:
+        await set_up(found)
+        acknowledged: list[str] = []
+        for outage in range(2):
+            await found.run(_CLOSED, own=False)
+            await found.kill()
+            await until(lambda: _is_away(found), "the database is known to be away")
+            refused = None
+            while refused is None:
+                assert len(acknowledged) < 200, "the spool is never full"
+                id = f"full{outage}-{len(acknowledged)}"
+                body = {"provider_message_id": id, "status": "delivered", "more": "x" * 30_000}
+                answer = await found.client.post("/callbacks/generic", json=body, headers={"X-Acuse-Token": TOKEN})
+                if answer.status_code == 200:
+                    acknowledged.append(id)
+                else:
+                    refused = answer
+            assert (refused.status_code, int(refused.headers["Retry-After"]) > 0) == (503, True)
+            said = await found.client.get("/readyz")
+            assert (said.status_code, said.json()["ready"], said.json()["spool"]) == (503, False, False)
+            assert (await found.client.get("/healthz")).status_code == 200
+            await found.run(_OPEN, own=False)
+            await until(lambda: _is_ready(found), "it is ready again")
+            await until(lambda: _is_back(found), "the spool is brought")
+        load = Load(found.app, found.client, 0, receipts=set(acknowledged))
+        await until(lambda: _is_applied(found, load), "everything is applied")
+        assert not list((tmp_path / "spool").iterdir())
+
+
+async def _is_away(found: Ground) -> bool:
+    return not (await found.ready())["database"]
+
+
+async def _is_ready(found: Ground) -> bool:
+    return (await found.client.get("/readyz")).status_code == 200
