@@ -55,6 +55,7 @@ async def _database(settings: Settings, url: str) -> list[Check]:
             if migrations.state == "failed":
                 return [*found, migrations]
             found += [migrations, await _inbox(connection), await _unmatched(connection)]
+            found += await _set_aside(connection)
             found.append(await _thresholds(connection, settings))
             found.append(await _connections(connection, settings))
             return [*found, await _gateways(connection), *await _sealing(connection, settings)]
@@ -195,6 +196,29 @@ def _admin_key(settings: Settings) -> Check:
     return Check("admin key", "ok", "None in the settings." if settings.admin_key is None else "It looks random.")
 
 
+async def _set_aside(connection: Connection) -> list[Check]:
+    """What is on the shelf, by kind; and what older versions put there with nothing but its body."""
+    rows = await connection.fetch("SELECT kind, count(*) AS kept FROM rejected GROUP BY kind ORDER BY kind")
+    if not rows:
+        return [Check("set aside", "ok", "Nothing.")]
+    kept = ", ".join(f"{row['kind']} {row['kept']}" for row in rows)
+    finding = (
+        f"By kind: {kept}. See GET /v1/receipts/rejected?kind=…; POST /v1/receipts/rejected/retry tries them again."
+    )
+    found = [Check("set aside", "warning", finding)]
+    bare = await connection.fetchval(
+        "SELECT count(*) FROM rejected WHERE kind IN ('receipt', 'reply') AND request = '{}'"
+    )
+    if bare:
+        finding = (
+            f"An older version set aside {bare} receipts or replies without the request that they came with. What stood in its "
+            "body is read again by retry; what stood in its URL (Kannel's parameters, a reference) is only known to the "
+            "provider: ask it for the statuses of that time, and send them to POST /v1/receipts."
+        )
+        found.append(Check("set aside before", "warning", finding))
+    return found
+
+
 def _data_dir(path: Path) -> Check:
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -207,15 +231,21 @@ def _data_dir(path: Path) -> Check:
 
 def _spool(folder: Path) -> Check:
     """Rows that wait on this disk; read only, so that a file in use is not disturbed."""
-    try:
-        waiting = sum(_rows(path) for path in folder.glob("*.sqlite3"))
-    except sqlite3.Error as error:
-        return Check("spool", "warning", f"It cannot be read: {error}.")
+    waiting, unreadable = 0, []
+    for path in sorted(folder.glob("*.sqlite3")):
+        try:
+            waiting += _rows(path)
+        except sqlite3.Error as error:
+            unreadable.append(f"{path.name} ({error})")
+    found = []
     if waiting:
-        return Check(
-            "spool", "warning", f"{waiting} rows wait in {folder} until the database and the service are back."
+        found.append(f"{waiting} rows wait in {folder} until the database and the service are back.")
+    if unreadable:
+        found.append(
+            f"These files cannot be read, and are left as they are: {', '.join(unreadable)}. "
+            "`sqlite3 FILE .recover` may save what they hold."
         )
-    return Check("spool", "ok", "It is empty.")
+    return Check("spool", "warning" if found else "ok", " ".join(found) or "It is empty.")
 
 
 def _rows(path: Path) -> int:
