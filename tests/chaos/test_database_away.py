@@ -235,6 +235,7 @@ async def test_full_spool_answers_503_with_retry_after() -> None:
             headers = await asyncio.wait_for(_until_full(lines, ledger), PATIENCE_SECONDS)
             assert int(headers["retry-after"]) > 0
             assert headers["content-type"] == "application/problem+json"
+            assert (await acuse.api.get("/readyz")).status_code == 503
             taken = len(ledger.acknowledged)
             assert taken > 0
             assert (await acuse.api.get("/healthz")).status_code == 200
@@ -295,7 +296,7 @@ async def test_receipts_that_the_database_refuses_do_not_hold_up_the_spool() -> 
 
 async def _is_reached(service: Service) -> bool:
     try:
-        return bool((await service.get("/readyz"))["database"])
+        return bool((await service.api.get("/readyz", timeout=5)).json()["database"])  # 503 while the spool is full
     except httpx.TransportError:
         return False
 
