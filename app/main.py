@@ -48,6 +48,7 @@ from app.ingest.runtime import Runtime
 from app.ingest.shelves import router as shelves
 from app.links import keys as token_keys
 from app.links.api import router as links
+from app.links.kept import Kept
 from app.links.limiter import Limiter
 from app.links.redirect import PREFIX as LINK_PREFIX
 from app.links.redirect import redirect, short_hosts, short_token
@@ -176,7 +177,13 @@ def _set_state(app: FastAPI, settings: Settings, database_url: str) -> None:
     bases = Bases.of(settings.short_hosts, state.public_base)
     state.links = Links(bases=bases)
     state.preparer = Preparer(database_url, state.links)
-    state.routes = Routes(database_url, state.process, life_days=settings.link_life_days)
+    state.routes = Routes(
+        database_url,
+        state.process,
+        life_days=settings.link_life_days,
+        kept=_kept(state),
+        kept_days=settings.link_kept_days,
+    )
     state.limiter = Limiter()
     state.keys = KeyRing()
     state.rates = Rates(settings)
@@ -195,6 +202,16 @@ def _set_state(app: FastAPI, settings: Settings, database_url: str) -> None:
     state.reading = Reading(row=inbox_row, meaning=meaning, verdict=verdict_of)
     state.would_move, state.requalified, state.drain = would_move, requalified, drain
     state.main_figures, state.refold, state.recompute = main_figures, fold, recompute
+
+
+def _kept(state: Any) -> Kept:
+    """What redirects need while the database is away, beside the spool; the key that seals it is made when it is needed."""
+    return Kept(
+        state.settings.data_dir / "links.sqlite3",
+        max_bytes=state.settings.link_file_max_bytes,
+        seal=lambda purpose, data: state.sealing.beside.seal(purpose, data),
+        unseal=lambda purpose, text: state.sealing.beside.open(purpose, text),
+    )
 
 
 async def _rekey(connection: Connection, before: Gateway, after: Gateway) -> Mapping[str, int]:

@@ -92,6 +92,14 @@ class Settings(BaseSettings):
         30.0, ge=0, description="How long a click keeps the network it came from (IPv4 /24, IPv6 /48)."
     )
     link_life_days: float = Field(365.0, gt=0, description="Short URLs lead somewhere for so long after the start.")
+    link_kept_days: float = Field(
+        30.0, gt=0, description="What fills personal links of messages given out so lately stands beside the spool."
+    )
+    link_file_max_bytes: int = Field(
+        500_000_000,
+        ge=1_000_000,
+        description="Of the file beside the spool that redirects need while the database is away.",
+    )
     commit_timeout_seconds: float = Field(
         1.5, gt=0, description="A commit slower than this counts as a database away. Telnyx gives up after 2 s."
     )

@@ -400,6 +400,7 @@ erased = Table(
     _when("erased_at", required=True),
     Column("certificate", JSONB, nullable=False),
     Column("returned_as", Text),  # the number, while there are facts about it again that came after
+    Index("ix_erased_erased_at", "erased_at"),
     comment="Numbers that were erased; what is known of them still protects them",
 )
 

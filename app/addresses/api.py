@@ -283,9 +283,13 @@ async def erase_one(
         )  # fmt: skip
 
     try:
-        return models.Certificate(**await erase(state.pool, asked, state.reexamine, state.refold, note))
+        certificate = models.Certificate(**await erase(state.pool, asked, state.reexamine, state.refold, note))
     except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
         raise Busy("The number is being worked on; send this again.") from None
+    async with state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+        ids = [row["id"] for row in await connection.fetch(QUERIES["message_ids"], [pseudonym])]
+    await state.routes.forget(ids)
+    return certificate
 
 
 async def _nothing_waits(request: Request, number: str) -> None:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import asyncpg
 import orjson
@@ -99,24 +99,40 @@ class _Batch:
     more: bool
 
 
-async def stream(pool: Pool, asked: Asked, claim: Claim) -> AsyncIterator[bytes]:
-    """NDJSON, a chunk at a time; no connection is held while a slow reader takes it. Ends in the journal."""
+class Routes(Protocol):
+    """`links.routes.Routes`: whoever opens a link is led on also while the database is away."""
+
+    async def announce(self, delivery_id: int) -> None: ...
+
+    async def give(
+        self, delivery_id: int, message_ids: Sequence[int], params: Mapping[int, Mapping[str, Any]]
+    ) -> None: ...
+
+
+async def stream(pool: Pool, asked: Asked, claim: Claim, routes: Routes | None = None) -> AsyncIterator[bytes]:
+    """NDJSON, a chunk at a time; no connection is held while a slow reader takes it. Ends in the journal. With `routes`, that
+    is when its texts have short URLs, no message is given out before those lead somewhere whatever happens."""
     told = _Told()
     try:
-        async for batch in _batches(pool, asked, claim, told):
+        async for batch in _batches(pool, asked, claim, told, routes):
             yield batch
     finally:
         # A task of its own: that the reader goes away must not cancel it.
         await asyncio.shield(asyncio.ensure_future(_note(pool, asked, told)))
 
 
-async def _batches(pool: Pool, asked: Asked, claim: Claim, told: _Told) -> AsyncIterator[bytes]:
+async def _batches(pool: Pool, asked: Asked, claim: Claim, told: _Told, routes: Routes | None) -> AsyncIterator[bytes]:
     after = asked.after
+    if routes is not None:
+        await routes.announce(asked.delivery_id)
     while wanted := CHUNK if asked.limit is None else min(CHUNK, asked.limit - told.given):
         batch = await _next(pool, asked, claim, after=after, limit=wanted)
         if batch is None:
             told.ending = "over"
             return
+        if routes is not None:
+            params = {each["message_id"]: each["params"] or {} for each in batch.rows}
+            await routes.give(asked.delivery_id, list(params), params)
         if lines := _lines(batch.rows, asked, told):
             yield lines
         if not batch.more:

@@ -112,7 +112,8 @@ async def read_outbox(
         delivery_id=id, gateway_id=row["gateway_id"], sender=row["sender"], text=Text.of(row["content"], shortener),
         after=int(after or 0), limit=limit, actor=principal.name,
     )  # fmt: skip
-    lines = outbox.stream(request.app.state.pool, asked, request.app.state.claim_references)
+    routes = request.app.state.routes if shortener is not None else None
+    lines = outbox.stream(request.app.state.pool, asked, request.app.state.claim_references, routes)
     return StreamingResponse(lines, media_type="application/x-ndjson")
 
 
@@ -184,6 +185,7 @@ async def make_proofs(request: Request, id: DeliveryId, body: NewProofs, princip
     """Messages to chosen addresses with the text as it is now, to be sent by you and reported to `…/submissions`. They
     count in no indicator and no list. Nothing is made when one of them cannot be. Takes `Idempotency-Key`."""
     gateway_id = await _gateway_id(request, body.gateway)
+    ids: list[int] = []
     async with writing(request) as connection:
 
         async def make() -> Response:
@@ -196,7 +198,7 @@ async def make_proofs(request: Request, id: DeliveryId, body: NewProofs, princip
             text = await _text(request, connection, row)
             checked = await proofs.check(connection, row, text, wanted, force=body.force, tells=principal.sees_all)
             made = await proofs.make(connection, row, text, checked, gateway_id, now)
-            ids = [each.id for each in made]
+            ids.extend(each.id for each in made)
             await request.app.state.links.add_blocks(connection, id, ids)
             await request.app.state.refold(connection, ids, now)
             if known_by := gateway_id or row["gateway_id"]:
@@ -207,7 +209,11 @@ async def make_proofs(request: Request, id: DeliveryId, body: NewProofs, princip
             items = [principal.shown(each, "proof") for each in proofs.rows(made, row["sender"])]
             return Response(orjson.dumps({"items": items}), 201, media_type="application/json")
 
-        return await once(request, principal, connection, make)
+        answer = await once(request, principal, connection, make)
+    if ids:
+        await request.app.state.routes.announce(id)
+        await request.app.state.routes.give(id, ids)
+    return answer
 
 
 async def _text(request: Request, connection: Connection, row: Mapping[str, Any]) -> Text:

@@ -119,6 +119,8 @@ async def post_links(id: DeliveryId, request: Request, principal: Writer) -> Res
                 raise Problem("The body ended early; rows read so far may have been taken. Send it again.") from error
         if not tally.accepted:
             return tally.response()
+        await state.routes.announce(delivery["id"])
+        await state.routes.give(delivery["id"], sorted(asking.personal))
         stack.pop_all()  # it lives as long as it is read
     return StreamingResponse(_pieces(answer), media_type="application/x-ndjson")
 
@@ -209,6 +211,8 @@ class _Asking:
     #: Numbers of the delivery's links by URL, and the numbers of those that are made for each message.
     numbers: dict[str, int]
     templates: set[int]
+    #: Messages that were asked about with one of these.
+    personal: set[int] = field(default_factory=set)
     named: Named
     tally: Tally = field(default_factory=Tally)
     #: The journal's row of this request, once its first row is read.
@@ -348,6 +352,8 @@ async def _messages(
         number = each.link if each.url is None else asking.numbers[each.url]
         # the caller's own words, or those of whoever made the message
         reference = each.sent.reference if each.sent is not None else _seen(principal, message_id, known[message_id])
+        if number in asking.templates:
+            asking.personal.add(message_id)
         short_url = f"{asking.base}/{encode(asking.keys, message_id, number)}"
         found[each.line] = {
             "line": each.line, "message_id": str(message_id), "reference": reference, "link": number, "short_url": short_url,

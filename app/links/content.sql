@@ -9,6 +9,10 @@ SELECT $1, l.number, l.label, l.source_url, l.template, l.tracked, '{}', l.in_co
 FROM unnest($2::smallint[], $3::text[], $4::text[], $5::boolean[], $6::boolean[], $7::boolean[])
     AS l (number, label, source_url, template, tracked, in_content)
 
+-- name: routes_changed
+-- Every process reads the routes of delivery `$1` anew.
+UPDATE deliveries SET updated_at = greatest(updated_at, clock_timestamp()) WHERE id = $1
+
 -- name: mark_content
 -- Of the links of delivery `$1` just those of `$2` (numbers) stand in its content.
 UPDATE links SET in_content = number = ANY($2::smallint[]) WHERE delivery_id = $1 AND in_content <> (number = ANY($2::smallint[]))

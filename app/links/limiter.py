@@ -1,9 +1,9 @@
 """Who asks for short URLs that are none is slowed down, network by network; what is remembered is bounded.
 
-A miss adds one to its network's count, and time takes away. Beyond the budget misses are refused, while links that lead
-somewhere still do: behind one address of a phone company are thousands of people, and one of them must not shut out the
-others. A network that goes on all the same, far beyond what mistakes explain, is walking: then nothing it asks for is
-looked at, so that a right guess is answered like a wrong one.
+A miss adds one to its network's count, and time takes away. Beyond the budget misses are told to wait, while links that lead
+somewhere still do, however far a neighbour goes: behind one address of a phone company are thousands of people, and one who
+walks through tokens must not shut out the others. What protects links from him is not this count but the tokens' own check: a
+wrong one is refused without asking anybody, and of guesses one in 2^18 is right.
 """
 
 import time
@@ -15,8 +15,8 @@ from ipaddress import IPv6Address, ip_address, ip_network
 BUDGET = 60.0
 #: Forgiven a second.
 RATE = 1.0
-#: From here on a network is walking. It is let alone again once it rests, and never counts further up.
-WALKING = 1_000.0
+#: No count goes further up: who rests is let alone again after some time.
+MOST = 1_000.0
 _NETWORKS = 20_000
 
 
@@ -29,19 +29,12 @@ class Limiter:
 
     def missed(self, network: str | None) -> int:
         """Counts a miss; how many seconds the network must wait before the next, 0 within the budget."""
-        count = min(self._count(network) + 1, WALKING)
+        count = min(self._count(network) + 1, MOST)
         self._counts[network] = (count, time.monotonic())
         self._counts.move_to_end(network)
         if len(self._counts) > _NETWORKS:
             self._counts.popitem(last=False)
         return _wait(count)
-
-    def walking(self, network: str | None) -> int:
-        """Seconds that the network must wait before anything it asks for is looked at; 0 unless it is walking."""
-        if not self._counts:
-            return 0
-        count = self._count(network)
-        return _wait(count) if count > WALKING - 1 else 0
 
     def _count(self, network: str | None) -> float:
         count, at = self._counts.get(network, (0.0, 0.0))

@@ -17,6 +17,8 @@ class Page:
     status: int
     #: Title and sentence.
     text: Mapping[Language, tuple[str, str]]
+    #: After so many seconds it asks again by itself.
+    again: int = 0
 
 
 _NOWHERE: Mapping[Language, tuple[str, str]] = {
@@ -34,14 +36,15 @@ SLOWLY = Page(
 )
 LATER = Page(
     status=503,
+    again=5,
     text={
-        "es": ("Ahora no es posible", "Pruebe otra vez dentro de unos segundos."),
-        "en": ("Not possible just now", "Try again in a few seconds."),
+        "es": ("Ahora no es posible", "Esta página lo intenta otra vez dentro de unos segundos, por sí sola."),
+        "en": ("Not possible just now", "This page tries again in a few seconds, by itself."),
     },
 )
 _HTML = """<!doctype html>
 <html lang="{language}"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="robots" content="noindex"><title>{title}</title>
+<meta name="robots" content="noindex">{again}<title>{title}</title>
 <style>body{{font:1.1rem/1.5 system-ui,sans-serif;max-width:30rem;margin:20vh auto;padding:0 1.5rem;color:#222}}</style>
 <h1>{title}</h1><p>{sentence}</p></html>
 """
@@ -56,8 +59,10 @@ def page(shown: Page, accept_language: bytes, retry_after: int) -> tuple[list[tu
 
 @lru_cache(maxsize=64)
 def _bodies(status: int, language: Language) -> bytes:
-    title, sentence = _BY_STATUS[status].text[language]
-    return _HTML.format(language=language, title=title, sentence=sentence).encode()
+    shown = _BY_STATUS[status]
+    title, sentence = shown.text[language]
+    again = f'<meta http-equiv="refresh" content="{shown.again}">' if shown.again else ""
+    return _HTML.format(language=language, title=title, sentence=sentence, again=again).encode()
 
 
 def _headers(language: Language, retry_after: int, length: int) -> list[tuple[bytes, bytes]]:

@@ -251,3 +251,19 @@ WHERE l.links IS NOT NULL
 SELECT coalesce(m.params -> 'params', t.params, '{}'::jsonb) AS params
 FROM messages m LEFT JOIN targets t ON t.delivery_id = m.delivery_id AND t.position = m.position
 WHERE m.id = $1
+
+-- name: values_of_all
+-- The same of the messages `$1`.
+SELECT m.id, coalesce(m.params -> 'params', t.params, '{}'::jsonb) AS params
+FROM messages m LEFT JOIN targets t ON t.delivery_id = m.delivery_id AND t.position = m.position
+WHERE m.id = ANY($1::bigint[])
+
+-- name: given_out
+-- The next `$3` messages of delivery `$1` behind `$2`, proofs left out, with what fills their URLs.
+SELECT m.id, coalesce(t.params, '{}'::jsonb) AS params
+FROM messages m LEFT JOIN targets t ON t.delivery_id = m.delivery_id AND t.position = m.position
+WHERE m.delivery_id = $1 AND m.id > $2 AND NOT m.proof ORDER BY m.id LIMIT $3
+
+-- name: erased_since
+-- Messages to numbers that were erased since `$1`.
+SELECT m.id FROM erased e JOIN messages m ON m.address = e.pseudonym WHERE e.erased_at >= $1

@@ -81,8 +81,6 @@ async def _location(scope: Scope, token: str) -> Headers:
     client = scope.get("client")
     network = network_of(client[0] if client else None)
     limiter, routes = state["limiter"], state["routes"]
-    if wait := limiter.walking(network):
-        raise Nowhere(SLOWLY, wait)
     if routes.keys is None:
         raise Nowhere(LATER, 5)
     named = decode(routes.keys, token)
@@ -91,8 +89,8 @@ async def _location(scope: Scope, token: str) -> Headers:
     if named is None:
         raise _missed(limiter, network, token)
     try:
-        if route is None:
-            route = await routes.find(message_id)
+        if route is None or number not in route.links:
+            route = await routes.find(message_id, number)
         link: Link | None = route.links.get(number) if route is not None else None
         if route is None or link is None:
             raise _missed(limiter, network, token)

@@ -103,6 +103,7 @@ async def _add(
             QUERIES["add_links"], delivery_id, list(numbers), [label_of(url) for url in fresh], list(fresh),
             [is_template(url) for url in fresh], [tracked] * len(fresh), [in_content] * len(fresh),
         )  # fmt: skip
+        await connection.execute(QUERIES["routes_changed"], delivery_id)
     return {**known, **dict(zip(fresh, numbers, strict=True))}
 
 

@@ -13,7 +13,7 @@ import time
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -23,10 +23,12 @@ from app.db import POOL_SIZES, Connection, Pool, create_pool, is_away, renew
 from app.errors import Busy
 from app.links import keys as token_keys
 from app.links import targets
+from app.links.kept import Kept
+from app.links.pulling import Personal, Pulling, needed
 from app.links.store import QUERIES
 from app.links.tokens import Keys
 from app.logs import log
-from app.processes import Process, beat, gone
+from app.processes import Process, beat, behind, gone
 
 REFRESH_SECONDS = 1.0
 _PIECE = 200
@@ -38,6 +40,9 @@ _LONG_EVERY_SECONDS = 60.0
 #: A database that takes longer than this to be read is away.
 _TIMEOUT_SECONDS = 60.0
 _LOOKUP_SECONDS = 1.0
+#: So long the first message waits for other processes to know its block.
+_ANNOUNCED_SECONDS = 2.0
+_ANNOUNCE_STEP_SECONDS = 0.1
 #: What single lookups found is remembered, but not without end.
 _MOST_LOOKED_UP = 50_000
 
@@ -69,8 +74,13 @@ class Route:
     """A delivery's links by number, and until when (seconds since 1970) they lead anywhere."""
 
     delivery_id: int
+    started_at: float | None
     ends_at: float
     links: Mapping[int, Link]
+
+    def names(self) -> frozenset[str]:
+        """Of all values that fill its links."""
+        return frozenset(name for link in self.links.values() if link.template for name in targets.names(link.template))
 
 
 @dataclass(slots=True)
@@ -96,9 +106,15 @@ class Blocks:
 class Routes:
     """Give it the database's URL; `start` opens nothing that could fail, `stop` ends the refresher."""
 
-    def __init__(self, database_url: str, process: Process, *, life_days: float) -> None:
+    def __init__(
+        self, database_url: str, process: Process, *, life_days: float, kept: Kept | None = None, kept_days: float = 30
+    ) -> None:
         self._url = database_url
         self._process = process
+        #: What holds while the database is away, also at the start.
+        self._kept = kept
+        self._kept_days = kept_days
+        self._kept_keys: Keys | None = None
         self._life = timedelta(days=life_days)
         #: None until they have been read once.
         self.keys: Keys | None = None
@@ -109,8 +125,11 @@ class Routes:
         self._locations: OrderedDict[tuple[int, str], Headers | None] = OrderedDict()
         self._mark: datetime | None = None
         self._long_at = 0.0
+        #: Until when it is known what was erased, and which messages that were lately.
+        self._erased_until: datetime | None = None
+        self._erased: set[int] = set()
         self._pool: Pool
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._turn = asyncio.Lock()
 
     # --- looking up --------------------------------------------------------------------------------------------------
@@ -122,18 +141,18 @@ class Routes:
             delivery = self._looked_up.get(message_id, (None, 0.0))[0]
         return None if delivery is None else self._routes.get(delivery)
 
-    async def find(self, message_id: int) -> Route | None:
-        """As `of`, but None only when the database says so. Raises `Busy` when it cannot be asked."""
+    async def find(self, message_id: int, number: int) -> Route | None:
+        """As `of`, with link `number` if the database has it; None only when that says so. Raises `Busy` when it cannot be
+        asked: a link that was given out a moment ago is not wrong because we have not heard of it."""
         found = self.of(message_id)
-        if found is not None or self._known_to_be_none(message_id):
+        if (found is not None and number in found.links) or self._known_to_be_none(message_id):
             return found
         async with _asking(), self._pool.acquire() as connection:
             await self._look_up(connection, message_id)
         return self.of(message_id)
 
     def _known_to_be_none(self, message_id: int) -> bool:
-        delivery, at = self._looked_up.get(message_id, (None, -REFRESH_SECONDS))
-        return delivery is None and time.monotonic() - at < REFRESH_SECONDS
+        return time.monotonic() - self._looked_up.get(message_id, (None, -REFRESH_SECONDS))[1] < REFRESH_SECONDS
 
     async def _look_up(self, connection: Connection, message_id: int) -> None:
         block = await connection.fetchrow(QUERIES["block_of"], message_id)
@@ -142,36 +161,54 @@ class Routes:
             self._blocks.add(*block)
         else:
             delivery = await connection.fetchval(QUERIES["delivery_of"], message_id)
-            _remember(self._looked_up, message_id, (delivery, time.monotonic()))
+        _remember(self._looked_up, message_id, (delivery, time.monotonic()))
         if delivery is not None:
-            self._take_routes(await connection.fetch(QUERIES["routes_of"], [delivery]))
+            await self._take_routes(await connection.fetch(QUERIES["routes_of"], [delivery]))
 
     async def location(self, message_id: int, template: str) -> Headers | None:
         """Of the redirect to a URL that is made for this message; None when it cannot be made. Raises `Busy`."""
         key = (message_id, template)
         if key not in self._locations:
-            async with _asking(), self._pool.acquire() as connection:
-                values = await connection.fetchval(QUERIES["values_of"], message_id)
+            values = await self._kept.params(message_id) if self._kept is not None else None
+            if values is None or not set(targets.names(template)) <= values.keys():
+                async with _asking(), self._pool.acquire() as connection:
+                    values = await connection.fetchval(QUERIES["values_of"], message_id)
             _remember(self._locations, key, _filled(template, values or {}))
         return self._locations[key]
+
+    async def forget(self, message_ids: Sequence[int]) -> None:
+        """What filled the links of these messages is gone from memory and from the file when it returns; other processes of
+        this data directory share the file, and ask the database what else was erased. Raises what SQLite raises."""
+        gone = set(message_ids)
+        for key in [key for key in self._locations if key[0] in gone]:
+            del self._locations[key]
+        if self._kept is not None and message_ids:
+            await self._kept.forget(message_ids)
 
     # --- refreshing --------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         self._pool = await create_pool(self._url, name="links", size=POOL_SIZES["links"])
+        await self._recall()
         with contextlib.suppress(Exception):  # the refresher says why, and goes on
             await self.refresh()
-        self._task = asyncio.create_task(self._refresh_for_ever())
+        self._tasks = [asyncio.create_task(self._refresh_for_ever())]
+        if self._kept is not None:
+            pulling = Pulling(self._pool, self._kept, self._kept.path, self._personal, days=self._kept_days)
+            self._tasks.append(asyncio.create_task(pulling.run()))
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
+        for task in self._tasks:
+            task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+                await task
+        if self._tasks:
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(_LOOKUP_SECONDS), self._pool.acquire() as connection:
                     await gone(connection, self._process)
             self._pool.terminate()
+            if self._kept is not None:
+                await self._kept.close()
 
     async def refresh(self) -> None:
         """Reads what is new. Raises whatever the driver raises when the database is away."""
@@ -190,11 +227,13 @@ class Routes:
 
     async def _read(self, connection: Connection) -> None:
         self.keys = await token_keys.load(connection) or self.keys
+        await self._keep_keys()
         now: datetime = await connection.fetchval("SELECT clock_timestamp()")  # what was committed until then is seen
         if self._mark is None:
             await self._read_all(connection)
         else:
             await self._read_new(connection, self._mark - self._overlap())
+        await self._forget_erased(connection, now)
         self._mark = now
         await beat(connection, self._process, now)
 
@@ -205,36 +244,141 @@ class Routes:
         return _LONG_OVERLAP
 
     async def _read_new(self, connection: Connection, since: datetime) -> None:
-        for row in await connection.fetch(QUERIES["blocks_since"], since):
+        rows = [tuple(row) for row in await connection.fetch(QUERIES["blocks_since"], since)]
+        fresh = [row for row in rows if self._blocks.find(row[0]) != row[2] or self._blocks.find(row[1]) != row[2]]
+        for row in fresh:
             self._blocks.add(*row)
-        self._take_routes(await connection.fetch(QUERIES["routes_since"], since))
+        if self._kept is not None:
+            await self._kept.keep_routes(fresh, {})
+        await self._take_routes(await connection.fetch(QUERIES["routes_since"], since))
 
     async def _read_all(self, connection: Connection) -> None:
         """A piece at a time, so that no visitor waits for it."""
-        blocks, routes = Blocks(), dict[int, Route]()
+        blocks, routes, rows = Blocks(), dict[int, Route](), dict[int, Any]()
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             async for row in connection.cursor(QUERIES["all_blocks"], prefetch=_PIECE):
                 blocks.add(*row)
             async for row in connection.cursor(QUERIES["all_routes"], prefetch=_PIECE):
-                routes[row["id"]] = self._route(row)
+                routes[row["id"]], rows[row["id"]] = self._route(row), row
         self._blocks, self._routes = blocks, routes
         self._long_at = time.monotonic() + _LONG_EVERY_SECONDS
+        if self._kept is not None:
+            columns = zip(blocks.first, blocks.last, blocks.delivery, strict=True)
+            await self._kept.keep_routes(list(columns), {id: _kept_row(row) for id, row in rows.items()})
 
-    def _take_routes(self, rows: Sequence[Any]) -> None:
-        for row in rows:
-            self._routes[row["id"]] = self._route(row)
+    async def _take_routes(self, rows: Sequence[Any]) -> None:
+        changed = {row["id"]: row for row in rows if self._routes.get(row["id"]) != self._route(row)}
+        for id, row in changed.items():
+            self._routes[id] = self._route(row)
+        if self._kept is not None:
+            await self._kept.keep_routes([], {id: _kept_row(row) for id, row in changed.items()})
 
     def _route(self, row: Any) -> Route:
         started: datetime | None = row["started_at"]
         ends_at = float("inf") if started is None else (started + self._life).timestamp()
         return Route(
             delivery_id=row["id"],
+            started_at=None if started is None else started.timestamp(),
             ends_at=0.0 if row["status"] == "cancelled" else ends_at,
             links={
                 number: _link(url, template, tuple((name, str(value)) for name, value in params.items()))
                 for number, url, template, params in row["links"]
             },
         )
+
+    # --- beside the spool --------------------------------------------------------------------------------------------
+
+    async def _recall(self) -> None:
+        """What the file holds stands until the database has been read."""
+        if self._kept is None:
+            return
+        if secrets := dict(await self._kept.keys()):
+            current = int(secrets.pop("current"))
+            self.keys = Keys(current, {int(number): bytes.fromhex(value) for number, value in secrets.items()})
+        for block in await self._kept.blocks():
+            self._blocks.add(*block)
+        for row in await self._kept.routes():
+            started = row["started_at"] and datetime.fromisoformat(row["started_at"])
+            self._routes[row["id"]] = self._route(row | {"started_at": started})
+
+    def _personal(self) -> Iterator[Personal]:
+        for route in list(self._routes.values()):
+            if route.started_at is not None and route.ends_at and (names := route.names()):
+                yield route.delivery_id, names, route.started_at
+
+    async def _keep_keys(self) -> None:
+        if self._kept is not None and self.keys is not None and self.keys != self._kept_keys:
+            secrets = {str(number): secret.hex() for number, secret in self.keys.secrets.items()}
+            await self._kept.keep_keys({"current": str(self.keys.current), **secrets})
+            self._kept_keys = self.keys
+
+    async def _forget_erased(self, connection: Connection, now: datetime) -> None:
+        """What other processes, and other hosts, erased. How far that was asked stands in the file."""
+        mark: str | None = ""
+        if self._kept is None:
+            return
+        if self._erased_until is None:
+            mark = await self._kept.mark("erased")
+            self._erased_until = datetime.fromisoformat(mark) if mark else now
+        since = self._erased_until - _LONG_OVERLAP
+        ids = [row["id"] for row in await connection.fetch(QUERIES["erased_since"], since)]
+        if fresh := [id for id in ids if id not in self._erased]:
+            await self.forget(fresh)
+            self._erased = set(ids)
+        if mark is None or now - self._erased_until > _OVERLAP:
+            await self._kept.set_mark("erased", now.isoformat())
+            self._erased_until = now
+
+    async def give(
+        self, delivery_id: int, message_ids: Sequence[int], params: Mapping[int, Mapping[str, Any]] | None = None
+    ) -> None:
+        """Messages of a delivery are about to be given out: what fills their links (`params`, else the database's) stands on
+        this disk when it returns. Costs nothing where no link is made for each message."""
+        route = self._routes.get(delivery_id)
+        names = route.names() if route is not None else frozenset()
+        if self._kept is None or not names or not message_ids:
+            return
+        if params is None:
+            try:
+                async with _asking(), self._pool.acquire() as connection:
+                    rows = await connection.fetch(QUERIES["values_of_all"], message_ids)
+            except Busy:
+                log.warning("links.not_kept", delivery_id=delivery_id, messages=len(message_ids))
+                return
+            params = {row["id"]: row["params"] for row in rows}
+        await self._kept.keep_given({id: needed(names, values) for id, values in params.items()})
+
+    async def announce(self, delivery_id: int) -> None:
+        """What was committed until now about the delivery's links is known here, and to all processes that live and answer
+        within `_ANNOUNCED_SECONDS`; that this cannot be had, because the database went away, is logged."""
+        try:
+            await self._announce(delivery_id)
+        except Busy:
+            log.warning("links.not_announced", delivery_id=delivery_id)
+
+    async def _announce(self, delivery_id: int) -> None:
+        async with _asking(), self._pool.acquire() as connection:
+            moment = await connection.fetchval("SELECT clock_timestamp()")
+            await self._take_routes(await connection.fetch(QUERIES["routes_of"], [delivery_id]))
+        async with _asking(seconds=_ANNOUNCED_SECONDS + _LOOKUP_SECONDS):
+            await self.refresh()
+            until = time.monotonic() + _ANNOUNCED_SECONDS
+            while late := await self._behind(moment):
+                if time.monotonic() >= until:
+                    log.warning("links.announced_to_all_but", delivery_id=delivery_id, processes=late)
+                    return
+                await asyncio.sleep(_ANNOUNCE_STEP_SECONDS)
+
+    async def _behind(self, moment: datetime) -> list[str]:
+        async with self._pool.acquire() as connection:
+            return await behind(connection, moment)
+
+
+def _kept_row(row: Any) -> dict[str, Any]:
+    started = row["started_at"]
+    return {
+        "id": row["id"], "status": row["status"], "started_at": started and started.isoformat(), "links": row["links"],
+    }  # fmt: skip
 
 
 @lru_cache(maxsize=20_000)  # the same ones are read again and again
@@ -270,10 +414,10 @@ def _remember(found: OrderedDict[Any, Any], key: Any, value: Any) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _asking() -> Any:
-    """What cannot be asked within a second is asked in vain."""
+async def _asking(seconds: float = _LOOKUP_SECONDS) -> Any:
+    """What cannot be asked within that time is asked in vain."""
     try:
-        async with asyncio.timeout(_LOOKUP_SECONDS):
+        async with asyncio.timeout(seconds):
             yield
     except Exception as error:
         if is_away(error):
