@@ -287,7 +287,7 @@ async def erase_one(
     except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
         raise Busy("The number is being worked on; send this again.") from None
     async with state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
-        ids = [row["id"] for row in await connection.fetch(QUERIES["message_ids"], [pseudonym])]
+        ids = [row["id"] for row in await connection.fetch(QUERIES["message_ids"], [state.pseudonyms.of(number)])]
     await state.routes.forget(ids)
     return certificate
 
