@@ -76,6 +76,12 @@ class Settings(BaseSettings):
     max_callback_bytes: int = Field(
         1_000_000, ge=1_000, description="Larger callbacks get 413. The largest batches known are 100 receipts."
     )
+    max_callback_items: int = Field(
+        1_000,
+        ge=1,
+        le=100_000,
+        description="Of one callback, parameters too; more: kept whole, 400.",
+    )
     max_json_bytes: int = Field(1_000_000, ge=1_000, description="Larger bodies of ordinary API requests get 413.")
     max_row_bytes: int = Field(
         100_000, ge=1_000, description="One row of a bulk body; longer ones are refused as rows."

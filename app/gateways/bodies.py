@@ -1,20 +1,32 @@
 """JSON bodies that hold one receipt or an array of them."""
 
+from collections.abc import Callable
+
 import orjson
 
-from app.gateways.receipt import Callback
+from app.gateways import bounds
+from app.gateways.receipt import Callback, Item, Unreadable
 
 
-def json_items(callback: Callback) -> list[tuple[object, bytes]]:
-    """The body's items, each with the bytes to keep as its `raw`. Raises `ValueError` when the body is not JSON.
+def read_items(callback: Callback, read: Callable[[object, bytes], Item]) -> list[Item]:
+    """What `read` makes of the body's items, each with the bytes to keep as its `raw`.
 
     An item of an array is written again, because orjson does not tell where it began: the same values, not always the
     same spaces.
     """
-    body = callback.json
+    try:
+        body = callback.json
+    except ValueError:
+        reason = bounds.fault(callback.body) or "is not JSON"
+        return [Unreadable(reason=f"the body {reason}", raw=callback.body)]
     if not isinstance(body, list):
-        return [(body, callback.body)]
-    return [(item, _rewritten(item, callback.body)) for item in body]
+        return [_item(body, callback.body, read)]
+    return [_item(item, _rewritten(item, callback.body), read) for item in body]
+
+
+def _item(value: object, raw: bytes, read: Callable[[object, bytes], Item]) -> Item:
+    fault = bounds.depth_fault(raw)
+    return Unreadable(reason=f"the receipt {fault}", raw=raw) if fault else read(value, raw)
 
 
 def _rewritten(item: object, body: bytes) -> bytes:

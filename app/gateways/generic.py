@@ -23,9 +23,9 @@ from typing import Any
 
 import orjson
 
-from app.gateways import ids, smpp_text, times
+from app.gateways import bounds, ids, smpp_text, times
 from app.gateways.auth import header_octets, hmac_hex
-from app.gateways.bodies import json_items
+from app.gateways.bodies import read_items
 from app.gateways.receipt import (
     MAX_ID_LENGTH,
     Adapter,
@@ -64,11 +64,7 @@ class Fault(Exception):
 def parse(callback: Callback, gateway: Gateway) -> list[Item]:
     if callback.headers.get("content-type", "").lower().startswith("application/x-ndjson"):
         return _lines(callback.body)
-    try:
-        items = json_items(callback)
-    except ValueError:
-        return [Unreadable(reason="the body is not JSON", raw=callback.body)]
-    return [_item(_with_reference(value, callback.reference), raw) for value, raw in items]
+    return read_items(callback, lambda value, raw: _item(_with_reference(value, callback.reference), raw))
 
 
 def _with_reference(value: object, reference: str | None) -> object:
@@ -132,6 +128,8 @@ def _lines(body: bytes) -> list[Item]:
 
 
 def _line(line: bytes) -> Item:
+    if fault := bounds.depth_fault(line):
+        return Unreadable(reason=f"the receipt {fault}", raw=line)
     try:
         value = orjson.loads(line)
     except ValueError:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import cast
 
 from app.gateways import smpp_text
-from app.gateways.bodies import json_items
+from app.gateways.bodies import read_items
 from app.gateways.receipt import Adapter, Callback, Gateway, Item, Unreadable
 from app.gateways.smpp_deliver import RECEIPT, DeliverSm, SmppOptions, read
 from app.gateways.texts import WORD_LENGTH, shown
@@ -24,11 +24,7 @@ from app.gateways.texts import WORD_LENGTH, shown
 
 def parse(callback: Callback, gateway: Gateway) -> list[Item]:
     options = cast(SmppOptions, gateway.options)
-    try:
-        items = json_items(callback)
-    except ValueError:
-        return [Unreadable(reason="the body is not JSON", raw=callback.body)]
-    return [_read_object(value, raw, options) for value, raw in items]
+    return read_items(callback, lambda value, raw: _read_object(value, raw, options))
 
 
 class _Fault(Exception):

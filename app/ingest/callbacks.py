@@ -19,6 +19,7 @@ from app.errors import Busy, NotFound, Problem, TooLarge, Unauthenticated, probl
 from app.gateways import GATEWAYS
 from app.gateways.auth import TOKEN_HEADER, verified
 from app.gateways.receipt import Adapter, Answer, Callback, Gateway, Inbound, Item, Receipt, Unreadable
+from app.ingest import batches
 from app.ingest.inbox import Inbox, Row, new_id
 from app.ingest.replies import verdict_of
 from app.ingest.rows import RejectedRow, clean, inbound_row, inbox_row
@@ -68,7 +69,10 @@ async def _taken(scope: Scope, receive: Receive) -> Answer:
     if not verified(callback, adapter, gateway.auth):
         metrics.refused_total.labels(gateway.key, "auth").inc()
         raise Unauthenticated("This callback does not prove that it comes from the gateway.")
-    items = adapter.parse(callback, gateway)
+    if fault := batches.fault(callback, state["settings"].max_callback_items):
+        items: Sequence[Item] = [Unreadable(reason=fault, raw=b"")]
+    else:
+        items = adapter.parse(callback, gateway)
     await take(state["inbox"], gateway, callback, items)
     return adapter.answer if adapter.reply is None else _replied(adapter.reply, gateway, items) or adapter.answer
 

@@ -16,6 +16,7 @@ from app.db import POOL_TIMEOUT_SECONDS, Connection, is_everywhere
 from app.errors import Invalid, NotFound
 from app.gateways import GATEWAYS
 from app.gateways.receipt import Callback, Gateway, Inbound, Item, Unreadable
+from app.ingest import batches
 from app.ingest.docs import REJECTED, RETRIED, UNMATCHED
 from app.ingest.inbox import Row, copy
 from app.ingest.keys import rekey
@@ -162,17 +163,18 @@ async def retry_rejected(request: Request, principal: ReceiptWriter, which: Retr
     async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
         rows = await connection.fetch(QUERIES["rejected_to_retry"], which.ids, wanted, which.kind)
         for row in rows:
-            done = await _tried_again(connection, request.app.state.directory.by_id(row["gateway_id"]), row)
+            gateway = request.app.state.directory.by_id(row["gateway_id"])
+            done = await _tried_again(connection, gateway, row, request.app.state.settings.max_callback_items)
             read, kept = read + done, kept + (not done)
     request.app.state.inbox.arrived.set()
     return _json({"read": read, "still_rejected": kept})
 
 
-async def _tried_again(connection: Connection, gateway: Gateway | None, row: Any) -> bool:
+async def _tried_again(connection: Connection, gateway: Gateway | None, row: Any, most: int) -> bool:
     """Each for itself: what the database, or our own code, refuses again stays where it is, and costs no other."""
     try:
         async with connection.transaction():
-            done = await _read_again(connection, gateway, row)
+            done = await _read_again(connection, gateway, row, most)
     except Exception as error:
         if is_everywhere(error):
             raise
@@ -183,7 +185,7 @@ async def _tried_again(connection: Connection, gateway: Gateway | None, row: Any
     return done
 
 
-async def _read_again(connection: Connection, gateway: Gateway | None, row: Any) -> bool:
+async def _read_again(connection: Connection, gateway: Gateway | None, row: Any, most: int) -> bool:
     request = row["request"]
     if row["kind"] == "spooled" or "row" in request:
         await copy(connection, [put_back(row["kind"], request, row["raw"])])
@@ -195,6 +197,8 @@ async def _read_again(connection: Connection, gateway: Gateway | None, row: Any)
         method=request.get("method") or "POST", url="", query=request.get("query") or "", body=row["raw"],
         headers={"content-type": request.get("content_type") or ""}, reference=request.get("reference"),
     )  # fmt: skip
+    if batches.fault(callback, most):
+        return await _read_in_pieces(connection, gateway, row, callback)
     items = [_row(gateway, item, row["received_at"]) for item in GATEWAYS[gateway.kind].parse(callback, gateway)]
     rows = [item for item in items if item is not None]
     if not rows or len(rows) < len(items):
@@ -203,6 +207,32 @@ async def _read_again(connection: Connection, gateway: Gateway | None, row: Any)
     await connection.execute("DELETE FROM rejected WHERE id = $1", row["id"])
     metrics.receipts_total.labels(gateway.key, "retried").inc(len(rows))
     return True
+
+
+async def _read_in_pieces(connection: Connection, gateway: Gateway, row: Any, callback: Callback) -> bool:
+    """A batch too large to be read at once: what can be read goes to the inbox, the rest stays as one body."""
+    read, reasons = 0, ["not JSON"]
+    unread: list[bytes] = []
+    async for piece in batches.in_pieces(callback, unread):
+        items = GATEWAYS[gateway.kind].parse(piece, gateway)
+        bad = [item for item in items if isinstance(item, Unreadable)]
+        rows = [made for item in items if (made := _row(gateway, item, row["received_at"])) is not None]
+        unread += [item.raw for item in bad]
+        reasons += [item.reason for item in bad[:1]]
+        if rows:
+            await copy(connection, rows)
+        read += len(rows)
+    metrics.receipts_total.labels(gateway.key, "retried").inc(read)
+    if not read:
+        return False
+    if not unread:
+        await connection.execute("DELETE FROM rejected WHERE id = $1", row["id"])
+        return True
+    await connection.execute(
+        "UPDATE rejected SET raw = $2, reason = $3 WHERE id = $1",
+        row["id"], batches.joined(callback, unread), f"{len(unread)} items of a larger callback: {reasons[-1]}",
+    )  # fmt: skip
+    return False
 
 
 def _row(gateway: Gateway, item: Item, received_at: datetime) -> Row | None:

@@ -284,7 +284,7 @@ async def delete(request: Request, principal: GatewayWriter, key: PathName, forc
 
 _RECEIPT_TEXT = "id:77 sub:001 dlvrd:001 submit date:2611230800 done date:2611230801 stat:DELIVRD err:000 text:Hello"
 _TRIAL_BODY = {
-    "required": True,
+    "description": "None: a callback without a body; its query is this request's.",
     "content": {
         "application/json": {
             "schema": {

@@ -9,16 +9,20 @@ from urllib.parse import urlencode
 
 import orjson
 
+from app.api.reader import MOST_VALUES
 from app.db import Connection
 from app.errors import Invalid
 from app.gateways import GATEWAYS
 from app.gateways.auth import verified
+from app.gateways.bounds import values_fault
 from app.gateways.receipt import Callback, Gateway, Inbound, Item, Outcome, Receipt, Unreadable
 from app.platform import store
 from app.security import Principal
 from app.tables import MESSAGE_STATUSES
 
 _WRAPPER = frozenset({"method", "query", "headers", "body", "reference"})
+#: Each is looked up in the database.
+_MOST_ITEMS = 100
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -171,7 +175,11 @@ async def tried(
 ) -> dict[str, Any]:
     """What would be read, item by item, as `principal` may see it."""
     adapter = GATEWAYS[gateway.kind]
+    if values_fault(callback.body, MOST_VALUES) or callback.body.count(b"\n") > MOST_VALUES:
+        raise Invalid.field("/body", "Try fewer receipts at a time.")
     items: Sequence[Item] = adapter.parse(callback, gateway)
+    if len(items) > _MOST_ITEMS:
+        raise Invalid.field("/body", f"Try at most {_MOST_ITEMS} receipts at a time.")
     return {
         "method": callback.method,
         "verified": verified(callback, adapter, gateway.auth),

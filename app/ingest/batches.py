@@ -1,0 +1,108 @@
+"""How many items one callback may bring, judged by its bytes; and reading a larger one in pieces.
+
+The largest batches known have a hundred receipts. A million bytes can be half a million items, and each of them becomes
+objects, a row and a commit: what has too many is kept whole, and an operator can have it read in pieces.
+"""
+
+import asyncio
+import dataclasses
+import itertools
+from collections.abc import AsyncIterator, Iterable, Iterator
+
+import orjson
+
+from app.api.arrays import Splitter
+from app.errors import Problem
+from app.gateways import bounds
+from app.gateways.receipt import Callback
+
+#: Items that are read between two turns of the event loop.
+_PIECE = 200
+_BLOCK_BYTES = 16_384
+#: Brackets and commas of one item, on average: more is no receipt.
+_VALUES = 100
+_LINES = "application/x-ndjson"
+_BLANK = b" \t\r\n"
+
+
+def fault(callback: Callback, most: int) -> str | None:
+    """Why this callback is kept whole instead of being read; None when it is of a size to be read at once."""
+    body = callback.body
+    if len(body) < 2 * most and len(callback.query) < 2 * most:  # an item takes two bytes at the least
+        return None
+    if callback.query.count("&") >= most or (not is_lines(callback) and _is_form(body) and body.count(b"&") >= most):
+        return f"more than {most} parameters in one callback"
+    if _has_more_items(callback, most):
+        return f"more than {most} items in one callback, which `retry` reads in pieces"
+    if found := bounds.values_fault(body, most * _VALUES):
+        return f"the body {found}"
+    return None
+
+
+def _has_more_items(callback: Callback, most: int) -> bool:
+    if callback.body.count(b"\n" if is_lines(callback) else b",") < most:
+        return False
+    try:
+        return next(itertools.islice(items_of(callback), most, None), None) is not None
+    except Problem:  # a broken array: whoever parses it says so
+        return False
+
+
+def is_lines(callback: Callback) -> bool:
+    return callback.headers.get("content-type", "").lower().startswith(_LINES)
+
+
+def _is_form(body: bytes) -> bool:
+    return body[:100].lstrip(_BLANK)[:1] not in (b"[", b"{")
+
+
+def items_of(callback: Callback) -> Iterator[bytes]:
+    """The bytes of the items of an array or of lines, one after the other; nothing for what is no batch. Raises a 400
+    `Problem` where an array is broken."""
+    body = callback.body
+    if is_lines(callback):
+        yield from (line for line in _lines(body) if line and not line.isspace())
+    elif body.lstrip(_BLANK)[:1] == b"[":
+        splitter = Splitter(len(body))
+        for start in range(0, len(body), _BLOCK_BYTES):
+            for row in splitter.feed(body[start : start + _BLOCK_BYTES]):
+                assert row is not None, "no item is longer than the body"
+                yield row
+        splitter.end()
+
+
+def _lines(body: bytes) -> Iterator[bytes]:
+    start = 0
+    while (end := body.find(b"\n", start)) >= 0:
+        yield body[start:end]
+        start = end + 1
+    yield body[start:]
+
+
+async def in_pieces(callback: Callback, unread: list[bytes]) -> AsyncIterator[Callback]:
+    """A batch as callbacks of some items each. Items that are no JSON go to `unread` instead. Raises a 400 `Problem` where
+    an array is broken."""
+    waiting: list[bytes] = []
+    for item in items_of(callback):
+        (waiting if _is_json(item) else unread).append(item)
+        if len(waiting) == _PIECE:
+            yield dataclasses.replace(callback, body=joined(callback, waiting))
+            waiting = []
+            await asyncio.sleep(0)
+    if waiting:
+        yield dataclasses.replace(callback, body=joined(callback, waiting))
+
+
+def joined(callback: Callback, items: Iterable[bytes]) -> bytes:
+    """Items as the body of a callback like `callback`."""
+    return b"\n".join(items) if is_lines(callback) else b"[%s]" % b",".join(items)
+
+
+def _is_json(item: bytes) -> bool:
+    if bounds.depth_fault(item):
+        return False
+    try:
+        orjson.loads(item)
+    except orjson.JSONDecodeError:
+        return False
+    return True
