@@ -1,12 +1,12 @@
 """The service, put together: the only place where things are wired.
 
 On `app.state` stand: `settings`, `public_base` (ACUSE_PUBLIC_URL without a slash at its end, or None), `engine`
-(SQLAlchemy, for reads), `process` (what the others know this one by), `runtime` with its `inbox` and `pool` (asyncpg, for
-what writes), `preparer`, `routes` (where short URLs lead, in memory), `limiter` (who asks for wrong ones), `directory` and
-`keys` (gateways and API keys in memory), `rates` (how often one may
-ask), `sealing` (secrets at rest), `cursors` (signs list cursors); and what one domain
-does for another, because they do not import each other: `rekey`, `id_hint`, `reading`, `main_figures`, `refold`,
-`recompute`, `claim_references`, `address_health`, `reexamine`, `exclusion_sentence`, `delivery_rules`.
+(SQLAlchemy, for reads), `process` (what the others know this one by), `runtime` with its `inbox`, `refused` and `pool`
+(asyncpg, for what writes), `preparer`, `routes` (where short URLs lead, in memory), `limiter` (who asks for wrong ones),
+`directory` and `keys` (gateways and API keys in memory), `rates` (how often one may ask), `sealing` (secrets at rest),
+`cursors` (signs list cursors); and what one domain does for another, because they do not import each other: `rekey`,
+`id_hint`, `reading`, `main_figures`, `refold`, `recompute`, `claim_references`, `address_health`, `reexamine`,
+`exclusion_sentence`, `delivery_rules`.
 """
 
 import asyncio
@@ -230,7 +230,7 @@ async def _lifespan(app: FastAPI, *, migrating: bool) -> AsyncIterator[None]:
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(tried.wait(), FIRST_WAIT_SECONDS)
     await state.runtime.start()
-    state.inbox, state.pool = state.runtime.inbox, state.runtime.pool
+    state.inbox, state.pool, state.refused = state.runtime.inbox, state.runtime.pool, state.runtime.refused
     signing = audit_heads.Signing(state.pool, lambda: state.signer)
     signing.start()
     await state.preparer.start()

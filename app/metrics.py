@@ -13,6 +13,9 @@ inbound_total = Counter(
 refused_total = Counter(
     "acuse_refused_total", "Callbacks refused, by gateway and reason.", ["gateway", "reason"], registry=registry
 )
+refused_not_kept_total = Counter(
+    "acuse_refused_not_kept_total", "Refused signatures beyond what is kept of them to look into.", registry=registry
+)
 inbox_commit_seconds = Histogram("acuse_inbox_commit_seconds", "Group commits to the inbox.", registry=registry)
 inbox_queue = Gauge("acuse_inbox_queue", "Receipts waiting for a group commit.", registry=registry)
 inbox_rows = Gauge("acuse_inbox_rows", "Receipts waiting to be applied.", registry=registry)

@@ -82,6 +82,12 @@ def verify_signature(callback: Callback, auth: Auth) -> bool:
     return any(secret and hmac.compare_digest(digest, hmac_hex(secret, callback.body)) for secret in auth.secrets)
 
 
+def why_refused(callback: Callback, auth: Auth) -> str | None:
+    if callback.headers.get(SIGNATURE_HEADER, "").strip().partition("=")[0].lower() != "sha256":
+        return f"The header {SIGNATURE_HEADER} does not begin with `sha256=`."
+    return "The signature is not that of this body by one of this gateway's secrets."
+
+
 def read_row(line: bytes) -> tuple[str | None, Receipt] | str:
     """One line of NDJSON: the `gateway` that it names, and its receipt; or what is wrong with it, as a sentence."""
     try:
@@ -304,6 +310,8 @@ ADAPTER = Adapter(
     parse=parse,
     auth_modes=("token", "basic", "bearer", "signature", "none"),
     verify_signature=verify_signature,
+    signature_header=SIGNATURE_HEADER,
+    why_refused=why_refused,
     # The states of SMPP by their words; an error code is whatever the sender means by it, and an operator qualifies it.
     qualifications={**smpp_text.QUALIFICATIONS, ("CANCELED", ""): _CANCELLED, ("CANCELLED", ""): _CANCELLED},
 )

@@ -215,6 +215,10 @@ class Adapter:
     auth_modes: tuple[AuthMode, ...] = ("token", "basic", "bearer", "none")
     #: True when the kind's own signature is right; only called in auth mode `signature`.
     verify_signature: Callable[[Callback, Auth], bool] | None = None
+    #: Where the kind's own signature stands: a header's name in lower case.
+    signature_header: str | None = None
+    #: What a refused signature failed by, a sentence, where more can be told than that it does not fit.
+    why_refused: Callable[[Callback, Auth], str | None] | None = None
     #: What is wrong with a secret for the kind's own signature, or None; None: every secret will do.
     secret_fault: Callable[[str], str | None] | None = None
     #: How such a secret is written, where that is not plain: a sentence for people.

@@ -19,6 +19,7 @@ import hmac
 import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -148,6 +149,18 @@ def verify_signature(callback: Callback, auth: Auth) -> bool:
         for url in _signed_urls(callback.url)
         for secret in auth.secrets
     )
+
+
+def why_refused(callback: Callback, auth: Auth) -> str | None:
+    """The body's hash, or the algorithm."""
+    if _signed_parameters(callback) is None:
+        return "The hash that the URL names (bodySHA256) is not the body's."
+    for secret in auth.secrets:
+        algorithm, key = _algorithm(secret)
+        other = "sha256" if algorithm == "sha1" else "sha1"
+        if verify_signature(callback, replace(auth, secrets=(f"{other}:{key}",))):
+            return f"It is signed with HMAC-{other.upper()}, and the secret is one for HMAC-{algorithm.upper()}: `{other}:KEY`."
+    return None
 
 
 def signature(secret: str, signed: str) -> bytes:
@@ -355,6 +368,8 @@ ADAPTER = Adapter(
     parse=parse,
     auth_modes=("signature", "token", "basic", "bearer", "none"),
     verify_signature=verify_signature,
+    signature_header=SIGNATURE_HEADER,
+    why_refused=why_refused,
     secret_fault=secret_fault,
     secret_form="The account's auth token (HMAC-SHA1), or `sha256:` and a shared key (HMAC-SHA256).",
     reply=reply,

@@ -68,6 +68,8 @@ async def _taken(scope: Scope, receive: Receive) -> Answer:
     callback = _callback(scope, body, gateway, reference or None, state["public_base"])
     if not verified(callback, adapter, gateway.auth):
         metrics.refused_total.labels(gateway.key, "auth").inc()
+        if gateway.auth.mode == "signature":
+            state["refused"].offer(gateway, callback)
         raise Unauthenticated("This callback does not prove that it comes from the gateway.")
     if fault := batches.fault(callback, state["settings"].max_callback_items):
         items: Sequence[Item] = [Unreadable(reason=fault, raw=b"")]

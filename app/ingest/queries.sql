@@ -468,3 +468,18 @@ INSERT INTO counters AS t (delivery_id, metric, gateway_id, label, bucket, value
 SELECT 0, 'inbound', b.gateway_id, b.label, 0, b.value FROM unnest($1::int[], $2::text[], $3::bigint[]) AS b (gateway_id, label, value)
 ORDER BY b.gateway_id, b.label
 ON CONFLICT (delivery_id, metric, gateway_id, label, bucket) DO UPDATE SET value = t.value + excluded.value
+
+-- name: trim_refused
+-- Of the refused signatures of gateway `$1` on the day that begins at `$2`, the first and the last `$3` stay.
+DELETE FROM rejected WHERE id IN (
+    SELECT id FROM (
+        SELECT id, row_number() OVER (ORDER BY received_at, id) AS place, count(*) OVER () AS places
+        FROM rejected
+        WHERE kind = 'refused' AND received_at >= $2 AND received_at < $2 + interval '1 day' AND gateway_id = $1
+    ) day WHERE place > $3 AND place <= places - $3)
+
+-- name: forget_refused
+-- Some of those that nobody looked into for 30 days before `$1`.
+DELETE FROM rejected WHERE id IN (
+    SELECT id FROM rejected WHERE kind = 'refused' AND received_at < $1::timestamptz - interval '30 days'
+    ORDER BY received_at, id LIMIT 1000)

@@ -8,6 +8,7 @@ from typing import Any
 from app.db import POOL_SIZES, Pool, create_pool
 from app.ingest.clock import Clock
 from app.ingest.inbox import Inbox
+from app.ingest.refused import RefusedShelf
 from app.ingest.spool import Spool
 from app.ingest.worker import Worker
 from app.settings import Settings
@@ -35,6 +36,8 @@ class Runtime:
         self.inbox: Inbox
         #: For flows that write facts (uploads, submissions): same settings as the worker's.
         self.pool: Pool
+        #: Callbacks whose signature was refused.
+        self.refused: RefusedShelf
         self._inbox_pool: Pool
 
     async def start(self) -> None:
@@ -44,6 +47,8 @@ class Runtime:
         spool = Spool(settings.data_dir / "spool", max_bytes=settings.spool_max_bytes)
         self.inbox = Inbox(self._inbox_pool, spool, settings)
         await self.inbox.start()
+        self.refused = RefusedShelf(self.pool)
+        self.refused.start()
         worker = Worker(self.pool, self.inbox.arrived, batch=settings.apply_batch)
         clock = _clock(self.pool, settings)
         self._tasks = [asyncio.create_task(worker.run()), asyncio.create_task(clock.run())]
@@ -51,6 +56,7 @@ class Runtime:
     async def stop(self) -> None:
         """What was acknowledged is durable; what waits is made so. Batches under way are left to be claimed again."""
         await self.inbox.stop()
+        await self.refused.stop()
         for task in self._tasks:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -22,6 +22,7 @@ from app.ingest.inbox import Row, copy
 from app.ingest.keys import rekey
 from app.ingest.kinds import put_back
 from app.ingest.pipeline import QUERIES
+from app.ingest.refused import verified_again
 from app.ingest.rows import Shelved, inbound_row, inbox_row
 from app.logs import log
 from app.security import Reader, ReceiptWriter
@@ -155,7 +156,8 @@ class Retry(BaseModel):
 @router.post("/receipts/rejected/retry", tags=["receipts"], summary="Try again what was set aside", **RETRIED)
 async def retry_rejected(request: Request, principal: ReceiptWriter, which: Retry) -> Response:
     """Reads callbacks with the adapter and options of now, and puts what was read before back into its inbox. What can be
-    neither stays, with the time of this attempt. The oldest 1 000 at a time; `ids`, `gateway` and `kind` narrow each other."""
+    neither stays, with the time of this attempt. Refused signatures are verified again, by the secrets and the public URL of
+    now. The oldest 1 000 at a time; `ids`, `gateway` and `kind` narrow each other."""
     if which.ids is None and which.gateway is None and which.kind is None:
         raise Invalid.field("/ids", "Name ids, a gateway, or a kind.")
     wanted = await _wanted(request, which.gateway)
@@ -164,17 +166,17 @@ async def retry_rejected(request: Request, principal: ReceiptWriter, which: Retr
         rows = await connection.fetch(QUERIES["rejected_to_retry"], which.ids, wanted, which.kind)
         for row in rows:
             gateway = request.app.state.directory.by_id(row["gateway_id"])
-            done = await _tried_again(connection, gateway, row, request.app.state.settings.max_callback_items)
+            done = await _tried_again(connection, gateway, row, request.app.state)
             read, kept = read + done, kept + (not done)
     request.app.state.inbox.arrived.set()
     return _json({"read": read, "still_rejected": kept})
 
 
-async def _tried_again(connection: Connection, gateway: Gateway | None, row: Any, most: int) -> bool:
+async def _tried_again(connection: Connection, gateway: Gateway | None, row: Any, state: Any) -> bool:
     """Each for itself: what the database, or our own code, refuses again stays where it is, and costs no other."""
     try:
         async with connection.transaction():
-            done = await _read_again(connection, gateway, row, most)
+            done = await _read_again(connection, gateway, row, state)
     except Exception as error:
         if is_everywhere(error):
             raise
@@ -185,7 +187,7 @@ async def _tried_again(connection: Connection, gateway: Gateway | None, row: Any
     return done
 
 
-async def _read_again(connection: Connection, gateway: Gateway | None, row: Any, most: int) -> bool:
+async def _read_again(connection: Connection, gateway: Gateway | None, row: Any, state: Any) -> bool:
     request = row["request"]
     if row["kind"] == "spooled" or "row" in request:
         await copy(connection, [put_back(row["kind"], request, row["raw"])])
@@ -193,11 +195,10 @@ async def _read_again(connection: Connection, gateway: Gateway | None, row: Any,
         return True
     if gateway is None:
         return False
-    callback = Callback(
-        method=request.get("method") or "POST", url="", query=request.get("query") or "", body=row["raw"],
-        headers={"content-type": request.get("content_type") or ""}, reference=request.get("reference"),
-    )  # fmt: skip
-    if batches.fault(callback, most):
+    callback = _kept(gateway, row, state.public_base)
+    if callback is None:
+        return False
+    if batches.fault(callback, state.settings.max_callback_items):
         return await _read_in_pieces(connection, gateway, row, callback)
     items = [_row(gateway, item, row["received_at"]) for item in GATEWAYS[gateway.kind].parse(callback, gateway)]
     rows = [item for item in items if item is not None]
@@ -229,10 +230,21 @@ async def _read_in_pieces(connection: Connection, gateway: Gateway, row: Any, ca
         await connection.execute("DELETE FROM rejected WHERE id = $1", row["id"])
         return True
     await connection.execute(
-        "UPDATE rejected SET raw = $2, reason = $3 WHERE id = $1",
+        "UPDATE rejected SET raw = $2, reason = $3, kind = 'unreadable' WHERE id = $1",  # no signature is of the rest
         row["id"], batches.joined(callback, unread), f"{len(unread)} items of a larger callback: {reasons[-1]}",
     )  # fmt: skip
     return False
+
+
+def _kept(gateway: Gateway, row: Any, public_base: str | None) -> Callback | None:
+    """The callback as it came; None for one whose signature was refused, and does not hold now either."""
+    request = row["request"]
+    if row["kind"] == "refused":
+        return verified_again(gateway, request, row["raw"], public_base)
+    return Callback(
+        method=request.get("method") or "POST", url="", query=request.get("query") or "", body=row["raw"],
+        headers={"content-type": request.get("content_type") or ""}, reference=request.get("reference"),
+    )  # fmt: skip
 
 
 def _row(gateway: Gateway, item: Item, received_at: datetime) -> Row | None:
