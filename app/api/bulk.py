@@ -94,10 +94,11 @@ async def rows(
         source = _lines(pieces(body), _Ndjson(max_row_bytes))
     else:
         source = _lines(pieces(body, _CSV_PIECE_BYTES), _Csv(max_row_bytes))
-    any_row = False
+    any_row, pace = False, Pace()
     async for chunk in _chunked(source):
         any_row = True
         yield chunk
+        await pace.turn()  # who takes the rows may wait for nothing: when all of them are bad
     if not any_row:
         raise Problem("The body holds no row.")
 
