@@ -239,6 +239,7 @@ async def _lifespan(app: FastAPI, *, migrating: bool) -> AsyncIterator[None]:
     with contextlib.suppress(Exception):  # the refresher has said why, and goes on
         await state.directory.refresh()
     if migrating:
+        await asyncio.to_thread(app.openapi)  # made when somebody asks, it would hold the loop for half a second
         _spare_callbacks_the_collector()
     if state.settings.admin_key is not None and guessable(state.settings.admin_key.get_secret_value()):
         log.warning("service.admin_key_guessable", hint="make it by `openssl rand -base64 32`")
