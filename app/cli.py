@@ -25,7 +25,7 @@ from rich.table import Table
 from uvicorn.supervisors import Multiprocess
 
 from app import embedded, logs, migrate
-from app.db import Connection, create_pool, is_away
+from app.db import Connection, create_pool, in_short, is_away, is_refused
 from app.demo import main as demo
 from app.doctor import Check, examined
 from app.errors import Problem
@@ -36,6 +36,8 @@ from app.ingest.runtime import run_worker
 from app.links import keys as token_keys
 from app.links import store as links_store
 from app.platform import changes, installation, resealing, store
+from app.platform.known import FILE_NAME
+from app.private import keep_private
 from app.sealing import KEY_FILE, SealError, Sealing, make_key_file
 from app.server.config import config_of
 from app.server.limits import raise_descriptors
@@ -67,16 +69,18 @@ def main() -> None:
     """Runs a command; what it cannot do becomes a sentence, not a traceback."""
     try:
         app()
-    except (embedded.EmbeddedPostgresError, SealError) as error:
+    except (embedded.EmbeddedPostgresError, SealError, migrate.NewerSchemaError) as error:
         _fail(str(error))
     except Problem as error:
         _fail(error.detail, *(f"  {each['pointer']}: {each['detail']}" for each in error.errors))
     except Exception as error:
-        if store.is_empty(error):
+        if store.is_empty(error) and not is_refused(error):
             _fail("The database has no schema yet: run `acuse migrate` first.")
+        if isinstance(error, OSError) and error.filename is not None:
+            _fail(f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}.")
         if not is_away(error) and not isinstance(error, asyncpg.PostgresError):
             raise
-        _fail(f"The database cannot be used: {logs.mask_phones(str(error)) or type(error).__name__}.")
+        _fail(f"The database cannot be used: {logs.mask_phones(in_short(error))}.")
 
 
 def _fail(*lines: str) -> None:
@@ -107,6 +111,7 @@ def database(settings: Settings) -> Iterator[str]:
         Sealing.of(settings)  # now this process has its keys
         yield url
         return
+    keep_private(settings.data_dir, passable=os.geteuid() == 0)
     with embedded.start(settings.data_dir) as server:
         make_key_file(settings.data_dir / KEY_FILE)
         Sealing.of(settings)
@@ -147,6 +152,7 @@ def run() -> None:
     settings = settings_or_exit()
     logs.configure(json=settings.log_json)
     signal.signal(signal.SIGTERM, _leave)
+    keep_private(settings.data_dir, passable=settings.database_url is None and os.geteuid() == 0)
     if settings.database_url is not None:
         _serve(settings, settings.database_url)
         return
@@ -190,10 +196,16 @@ async def _prepared(settings: Settings, url: str) -> str | None:
                 return None
             return await changes.create_key(connection, installation.FIRST_ADMIN, ["admin"], actor="system")
     except Exception as error:
-        if not is_away(error):
+        if not is_away(error) or (is_refused(error) and not _has_served(settings)):
             raise
-        logs.log.warning("service.starts_without_database", error=type(error).__name__)
+        logs.log.warning("service.starts_without_database", error=in_short(error))
         return None
+
+
+def _has_served(settings: Settings) -> bool:
+    """Whether it knows enough to take receipts for a database that is renamed or has another password now. On the first
+    start such a thing is a mistake in the settings, and better said at once."""
+    return (settings.data_dir / FILE_NAME).exists() or any((settings.data_dir / "spool").glob("*.sqlite3"))
 
 
 def _greet(settings: Settings, port: int, key: str | None) -> None:
@@ -254,7 +266,18 @@ def worker() -> None:
     logs.configure(json=settings.log_json)
     signal.signal(signal.SIGTERM, _leave)
     with database(settings) as url, contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(run_worker(settings, url))
+        asyncio.run(_worked(settings, url))
+
+
+async def _worked(settings: Settings, url: str) -> None:
+    """A database that is away is waited for; one that will have none of us is said at once."""
+    try:
+        async with connected(url):
+            pass
+    except Exception as error:
+        if not is_away(error) or is_refused(error):
+            raise
+    await run_worker(settings, url)
 
 
 app.command(name="demo")(demo)

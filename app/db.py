@@ -91,6 +91,17 @@ def sqlstate(error: BaseException) -> str | None:
     return state if isinstance(state, str) else None
 
 
+def is_refused(error: BaseException) -> bool:
+    """The database answers and will have none of us: no such database or role, a wrong password, no right to connect."""
+    return (sqlstate(_cause(error)) or "").startswith(("28", "3D", "42501"))
+
+
+def in_short(error: BaseException) -> str:
+    """The first line of what went wrong, without a stop at its end: the driver's own words, not their wrappings."""
+    cause = _cause(error)
+    return (str(cause).strip() or type(cause).__name__).splitlines()[0].rstrip(".")
+
+
 def _cause(error: BaseException) -> BaseException:
     """The driver's own error in the wrappings of SQLAlchemy."""
     if isinstance(error, DBAPIError) and error.orig is not None:

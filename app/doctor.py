@@ -12,7 +12,7 @@ from typing import Literal
 from urllib.parse import quote
 
 from app import migrate
-from app.db import CONNECTIONS, Connection, create_pool
+from app.db import CONNECTIONS, Connection, create_pool, in_short
 from app.logs import mask_phones
 from app.platform import resealing, store
 from app.quarantine.thresholds import differences, of_settings, read_thresholds
@@ -40,7 +40,7 @@ async def examined(settings: Settings, url: str) -> list[Check]:
         return [*await asyncio.wait_for(_database(settings, url), _TIMEOUT_SECONDS), *disk]
     except Exception as error:
         return [
-            Check("database", "failed", f"It cannot be asked: {mask_phones(str(error)) or type(error).__name__}"),
+            Check("database", "failed", f"It cannot be asked: {mask_phones(in_short(error))}."),
             *disk,
         ]
 
@@ -99,6 +99,8 @@ async def _clock(connection: Connection) -> Check:
 
 async def _migrations(url: str) -> Check:
     current, head = await migrate.current_and_head(url)
+    if not migrate.is_known(current):
+        return Check("schema", "failed", str(migrate.NewerSchemaError()))
     if current != head:
         return Check("schema", "failed", f"It is at {current}, the newest is {head}: run `acuse migrate`.")
     return Check("schema", "ok", f"It is at the newest revision, {head}.")

@@ -23,6 +23,13 @@ STATEMENT_TIMEOUT = "10min"
 ADVISORY_LOCK = 4_150_738_337
 
 
+class NewerSchemaError(Exception):
+    """The database's schema comes from a newer version of this program: start that one."""
+
+    def __init__(self) -> None:
+        super().__init__(" ".join((NewerSchemaError.__doc__ or "").split()))
+
+
 async def upgrade(url: str) -> None:
     """Runs what is missing, each migration in its own transaction. Others that ask at the same time wait."""
     async with alone(url) as connection:
@@ -33,7 +40,7 @@ async def current_and_head(url: str) -> tuple[str | None, str | None]:
     """The database's revision and the newest one; None for an empty database, or when there are no migrations."""
     async with _connection(url) as connection:
         current = await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
-    return current, ScriptDirectory.from_config(config()).get_current_head()
+    return current, _scripts().get_current_head()
 
 
 @contextlib.asynccontextmanager
@@ -58,7 +65,20 @@ def config() -> Config:
     return found
 
 
+def is_known(revision: str | None) -> bool:
+    """False for a revision of a newer program."""
+    return revision is None or any(each.revision == revision for each in _scripts().walk_revisions())
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(config())
+
+
 def _upgrade(connection: Connection) -> None:
+    current = MigrationContext.configure(connection).get_current_revision()
+    connection.commit()  # reading has begun a transaction, and each migration has its own
+    if not is_known(current):
+        raise NewerSchemaError
     with_connection = config()
     with_connection.attributes["connection"] = connection
     command.upgrade(with_connection, "head")

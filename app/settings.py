@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AnyHttpUrl, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -19,6 +20,23 @@ def guessable(secret: str) -> bool:
     """Whether a person may have thought it up: short, of few characters, or words. A random one is none of that."""
     words = re.fullmatch(r"[A-Za-z]+(?:[^A-Za-z0-9]+[A-Za-z]+)*[^A-Za-z0-9]*[0-9]{0,4}", secret)
     return len(secret) < 22 or len(set(secret)) < 10 or (words is not None and len(secret) < 40)
+
+
+def wrong_database_url(url: str) -> str | None:
+    """What is wrong with a database's URL, in a sentence that repeats nothing of it; None when it can be one."""
+    if not re.match(r"postgres(?:ql)?(?:\+asyncpg)?://", url):
+        return "A database's URL begins with `postgresql://`."
+    try:
+        parts = urlsplit(url)
+        query = dict(parse_qsl(parts.query))
+        if "," in parts.netloc.rpartition("@")[2]:
+            return "Several hosts are written `postgresql://user@/name?host=a,b&port=5432,5432&target_session_attrs=primary`."
+        ports = [parts.port, *(int(port) for port in query.get("port", "").split(",") if port)]
+    except ValueError:
+        return "The host or port in the database's URL is none; a port is a number from 1 to 65535."
+    if any(port is not None and not 0 < port < 65_536 for port in ports):
+        return "The port in the database's URL is none; a port is a number from 1 to 65535."
+    return None
 
 
 class Settings(BaseSettings):
@@ -130,6 +148,13 @@ class Settings(BaseSettings):
     )
     api_connections: int = Field(4, ge=1, description="Database connections of the API's reads, a process.")
     log_json: bool = Field(False, description="Logs as JSON lines instead of text for people.")
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_one(cls, value: str | None) -> str | None:
+        if value is not None and (wrong := wrong_database_url(value)):
+            raise ValueError(wrong)
+        return value
 
     @field_validator("admin_key")
     @classmethod

@@ -132,6 +132,15 @@ def test_commands_beside_a_running_service_use_its_database(running: Running, da
     assert httpx.get(f"{running.url}/readyz").status_code == 200  # it was not stopped with the command
 
 
+def test_what_the_service_writes_is_private(running: Running, data_dir: Path) -> None:
+    cluster = data_dir / "postgres"
+    for path in data_dir.iterdir():
+        assert not path.stat().st_mode & 0o077 or path.is_socket(), path
+    assert not [path for path in (data_dir / "spool").rglob("*") if path.stat().st_mode & 0o077]
+    assert not cluster.stat().st_mode & 0o077
+    assert not data_dir.stat().st_mode & 0o066  # started by root, the server's own user passes through
+
+
 def test_doctor_replay_and_migrate(running: Running, data_dir: Path) -> None:
     doctor = acuse(data_dir, "doctor")
     assert doctor.returncode == 0, doctor.stdout + doctor.stderr
