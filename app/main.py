@@ -3,6 +3,7 @@
 On `app.state` stand: `settings`, `public_base` (ACUSE_PUBLIC_URL without a slash at its end, or None), `engine`
 (SQLAlchemy, for reads), `process` (what the others know this one by), `runtime` with its `inbox`, `refused` and `pool`
 (asyncpg, for what writes), `preparer`, `routes` (where short URLs lead, in memory), `limiter` (who asks for wrong ones),
+`bursts` (who asks for one too often),
 `directory` and `keys` (gateways and API keys in memory), `rates` (how often one may ask), `sealing` (secrets at rest),
 `cursors` (signs list cursors); and what one domain does for another, because they do not import each other: `rekey`,
 `id_hint`, `reading`, `main_figures`, `refold`, `recompute`, `claim_references`, `address_health`, `reexamine`,
@@ -48,6 +49,7 @@ from app.ingest.runtime import Runtime
 from app.ingest.shelves import router as shelves
 from app.links import keys as token_keys
 from app.links.api import router as links
+from app.links.bursts import Bursts
 from app.links.kept import Kept
 from app.links.limiter import Limiter
 from app.links.redirect import PREFIX as LINK_PREFIX
@@ -185,6 +187,10 @@ def _set_state(app: FastAPI, settings: Settings, database_url: str) -> None:
         kept_days=settings.link_kept_days,
     )
     state.limiter = Limiter()
+    state.bursts = Bursts(
+        process=state.process.id, offer=lambda row: state.inbox.offer(row),
+        most_of_network=settings.click_burst_network, most_of_token=settings.click_burst_token,
+    )  # fmt: skip
     state.keys = KeyRing()
     state.rates = Rates(settings)
     state.directory = GatewayDirectory(
@@ -254,6 +260,7 @@ async def _lifespan(app: FastAPI, *, migrating: bool) -> AsyncIterator[None]:
         await state.directory.stop()
         await state.routes.stop()
         await state.preparer.stop()
+        state.bursts.flush()
         await state.runtime.stop()
         await state.engine.dispose()
         log.info("service.stopped")

@@ -112,6 +112,12 @@ class Settings(BaseSettings):
     click_wait_ms: float = Field(
         20.0, ge=0, le=5_000, description="A redirect waits no longer than this for its click to be durable."
     )
+    click_burst_network: int = Field(
+        30,
+        ge=1,
+        description="Clicks a minute of one short URL from one network that get a row each; the rest are counted.",
+    )
+    click_burst_token: int = Field(300, ge=1, description="The same of one short URL from all networks together.")
     click_network_days: float = Field(
         30.0, ge=0, description="How long a click keeps the network it came from (IPv4 /24, IPv6 /48)."
     )

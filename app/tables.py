@@ -445,6 +445,7 @@ def _click_columns() -> list[Column[object]]:
         Column("visit", JSONB, nullable=False),  # what else was judged: method and headers, to judge again
         Column("network", Text),  # the address truncated to its network; taken away after a time
         Column("rules_version", SmallInteger, nullable=False),
+        Column("times", Integer, nullable=False, server_default=text("1")),  # clicks that it stands for
     ]
 
 

@@ -47,6 +47,7 @@ _CLICK: dict[str, Any] = {
     "device": "phone",
     "agent": "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15",
     "network": "203.0.113.0/24",
+    "count": 1,
 }
 
 
@@ -87,6 +88,9 @@ class Click(BaseModel):
     agent: str
     network: str | None = Field(
         description="Of the visitor, IPv4 /24 or IPv6 /48; null without `pii:read`, and once it is forgotten."
+    )
+    count: int = Field(
+        1, description="Clicks that it stands for: of a burst (reason `burst`) those of its minute beyond some."
     )
 
 

@@ -34,6 +34,8 @@ class ClickRow(NamedTuple):
     visit: Mapping[str, Any]
     network: str | None
     rules_version: int
+    #: How many clicks the row stands for; more than one of a burst's.
+    times: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

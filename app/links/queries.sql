@@ -2,7 +2,7 @@
 -- Takes the oldest `$1` clicks nobody else holds out of their inbox and makes facts of them; one that came before, over the
 -- spool, is no new one. A click less than `$2` seconds after the sending is a machine's, if the sender told when that was:
 -- else we only know when we heard of it. Those of `$3` are left where they are; of `$4` (or all). Returns the new ones' ids
--- and messages.
+-- and messages, and the bursts, which are left to the caller.
 WITH oldest AS MATERIALIZED (
     SELECT seq FROM click_inbox WHERE seq <> ALL($3::bigint[]) AND ($4::bigint[] IS NULL OR seq = ANY($4))
     ORDER BY seq LIMIT $1 FOR UPDATE SKIP LOCKED
@@ -15,6 +15,7 @@ judged AS (
         AND t.clicked_at < s.submitted_at + make_interval(secs => $2), false) AS too_soon
     FROM taken t CROSS JOIN LATERAL (SELECT min(l.submitted_at) AS submitted_at FROM submissions l
         WHERE l.message_id = t.message_id AND l.submitted_at < l.recorded_at) s
+    WHERE NOT (t.reasons @> ARRAY['burst'] AND t.visit ? 'counted')
     ORDER BY t.id, t.seq
 ),
 facts AS (
@@ -25,7 +26,36 @@ facts AS (
     ON CONFLICT (id) DO NOTHING
     RETURNING id, message_id
 )
-SELECT (SELECT count(*) FROM taken) AS taken, array_agg(id) AS ids, array_agg(message_id) AS messages FROM facts
+SELECT (SELECT count(*) FROM taken) AS taken, array_agg(id) AS ids, array_agg(message_id) AS messages,
+    (SELECT array_agg(t) FROM (SELECT id, message_id, delivery_id, link, clicked_at, network, rules_version, visit -> 'counted'
+        FROM taken WHERE reasons @> ARRAY['burst'] AND visit ? 'counted' ORDER BY seq) t) AS bursts
+FROM facts
+
+-- name: standing_bursts
+-- What is counted of the bursts `$1`, process by process. Lock the states of their messages first.
+SELECT id, visit -> 'counted' AS counted FROM clicks WHERE id = ANY($1::bigint[])
+
+-- name: put_bursts
+-- Writes bursts: arrays of id, message, delivery, link, minute, network, rules' version, what they hold, count.
+INSERT INTO clicks (id, message_id, delivery_id, link, clicked_at, network, rules_version, visit, times, human, reasons, device, agent)
+SELECT b.*, false, ARRAY['burst'], 'other', '' FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::smallint[], $5::timestamptz[],
+    $6::text[], $7::smallint[], $8::jsonb[], $9::int[]) AS b
+ON CONFLICT (id) DO UPDATE SET visit = excluded.visit, times = excluded.times
+
+-- name: settle_bursts
+-- Machines' clicks that were added: arrays of message, delivery, link, number. Proofs never count.
+WITH added AS MATERIALIZED (
+    SELECT a.* FROM unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::int[]) AS a (message_id, delivery_id, link, value)
+    JOIN messages m ON m.id = a.message_id AND NOT m.proof
+),
+written AS (
+    INSERT INTO message_clicks AS k (message_id, delivery_id, human, machine, first_human_at, doubtful)
+    SELECT message_id, delivery_id, 0, sum(value)::int, NULL, false FROM added GROUP BY 1, 2 ORDER BY 1
+    ON CONFLICT (message_id) DO UPDATE SET machine = k.machine + excluded.machine
+)
+INSERT INTO counters AS t (delivery_id, metric, gateway_id, label, bucket, value)
+SELECT delivery_id, 'clicks', 0, 'machine', link::bigint, sum(value) FROM added GROUP BY 1, 5 ORDER BY 1, 5
+ON CONFLICT (delivery_id, metric, gateway_id, label, bucket) DO UPDATE SET value = t.value + excluded.value
 
 -- name: lock_states
 -- Holds the states of the messages `$1` until the commit, in the fold's order: a click and a change of status wait for each
@@ -143,12 +173,12 @@ moved AS (
 SELECT count(*) FROM stretch
 
 -- name: chunk
--- The next `$3` clicks behind `$2`, of delivery `$1` or all, with what they are judged by.
+-- The next `$3` clicks behind `$2`, of delivery `$1` or all, with what they are judged by. A burst stays what it was counted as.
 SELECT c.id, c.message_id, c.human, c.reasons, c.device, c.agent, c.visit, c.rules_version,
     extract(epoch FROM c.clicked_at - s.submitted_at)::float8 AS seconds
 FROM clicks c CROSS JOIN LATERAL (SELECT min(l.submitted_at) AS submitted_at FROM submissions l
     WHERE l.message_id = c.message_id AND l.submitted_at < l.recorded_at) s
-WHERE c.id > $2 AND ($1::bigint IS NULL OR c.delivery_id = $1)
+WHERE c.id > $2 AND NOT (c.reasons @> ARRAY['burst'] AND c.visit ? 'counted') AND ($1::bigint IS NULL OR c.delivery_id = $1)
 ORDER BY c.id LIMIT $3
 
 -- name: rewrite
@@ -177,7 +207,8 @@ SELECT message_id FROM message_clicks WHERE delivery_id = $1
 -- name: mend
 -- Sets `message_clicks` of delivery `$1` to what its clicks give; returns how many rows were wrong. Lock the states first.
 WITH right_ones AS MATERIALIZED (
-    SELECT c.message_id, count(*) FILTER (WHERE c.human)::int AS human, count(*) FILTER (WHERE NOT c.human)::int AS machine,
+    SELECT c.message_id, count(*) FILTER (WHERE c.human)::int AS human,
+        coalesce(sum(c.times) FILTER (WHERE NOT c.human), 0)::int AS machine,
         min(c.clicked_at) FILTER (WHERE c.human) AS first_human_at,
         bool_or(c.human) AND bool_or(s.status IN ('failed', 'no_receipt')) AS doubtful
     FROM clicks c

@@ -64,7 +64,7 @@ FROM deliveries d WHERE d.id = :delivery
 # The row comparison leaves the planner no index but (delivery_id, id): a delivery's clicks in order.
 CLICKS = text("""
 SELECT c.id, c.message_id, m.address, m.recipient_id, c.link, l.label, c.clicked_at, c.human, c.reasons, c.device, c.agent,
-    c.network
+    c.network, c.times AS count
 FROM clicks c
 JOIN messages m ON m.id = c.message_id AND NOT m.proof
 LEFT JOIN links l ON l.delivery_id = c.delivery_id AND l.number = c.link

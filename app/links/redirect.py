@@ -106,6 +106,9 @@ async def _location(scope: Scope, token: str) -> Headers:
     if headers is None:
         metrics.short_misses_total.labels("no_target").inc()
         raise Nowhere(GONE)
+    if state["bursts"].counted(message_id, route.delivery_id, number, network, now.timestamp()):
+        _MACHINE.inc()
+        return headers
     who = visitor(scope["method"], scope["headers"])
     (_HUMAN if who.human else _MACHINE).inc()
     done = state["inbox"].offer(click(message_id, route.delivery_id, number, now, who, network))

@@ -25,7 +25,32 @@ async def apply(
     assert row is not None
     if row["ids"]:
         await _settle(connection, row["ids"], [None] * len(row["ids"]), row["messages"])
+    if row["bursts"]:
+        await _merge_bursts(connection, row["bursts"])
     return int(row["taken"])
+
+
+async def _merge_bursts(connection: Connection, rows: Sequence[Any]) -> None:
+    """Each process's word for a burst is how many it has counted so far: the largest holds, and the processes' add up."""
+    told: dict[int, Any] = {}
+    counted: dict[int, dict[str, int]] = {}
+    for id, *fields, by_process in rows:
+        told[id] = fields
+        counted[id] = _largest(counted.get(id, {}), by_process)
+    await connection.execute(QUERIES["lock_states"], [fields[0] for fields in told.values()])
+    standing = {row["id"]: row["counted"] for row in await connection.fetch(QUERIES["standing_bursts"], list(told))}
+    merged = {id: _largest(standing.get(id) or {}, counts) for id, counts in counted.items()}
+    columns = list(zip(*((id, *told[id]) for id in merged), strict=True))
+    totals = [sum(counts.values()) for counts in merged.values()]
+    added = [total - sum((standing.get(id) or {}).values()) for id, total in zip(merged, totals, strict=True)]
+    visits = [{"counted": counts} for counts in merged.values()]
+    await connection.execute(QUERIES["put_bursts"], *columns, visits, totals)
+    messages, deliveries, links = columns[1:4]
+    await connection.execute(QUERIES["settle_bursts"], messages, deliveries, links, added)
+
+
+def _largest(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
+    return {process: max(one.get(process, 0), other.get(process, 0)) for process in {**one, **other}}
 
 
 async def _settle(

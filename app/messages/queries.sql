@@ -246,11 +246,11 @@ FROM changed c LEFT JOIN before b USING (message_id) GROUP BY c.delivery_id, c.g
 -- The counters that the clicks of delivery `$1` give: people's and machines' by link, messages and messages of a link that
 -- a person clicked on, people's clicks by minute. Proofs never count.
 WITH visits AS MATERIALIZED (
-    SELECT c.delivery_id, c.message_id, c.link, c.human, c.clicked_at
+    SELECT c.delivery_id, c.message_id, c.link, c.human, c.clicked_at, c.times
     FROM clicks c JOIN messages m ON m.id = c.message_id WHERE c.delivery_id = $1 AND NOT m.proof
 )
 SELECT delivery_id, 'clicks' AS metric, 0 AS gateway_id, CASE WHEN human THEN 'human' ELSE 'machine' END AS label,
-    link::bigint AS bucket, count(*) AS value FROM visits GROUP BY 1, 4, 5
+    link::bigint AS bucket, sum(times)::bigint AS value FROM visits GROUP BY 1, 4, 5
 UNION ALL
 SELECT delivery_id, 'history', 0, 'clicks', floor(date_part('epoch', clicked_at) / 60)::bigint, count(*)
 FROM visits WHERE human GROUP BY 1, 5

@@ -106,6 +106,7 @@ async def running(database_url: str | None = None) -> AsyncIterator[Service]:
     port, key = free_port(), secrets.token_urlsafe(32)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ACUSE_")} | {
         "ACUSE_DATA_DIR": str(folder / "data"), "ACUSE_HOST": HOST, "ACUSE_PORT": str(port), "ACUSE_ADMIN_KEY": key,
+        "ACUSE_CLICK_BURST_NETWORK": "1000000000", "ACUSE_CLICK_BURST_TOKEN": "1000000000",  # every click gets its row
         **({"ACUSE_DATABASE_URL": database_url} if database_url else {}),
     }  # fmt: skip
     try:

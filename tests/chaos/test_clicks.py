@@ -30,6 +30,8 @@ from .harness import (
 OFFER = "https://shop.example/offer"
 PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko)"
 KILLS = 10
+#: Visits from one network, all of which are to have rows of their own.
+MANY = {"ACUSE_CLICK_BURST_NETWORK": "1000000", "ACUSE_CLICK_BURST_TOKEN": "1000000"}
 #: With so much patience every redirect has waited until its click was durable, unless it took as long as this.
 WAIT_MS = 4_000
 
@@ -150,7 +152,7 @@ async def test_no_click_whose_redirect_waited_is_lost_by_sigkill() -> None:
     seed = random.randrange(2**32)
     say(f"seed {seed}")
     moments = random.Random(seed)
-    settings = {"ACUSE_CLICK_WAIT_MS": str(WAIT_MS), "ACUSE_COMMIT_TIMEOUT_SECONDS": "30"}
+    settings = {"ACUSE_CLICK_WAIT_MS": str(WAIT_MS), "ACUSE_COMMIT_TIMEOUT_SECONDS": "30", **MANY}
     with postgres() as database:
         async with service(database.url, **settings) as acuse:
             ledger, tokens = await tracked(acuse, database.dsn)
@@ -174,7 +176,7 @@ async def test_no_click_whose_redirect_waited_is_lost_by_sigkill() -> None:
 
 async def test_links_lead_on_while_postgresql_is_away_and_every_click_of_that_time_counts_once() -> None:
     with postgres() as database:
-        async with service(database.url) as acuse:
+        async with service(database.url, **MANY) as acuse:
             ledger, tokens = await tracked(acuse, database.dsn)
             async with Visits(acuse, tokens) as visits:
                 for _ in range(3):
