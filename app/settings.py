@@ -121,6 +121,9 @@ class Settings(BaseSettings):
     click_network_days: float = Field(
         30.0, ge=0, description="How long a click keeps the network it came from (IPv4 /24, IPv6 /48)."
     )
+    click_text_days: float = Field(
+        365.0, gt=0, description="How long a click keeps what its visitor's browser said: agent and headers."
+    )
     link_life_days: float = Field(365.0, gt=0, description="Short URLs lead somewhere for so long after the start.")
     link_kept_days: float = Field(
         30.0, gt=0, description="What fills personal links of messages given out so lately stands beside the spool."

@@ -1,17 +1,17 @@
 """What happens because time passes: messages without a receipt, deliveries that are over, errors of addresses that are
-forgotten, visitors' networks that are not kept for longer, figures for operators."""
+forgotten, visitors' networks and texts that are not kept for longer, figures for operators."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from app import audit
 from app.api.uploads import close_orphans
 from app.db import Connection, Pool, is_away, load_queries, renew
 from app.ingest.pipeline import fold
 from app.ingest.survey import survey
-from app.links.store import forget_networks
+from app.links.store import forget_header_texts, forget_networks
 from app.logs import log
 from app.quarantine.breaker import forget_minutes
 from app.quarantine.store import examine_some, forget_errors
@@ -27,10 +27,13 @@ _FORGET_MINUTES_SECONDS = 600.0
 
 
 class Clock:
-    def __init__(self, pool: Pool, *, every_seconds: float, click_network_days: float = 30) -> None:
+    def __init__(
+        self, pool: Pool, *, every_seconds: float, click_network_days: float = 30, click_text_days: float = 365
+    ) -> None:
         self._pool = pool
         self._every = every_seconds
         self._network_days = click_network_days
+        self._text_days = click_text_days
         self._survey_at = 0.0
         self._forget_minutes_at = 0.0
         #: The last delivery that was asked whether it is over.
@@ -59,8 +62,9 @@ class Clock:
             self._survey_at = time.monotonic() + _SURVEY_SECONDS
             await self._in_transaction(survey, now)
             await self._in_transaction(close_orphans, now)
-            while await self._in_transaction(self._forget_networks, now):
-                pass
+            for forget in (self._forget_networks, self._forget_texts):
+                while await self._in_transaction(forget, now):
+                    pass
         if time.monotonic() >= self._forget_minutes_at:
             self._forget_minutes_at = time.monotonic() + _FORGET_MINUTES_SECONDS
             await self._in_transaction(forget_minutes, now)
@@ -72,6 +76,9 @@ class Clock:
 
     async def _forget_networks(self, connection: Connection, now: datetime) -> int:
         return await forget_networks(connection, now, days=self._network_days)
+
+    async def _forget_texts(self, connection: Connection, now: datetime) -> int:
+        return await forget_header_texts(connection, now - timedelta(days=self._text_days), _CHUNK)
 
     async def _in_transaction(self, step: Step, now: datetime) -> int:
         async with self._pool.acquire() as connection, connection.transaction():

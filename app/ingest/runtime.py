@@ -78,7 +78,12 @@ class Runtime:
 
 
 def _clock(pool: Pool, settings: Settings) -> Clock:
-    return Clock(pool, every_seconds=settings.clock_seconds, click_network_days=settings.click_network_days)
+    return Clock(
+        pool,
+        every_seconds=settings.clock_seconds,
+        click_network_days=settings.click_network_days,
+        click_text_days=settings.click_text_days,
+    )
 
 
 async def run_worker(settings: Settings, database_url: str) -> None:

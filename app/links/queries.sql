@@ -172,13 +172,32 @@ moved AS (
 )
 SELECT count(*) FROM stretch
 
+-- name: forget_header_texts
+-- The next `$2` clicks from before `$1` lose what their visitors' browsers said: their verdicts stay, and are judged by no rules
+-- any more. How far that is done is kept; returns how many were looked at. A burst has no such texts, and keeps its counts.
+WITH mark AS MATERIALIZED (
+    SELECT value::bigint AS id FROM platform WHERE key = 'click_texts_forgotten' FOR UPDATE
+),
+stretch AS MATERIALIZED (
+    SELECT s.id FROM mark CROSS JOIN LATERAL (SELECT id FROM clicks WHERE id > mark.id AND id < $1 ORDER BY id LIMIT $2) s
+),
+cleared AS (
+    UPDATE clicks c SET agent = '', visit = '{}' FROM stretch s WHERE c.id = s.id AND NOT c.visit ? 'counted' AND c.visit <> '{}'
+),
+moved AS (
+    UPDATE platform SET value = (SELECT max(id) FROM stretch)::text
+    WHERE key = 'click_texts_forgotten' AND EXISTS (SELECT FROM stretch)
+)
+SELECT count(*) FROM stretch
+
 -- name: chunk
--- The next `$3` clicks behind `$2`, of delivery `$1` or all, with what they are judged by. A burst stays what it was counted as.
+-- The next `$3` clicks behind `$2`, of delivery `$1` or all, with what they are judged by. A burst stays what it was counted as,
+-- and so does a click whose texts were forgotten or erased.
 SELECT c.id, c.message_id, c.human, c.reasons, c.device, c.agent, c.visit, c.rules_version,
     extract(epoch FROM c.clicked_at - s.submitted_at)::float8 AS seconds
 FROM clicks c CROSS JOIN LATERAL (SELECT min(l.submitted_at) AS submitted_at FROM submissions l
     WHERE l.message_id = c.message_id AND l.submitted_at < l.recorded_at) s
-WHERE c.id > $2 AND NOT (c.reasons @> ARRAY['burst'] AND c.visit ? 'counted') AND ($1::bigint IS NULL OR c.delivery_id = $1)
+WHERE c.id > $2 AND NOT c.visit ? 'counted' AND c.visit <> '{}' AND ($1::bigint IS NULL OR c.delivery_id = $1)
 ORDER BY c.id LIMIT $3
 
 -- name: rewrite

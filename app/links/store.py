@@ -111,10 +111,24 @@ async def mend(connection: Connection, delivery_id: int) -> int:
     return int(await connection.fetchval(QUERIES["mend"], delivery_id))
 
 
+async def forget_header_texts(connection: Connection, before: datetime, limit: int) -> int:
+    """Takes agents and headers away from up to `limit` of the clicks from before that time, whose verdicts stay as they are; how
+    many it looked at. The caller commits."""
+    await connection.execute(
+        "INSERT INTO platform (key, value) VALUES ('click_texts_forgotten', '0') ON CONFLICT (key) DO NOTHING"
+    )
+    return int(await connection.fetchval(QUERIES["forget_header_texts"], _first_id(before), limit))
+
+
+def _first_id(at: datetime) -> int:
+    """No click from then on has a smaller id: ids follow time."""
+    return max(int(at.timestamp() * 1_000) << 20, 0)
+
+
 async def forget_networks(connection: Connection, now: datetime, *, days: float) -> int:
     """Takes the visitors' networks away from some of the clicks that are older than `days`; how many it looked at."""
     await connection.execute(
         "INSERT INTO platform (key, value) VALUES ('click_networks_forgotten', '0') ON CONFLICT (key) DO NOTHING"
     )
-    before = int((now - timedelta(days=days)).timestamp() * 1_000) << 20
-    return int(await connection.fetchval(QUERIES["forget_networks"], max(before, 0), _NETWORKS))
+    before = _first_id(now - timedelta(days=days))
+    return int(await connection.fetchval(QUERIES["forget_networks"], before, _NETWORKS))

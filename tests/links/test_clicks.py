@@ -474,6 +474,45 @@ async def test_networks_are_forgotten_in_time_and_the_rest_stays(make: Maker, po
         assert await store.forget_networks(connection, datetime.now(UTC), days=30) == 0
 
 
+async def test_header_texts_are_forgotten_in_time_and_no_rule_judges_what_is_left(make: Maker, pool: Pool) -> None:
+    made = await make(OFFER, messages=3)
+    days = 86_400_000
+    old = [row(made, place)._replace(id=new_id() - (days * 400 << 20)) for place in (0, 1)]
+    counted: dict[str, Any] = {
+        "reasons": ["burst"],
+        "human": False,
+        "agent": "",
+        "visit": {"counted": {"p": 7}},
+        "times": 7,
+    }
+    burst = row(made, 2)._replace(id=new_id() - (days * 400 << 20), **counted)
+    await bring(pool, *old, burst, row(made, 2))
+
+    async def step(limit: int) -> int:
+        async with pool.acquire() as connection, connection.transaction():
+            return await store.forget_header_texts(connection, datetime.now(UTC) - timedelta(days=365), limit)
+
+    while await step(1):
+        pass
+    rows = await pool.fetch(
+        "SELECT agent, visit, human, times FROM clicks WHERE delivery_id = $1 ORDER BY id", made.delivery
+    )
+    assert Counter((each["agent"] == "", each["human"], each["times"]) for each in rows) == {
+        (True, True, 1): 2, (True, False, 7): 1, (False, True, 1): 1,
+    }  # fmt: skip
+    before = await pool.fetch(
+        "SELECT * FROM counters WHERE delivery_id = $1 ORDER BY metric, label, bucket", made.delivery
+    )
+    async with pool.acquire() as connection, connection.transaction():
+        _, looked_at, turned = await store.rejudge(connection, made.delivery, 0, 100)
+    assert (looked_at, turned) == (1, 0)
+    after = await pool.fetch(
+        "SELECT * FROM counters WHERE delivery_id = $1 ORDER BY metric, label, bucket", made.delivery
+    )
+    assert before == after
+    assert await step(100) == 0
+
+
 def test_ids_are_positive_and_follow_time() -> None:
     ids = [new_id() for _ in range(1_000)]
     assert all(0 < id < 2**63 for id in ids)
