@@ -16,8 +16,9 @@ class Clicks:
     def __init__(self, pool: Pool, *, batch: int) -> None:
         self._pool = pool
         drain = Drain[int](
-            kind="click", apply=self._apply, alike=self._alike, anything=self._anything, set_aside=self._set_aside
-        )
+            kind="click", apply=self._apply, alike=self._alike, anything=self._anything, rehearse=self._rehearse,
+            set_aside=self._set_aside,
+        )  # fmt: skip
         self._drain = TableDrain(pool=pool, limit=batch, drain=drain, take=self._take, oldest=self._oldest)
 
     async def step(self) -> int:
@@ -46,6 +47,10 @@ class Clicks:
         async with trying(self._pool) as connection:
             made = await connection.fetchval(store.QUERIES["click_of_another"], new_click_id(), PROBE)
             await store.apply(connection, limit=1, only=[made])
+
+    async def _rehearse(self, place: int) -> None:
+        async with trying(self._pool) as connection:
+            await store.apply(connection, limit=1, only=[place])
 
     async def _set_aside(self, place: int, error: Exception) -> None:
         reason = f"This click could not be applied: {type(error).__name__}."

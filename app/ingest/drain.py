@@ -29,6 +29,8 @@ _PATIENCE_SECONDS = 3.0
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.5, 30.0
 #: How long a table is left alone after it failed for everybody.
 _REST_SECONDS = 0.5
+#: What we think of ourselves may be refused for a reason of its own: then so many neighbours are tried.
+_MOST_REHEARSED = 5
 #: Passed over at the same time; more than that are no exceptions.
 _MOST_WAITING = 5_000
 #: Somebody else was in the way: the same is tried again, at once, so often.
@@ -41,12 +43,14 @@ class Drain(Generic[ItemT]):
     """Finds what is to blame among items that failed together.
 
     `apply` takes items in one transaction of its own; `alike` tries the like of one: same keys, same kind, harmless, and
-    takes it back; `anything` tries what has nothing to do with it, but takes the same way. `set_aside` keeps one whole."""
+    takes it back; `anything` tries what has nothing to do with it, but takes the same way; `rehearse` applies a neighbour
+    and takes it back. `set_aside` keeps one whole."""
 
     kind: Shelved
     apply: Callable[[Sequence[ItemT]], Awaitable[object]]
     alike: Callable[[ItemT], Awaitable[object]]
     anything: Callable[[ItemT], Awaitable[object]]
+    rehearse: Callable[[ItemT], Awaitable[object]]
     set_aside: Callable[[ItemT, Exception], Awaitable[object]]
     #: Items are taken strictly one after the other: behind one that waits all wait.
     in_order: bool = False
@@ -55,11 +59,12 @@ class Drain(Generic[ItemT]):
     #: Why everything waits, after `isolate`; none: only what it returned waits, or nothing.
     trouble: Exception | None = field(default=None, init=False)
     _neighbours: bool = field(default=False, init=False)
+    _items: Sequence[ItemT] = field(default=(), init=False)
 
     async def isolate(self, items: Sequence[ItemT], error: Exception) -> list[ItemT]:
         """Applies all of `items`, which failed together with `error`, but those that are to blame: they are set aside.
         Returns what has to wait."""
-        self.trouble, self._neighbours = None, False
+        self.trouble, self._neighbours, self._items = None, False, items
         waiting: list[ItemT] = []
         await self._part(items, error, waiting)
         return waiting
@@ -125,12 +130,15 @@ class Drain(Generic[ItemT]):
                 return False  # somebody holds what it needs, or it is the only one that needs what is not there
         if self._neighbours:
             return True
-        try:
-            await self.anything(item)
-            return True
-        except Exception:
-            self.trouble = error  # it strikes whatever we try
-            return False
+        beside = [each for each in self._items if each is not item][-_MOST_REHEARSED:]
+        for trying, other in ((self.anything, item), *((self.rehearse, each) for each in beside)):
+            try:
+                await trying(other)
+                return True
+            except Exception:
+                continue
+        self.trouble = error  # it strikes whatever we try
+        return False
 
     async def _is_set_aside(self, item: ItemT, error: Exception) -> bool:
         try:

@@ -20,7 +20,7 @@ from app import metrics
 from app.db import Pool, is_away
 from app.errors import Busy
 from app.ingest.drain import Drain
-from app.ingest.kinds import Row, copy, kind_of, new_id, refusal, set_aside
+from app.ingest.kinds import Row, copy, kind_of, new_id, refusal, rehearse, set_aside
 from app.ingest.outage import Outage
 from app.ingest.plain import whole
 from app.ingest.rows import pack
@@ -207,7 +207,8 @@ class Inbox:
             self.arrived.set()
             error = drain.trouble or error
         if waiting:
-            await self.outage.begins(table, error)
+            if is_away(error):
+                await self.outage.begins(table, error)
             await self._to_spool(table, waiting)
 
     def _drain_of(self, row: Row) -> Drain[Row]:
@@ -218,8 +219,11 @@ class Inbox:
 
         return Drain(
             kind=kind_of(row).shelved, apply=self._commit_in_time, alike=self.outage.tries,
-            anything=self.outage.tries, set_aside=shelve,
+            anything=self.outage.tries, rehearse=self._rehearse, set_aside=shelve,
         )  # fmt: skip
+
+    async def _rehearse(self, row: Row) -> None:
+        await self.outage.tries(row, rehearse)
 
     async def _to_spool(self, table: str, rows: Sequence[Row]) -> None:
         await self._spool.append([pack(row if isinstance(row, ClickRow) else whole(row)) for row in rows], table)

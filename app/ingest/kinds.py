@@ -86,6 +86,12 @@ async def probe(pool: Pool, row: Row) -> None:
         await copy(connection, [like])
 
 
+async def rehearse(pool: Pool, row: Row) -> None:
+    """The same with the row itself."""
+    async with trying(pool) as connection:
+        await copy(connection, [row])
+
+
 # --- how each is copied ----------------------------------------------------------------------------------------------
 
 
@@ -167,7 +173,7 @@ def set_aside(row: Row, reason: str) -> RejectedRow:
     row = row if isinstance(row, ClickRow) else whole(row)
     if isinstance(row, RejectedRow):  # the shelf itself did not take it: packed, nothing of it can be wrong any more
         packed = {"packed": base64.b64encode(pack(row)).decode()}
-        return RejectedRow(new_id(), row.gateway_id, row.received_at, reason, packed, b"", "spooled")
+        return RejectedRow(row.id, row.gateway_id, row.received_at, reason, packed, b"", "spooled")
     kept = {"row": {name: _kept(value) for name, value in row._asdict().items() if name != "raw"}}
     if isinstance(row, ClickRow):
         seen = row.agent.encode("utf-8", "backslashreplace")

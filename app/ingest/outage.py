@@ -5,7 +5,9 @@ back as soon as the like of a row commits. Said once in the log, at the change.
 """
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
+from typing import Any
 
 from app.db import Pool, is_away, is_everywhere, renew, sqlstate
 from app.ingest.kinds import KINDS, Row, new_id, probe
@@ -76,10 +78,10 @@ class Outage:
             return not is_away(error)  # what is only said against our probe is not said against others
         return True
 
-    async def tries(self, row: Row) -> None:
-        """The like of `row`. Raises `TimeoutError` on the dot, even when a server that hangs keeps what was cancelled from
-        ending."""
-        task = asyncio.create_task(probe(self._pool, row))
+    async def tries(self, row: Row, how: Callable[[Pool, Row], Coroutine[Any, Any, None]] = probe) -> None:
+        """The like of `row`, or itself. Raises `TimeoutError` on the dot, even when a server that hangs keeps what was
+        cancelled from ending."""
+        task = asyncio.create_task(how(self._pool, row))
         self._late.add(task)
         task.add_done_callback(self._late.discard)
         await asyncio.wait({task}, timeout=_PATIENCE_SECONDS)

@@ -112,8 +112,9 @@ class Replies:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         drain = Drain[int](
-            kind="reply", apply=self._apply, alike=self._alike, anything=self._anything, set_aside=self._set_aside
-        )
+            kind="reply", apply=self._apply, alike=self._alike, anything=self._anything, rehearse=self._rehearse,
+            set_aside=self._set_aside,
+        )  # fmt: skip
         self._drain = TableDrain(pool=pool, limit=_BATCH, drain=drain, take=self._take, oldest=self._oldest)
 
     async def step(self) -> int:
@@ -142,6 +143,10 @@ class Replies:
         async with trying(self._pool) as connection:
             made = await connection.fetchval(_QUERIES["reply_of_another"], PROBE_ADDRESS)
             await apply_inbound(connection, datetime.now(UTC), only=[made])
+
+    async def _rehearse(self, id: int) -> None:
+        async with trying(self._pool) as connection:
+            await apply_inbound(connection, datetime.now(UTC), only=[id])
 
     async def _set_aside(self, id: int, error: Exception) -> None:
         reason = f"This reply could not be applied: {type(error).__name__}."

@@ -190,8 +190,8 @@ async def _tried_again(connection: Connection, gateway: Gateway | None, row: Any
 async def _read_again(connection: Connection, gateway: Gateway | None, row: Any, state: Any) -> bool:
     request = row["request"]
     if row["kind"] == "spooled" or "row" in request:
-        await copy(connection, [put_back(row["kind"], request, row["raw"])])
         await connection.execute("DELETE FROM rejected WHERE id = $1", row["id"])
+        await copy(connection, [put_back(row["kind"], request, row["raw"])])
         return True
     if gateway is None:
         return False

@@ -42,6 +42,8 @@ class SpoolFile:
         self.table = table
         #: Which table its next row waits for.
         self.waits_for = table
+        #: The log has been told why it is not brought.
+        self.said = False
         self._lock = lock
         self._db = self._connected(path)
         #: Rows that are not known to have been brought; bytes of the file.

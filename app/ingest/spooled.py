@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from app.db import Connection, Pool, is_away
 from app.ingest.drain import Drain
-from app.ingest.kinds import Row, copy, kind_of, new_id, probe, refusal, set_aside
+from app.ingest.kinds import Row, copy, kind_of, new_id, probe, refusal, rehearse, set_aside
 from app.ingest.outage import TABLES, Outage
 from app.ingest.rows import RejectedRow, unpack
 from app.ingest.spool import Spool, SpoolFile
@@ -73,16 +73,21 @@ class _Bringing:
         except Exception as error:
             drain = Drain(
                 kind=kind_of(items[0][1]).shelved, apply=self._apply, alike=self._alike, anything=self._alike,
-                set_aside=self._set_aside, in_order=True,
+                rehearse=self._rehearse, set_aside=self._set_aside, in_order=True,
             )  # fmt: skip
             waiting = await drain.isolate(items, error)
             if waiting:
-                trouble = drain.trouble or error
-                if not is_away(trouble):
-                    log.error("spool.waits", file=self._file.id, error=type(trouble).__name__, exc_info=trouble)
-                self._file.waits_for = kind_of(waiting[0][1]).table
-                await self._outage.begins(self._file.waits_for, trouble)
+                await self._waits(waiting[0], drain.trouble or error)
             return waiting
+
+    async def _waits(self, item: Item, trouble: Exception) -> None:
+        """Until its table is back; what is no state of the database's, and yet strikes all that was tried, is said once."""
+        if is_away(trouble):
+            self._file.waits_for = kind_of(item[1]).table
+            await self._outage.begins(self._file.waits_for, trouble)
+        elif not self._file.said:
+            self._file.said = True
+            log.error("spool.waits", file=self._file.id, error=type(trouble).__name__, exc_info=trouble)
 
     async def _apply(self, items: Sequence[Item]) -> None:
         async with self._pool.acquire() as connection, connection.transaction():
@@ -101,6 +106,9 @@ class _Bringing:
 
     async def _alike(self, item: Item) -> None:
         await probe(self._pool, item[1])
+
+    async def _rehearse(self, item: Item) -> None:
+        await rehearse(self._pool, item[1])
 
     async def _set_aside(self, item: Item, error: Exception) -> None:
         place, row = item

@@ -33,8 +33,9 @@ class Receipts:
     def __init__(self, pool: Pool, *, batch: int) -> None:
         self._pool = pool
         drain = Drain[int](
-            kind="receipt", apply=self._apply, alike=self._alike, anything=self._anything, set_aside=self._set_aside
-        )
+            kind="receipt", apply=self._apply, alike=self._alike, anything=self._anything, rehearse=self._rehearse,
+            set_aside=self._set_aside,
+        )  # fmt: skip
         self._drain = TableDrain(pool=pool, limit=batch, drain=drain, take=self._take, oldest=self._oldest)
 
     async def step(self) -> int:
@@ -66,6 +67,10 @@ class Receipts:
         async with trying(self._pool) as connection:
             made = await connection.fetchval(pipeline.QUERIES["receipt_of_another"], PROBE)
             await pipeline.apply(connection, only=[made])
+
+    async def _rehearse(self, id: int) -> None:
+        async with trying(self._pool) as connection:
+            await pipeline.apply(connection, only=[id])
 
     async def _set_aside(self, id: int, error: Exception) -> None:
         """The reason names the error's kind only: its text could hold an address."""

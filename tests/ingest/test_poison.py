@@ -271,3 +271,41 @@ async def test_a_receipt_whose_message_somebody_holds_waits_and_holds_up_no_othe
 
 async def _shelved(caller: Caller) -> bool:
     return len(await caller.shelf("receipt")) == 1
+
+
+async def test_what_the_shelf_itself_refuses_is_kept_there_packed(caller: Caller, pool: Pool) -> None:
+    async with poisoned(pool, "rejected", "encode(NEW.raw, 'escape')", "P0001"):
+        bodies = (b"no JSON", POISON.encode(), b"none either")
+        headers = {"X-Acuse-Token": SECRET, "Content-Type": "application/json"}
+        answers = [
+            await caller.client.post(f"/callbacks/{caller.key}", content=body, headers=headers) for body in bodies
+        ]
+        assert [answer.status_code for answer in answers] == [400] * 3
+        told = [answer.json()["detail"] for answer in answers]
+        (packed,) = await caller.shelf("spooled")
+        assert packed["id"] in told[1]
+        assert len(await caller.shelf("unreadable")) == 2
+    assert await caller.retry("spooled") == {"read": 1, "still_rejected": 0}
+    assert {item["raw"] for item in await caller.shelf("unreadable")} == {body.decode() for body in bodies}
+
+
+@pytest.mark.parametrize("table", ["inbox", "receipts"])
+@pytest.mark.parametrize("spooled", [False, True], ids=["directly", "by the spool"])
+async def test_a_constraint_that_our_probes_break_too_costs_no_good_row(
+    caller: Caller, pool: Pool, table: str, spooled: bool
+) -> None:
+    await pool.execute(f"ALTER TABLE {table} ADD CONSTRAINT poisoned CHECK (status_text = 'delivered') NOT VALID")
+    headers = {"X-Acuse-Token": SECRET}
+    try:
+        if spooled:
+            caller.app.state.inbox.outage.tables.add("inbox")
+        good = [asyncio.create_task(caller.receipt()) for _ in range(4)]
+        answer = await caller.client.post(f"/callbacks/{caller.key}/bad", json={"status": "sent"}, headers=headers)
+        assert answer.status_code == 200
+        for each in good:
+            reference = await each
+            await until(lambda it=reference: caller.is_applied(it), "the good ones are applied", seconds=8)
+        await until(lambda: _shelved(caller), "the other is set aside")
+    finally:
+        await pool.execute(f"ALTER TABLE {table} DROP CONSTRAINT poisoned")
+    assert await caller.retry("receipt") == {"read": 1, "still_rejected": 0}

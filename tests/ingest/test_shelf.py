@@ -56,7 +56,7 @@ async def test_what_no_database_takes_stands_on_the_shelf_all_the_same(
 def test_what_the_shelf_itself_does_not_take_is_packed() -> None:
     row = RejectedRow("rj_1", 7, NOW, "a\0b", {"query": "\0"}, b"raw", "unreadable")
     shelved = set_aside(row, "why")
-    assert (shelved.kind, shelved.raw) == ("spooled", b"")
+    assert (shelved.id, shelved.kind, shelved.raw) == ("rj_1", "spooled", b""), "the sender was told its id"
     assert put_back(shelved.kind, shelved.request, shelved.raw) == row
 
 
