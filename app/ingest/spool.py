@@ -198,6 +198,7 @@ class Spool:
         """Of which all rows are brought."""
         self._sealed.remove(file)
         await self._call(lambda: file.close(remove=True))
+        self._refused = False  # there is room again; if that is not enough, the next append tells
 
     async def put_by(self, file: SpoolFile, error: Exception) -> None:
         """A file that cannot be read to its end stays where it is, and is left alone until somebody has changed it."""
