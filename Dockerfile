@@ -1,7 +1,11 @@
 # Acuse with its own PostgreSQL: docker run -p 8000:8000 -v acuse:/data <image>
 # With a database elsewhere: -e ACUSE_DATABASE_URL=postgresql://…
 
-FROM python:3.13-slim AS build
+# The base by its tag. To pin it: --build-arg BASE=python:3.13-slim@sha256:…, with the digest that
+# `docker buildx imagetools inspect python:3.13-slim` names on the day of the build.
+ARG BASE=python:3.13-slim
+
+FROM ${BASE} AS build
 WORKDIR /src
 RUN python -m venv /opt/acuse
 COPY requirements-run.lock .
@@ -9,7 +13,7 @@ RUN /opt/acuse/bin/pip install --no-cache-dir --require-hashes -r requirements-r
 COPY . .
 RUN /opt/acuse/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
 
-FROM python:3.13-slim
+FROM ${BASE}
 RUN useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin acuse \
     && install -d -o acuse -g acuse -m 0700 /data
 COPY --from=build /opt/acuse /opt/acuse

@@ -27,6 +27,7 @@ from app import audit_heads, logs, migrate, openapi, problems, pseudonyms
 from app.addresses.api import router as addresses
 from app.addresses.persons_api import router as persons
 from app.api.paging import CursorSigner
+from app.apidocs.pages import router as apidocs
 from app.db import Connection, create_engine, create_pool, is_away
 from app.deliveries.api import router as deliveries
 from app.deliveries.audience_api import router as audience
@@ -121,12 +122,14 @@ def create_app(settings: Settings, *, migrating: bool = False) -> FastAPI:
         version=_version(),
         lifespan=lambda app: _lifespan(app, migrating=migrating),
         redirect_slashes=False,
+        docs_url=None,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
     _set_state(app, settings, settings.database_url)
     for router in (
         health.router,
+        apidocs,
         ingest,
         shelves,
         deliveries,
