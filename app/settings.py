@@ -121,6 +121,11 @@ class Settings(BaseSettings):
     click_network_days: float = Field(
         30.0, ge=0, description="How long a click keeps the network it came from (IPv4 /24, IPv6 /48)."
     )
+    raw_days: float = Field(
+        90.0,
+        ge=1,
+        description="How long raw payloads are kept: of receipts, replies, and bodies that nobody could read.",
+    )
     click_text_days: float = Field(
         365.0, gt=0, description="How long a click keeps what its visitor's browser said: agent and headers."
     )

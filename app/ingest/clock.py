@@ -10,6 +10,7 @@ from app import audit
 from app.api.uploads import close_orphans
 from app.db import Connection, Pool, is_away, load_queries, renew
 from app.ingest.pipeline import fold
+from app.ingest.retention import forget_payloads
 from app.ingest.survey import survey
 from app.links.store import forget_header_texts, forget_networks
 from app.logs import log
@@ -28,12 +29,19 @@ _FORGET_MINUTES_SECONDS = 600.0
 
 class Clock:
     def __init__(
-        self, pool: Pool, *, every_seconds: float, click_network_days: float = 30, click_text_days: float = 365
+        self,
+        pool: Pool,
+        *,
+        every_seconds: float,
+        click_network_days: float = 30,
+        click_text_days: float = 365,
+        raw_days: float = 90,
     ) -> None:
         self._pool = pool
         self._every = every_seconds
         self._network_days = click_network_days
         self._text_days = click_text_days
+        self._raw_days = raw_days
         self._survey_at = 0.0
         self._forget_minutes_at = 0.0
         #: The last delivery that was asked whether it is over.
@@ -65,6 +73,7 @@ class Clock:
             for forget in (self._forget_networks, self._forget_texts):
                 while await self._in_transaction(forget, now):
                     pass
+            await forget_payloads(self._pool, now, days=self._raw_days)
         if time.monotonic() >= self._forget_minutes_at:
             self._forget_minutes_at = time.monotonic() + _FORGET_MINUTES_SECONDS
             await self._in_transaction(forget_minutes, now)

@@ -83,6 +83,7 @@ def _clock(pool: Pool, settings: Settings) -> Clock:
         every_seconds=settings.clock_seconds,
         click_network_days=settings.click_network_days,
         click_text_days=settings.click_text_days,
+        raw_days=settings.raw_days,
     )
 
 

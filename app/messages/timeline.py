@@ -305,6 +305,9 @@ def _click_rule(row: Row, after: State) -> str:
     return "A person opened a link. A click changes no status."
 
 
+REMOVED = "Its raw payload was removed for its age."
+
+
 def _receipt_rules(row: Row, entry: Mapping[str, Any], before: State | None, after: State) -> Iterator[str]:
     if entry["repeat_of"]:
         yield f"A repeat of receipt {entry['repeat_of']}: it changes nothing."
@@ -314,6 +317,8 @@ def _receipt_rules(row: Row, entry: Mapping[str, Any], before: State | None, aft
         return
     whose = f"part {entry['part']}" if entry["part"] and after.parts > 1 else "the message"
     yield f"“{row['status_text']}” means {row['status']} for {whose}."
+    if not row["raw"]:
+        yield REMOVED
     yield _weight(row["status"], before, after)
     if entry["at"] > row["received_at"]:
         yield "It came before the message was known by this key, and waited."
