@@ -283,6 +283,12 @@ def _reply(work: _Erasure, row: Row) -> dict[str, Any]:
     return {"text": "", "raw": b""} if row["address"] in work.asked.names else {}
 
 
+def _visit(row: Row) -> dict[str, Any]:
+    """A burst's count is a figure, and stays."""
+    counted = {name: value for name, value in row["visit"].items() if name == "counted"}
+    return {"agent": "", "visit": counted, "network": None}
+
+
 #: What goes whole, besides what is replaced.
 _OWN: Mapping[str, Callable[[_Erasure, Row], dict[str, Any]]] = {
     "messages": _message,
@@ -290,8 +296,8 @@ _OWN: Mapping[str, Callable[[_Erasure, Row], dict[str, Any]]] = {
     "submissions": lambda work, row: {"provider_message_ids": _hashed_ids(work, work.own, row["provider_message_ids"])},
     "inbound": _reply,
     "decisions": lambda work, row: {"note": None},
-    "clicks": lambda work, row: {"agent": "", "visit": {}, "network": None},
-    "click_inbox": lambda work, row: {"agent": "", "visit": {}, "network": None},
+    "clicks": lambda work, row: _visit(row),
+    "click_inbox": lambda work, row: _visit(row),
 }
 
 
