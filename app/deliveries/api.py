@@ -13,6 +13,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from app import audit
+from app.api import excerpts
 from app.api.fields import DeliveryId, Plain, Several, Time
 from app.api.idempotency import once
 from app.api.paging import Cursor, Limit, Page
@@ -83,12 +84,12 @@ async def list_deliveries(
     signer = request.app.state.cursors
     before = signer.open(scope, cursor)[0] if cursor is not None else None
     async with request.app.state.engine.connect() as connection:
-        rows = await store.page(connection, asked, before=before, limit=limit + 1)
+        found = await store.page(connection, asked, before=before, limit=limit + 1)
         total = await store.total(connection, asked)
-        figures = await request.app.state.main_figures(connection, [row["id"] for row in rows[:limit]])
-    items = await principal.all_shown(shown(row, figures[row["id"]]) for row in rows[:limit])
-    more = len(rows) > limit
-    next_cursor = signer.seal(scope, [rows[limit - 1]["id"]]) if more else None
+        rows, more = excerpts.page(found, limit)
+        figures = await request.app.state.main_figures(connection, [row["id"] for row in rows])
+    items = await principal.all_shown(shown(row, figures[row["id"]]) for row in rows)
+    next_cursor = signer.seal(scope, [rows[-1]["id"]]) if more else None
     return Page(items=[Delivery(**each) for each in items], next_cursor=next_cursor, total=total)
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from app import audit
-from app.api import bulk
+from app.api import bulk, excerpts
 from app.api.fields import DeliveryId
 from app.api.paging import Cursor, Limit, Page
 from app.db import Connection, writing
@@ -176,8 +176,9 @@ async def list_targets(
     async with request.app.state.engine.connect() as connection:
         row = existing(await store.read(connection, id))
         rows = await store.targets(connection, id, after=after, limit=limit + 1)
-    items = await principal.all_shown(map(_shown, rows[:limit]))
-    more = signer.seal(scope, [items[-1]["position"]]) if len(rows) > limit else None
+    shown, goes_on = excerpts.page(rows, limit)
+    items = await principal.all_shown(map(_shown, shown))
+    more = signer.seal(scope, [items[-1]["position"]]) if goes_on else None
     return TargetPage(items=[ShownTarget(**each) for each in items], next_cursor=more, total=row["targets"])
 
 

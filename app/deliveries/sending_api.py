@@ -12,6 +12,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response, StreamingResponse
 
+from app.api import excerpts
 from app.api.fields import Address, AskedWhole, DeliveryId, Flag, Id
 from app.api.idempotency import once
 from app.api.paging import Cursor, Limit, Page
@@ -241,11 +242,15 @@ async def list_proofs(
     before = signer.open(scope, cursor)[0] if cursor is not None else _NO_ID
     async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
         existing(await connection.fetchrow("SELECT id FROM deliveries WHERE id = $1", id))
-        rows = await connection.fetch(proofs.QUERIES["proofs"], id, before, limit + 1)
+        found = await connection.fetch(_PROOFS, id, before, limit + 1)
         total = await connection.fetchval(proofs.QUERIES["count_proofs"], id)
-    more = signer.seal(scope, [rows[limit - 1]["id"]]) if len(rows) > limit else None
-    items = await in_pieces(principal.shown(_proof(each), "proof") for each in rows[:limit])
+    rows, goes_on = excerpts.page(found, limit)
+    more = signer.seal(scope, [rows[-1]["id"]]) if goes_on else None
+    items = await in_pieces(principal.shown(_proof(each), "proof") for each in rows)
     return ProofPage(items=[Proof(**each) for each in items], next_cursor=more, total=total)
+
+
+_PROOFS = excerpts.weighed_text(proofs.QUERIES["proofs"], weight="octet_length(params::text)", order="id DESC")
 
 
 def _proof(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.api.excerpts import weighed
 from app.api.fields import known_id
 from app.db import Connection
 from app.privacy import searched
@@ -121,10 +122,12 @@ async def read(connection: AsyncConnection, id: int) -> Mapping[str, Any] | None
 async def page(
     connection: AsyncConnection, asked: Filter, *, before: int | None, limit: int
 ) -> list[Mapping[str, Any]]:
-    """The newest deliveries with an id under `before`."""
+    """The newest deliveries with an id under `before`, weighed."""
     query: Select[Any] = _SHOWN.where(*_conditions(asked)).order_by(deliveries.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(deliveries.c.id < before)
+    heavy = ("content", "metadata", "rules", "preparation_findings", "preparation_figures")
+    query = weighed(query, *heavy, order=[deliveries.c.id.desc()])
     return [dict(row) for row in (await connection.execute(query)).mappings()]
 
 
@@ -135,7 +138,7 @@ async def total(connection: AsyncConnection, asked: Filter) -> int:
 
 
 async def targets(connection: AsyncConnection, id: int, *, after: int, limit: int) -> list[Mapping[str, Any]]:
-    """The audience behind position `after`."""
+    """The audience behind position `after`, weighed."""
     t = targets_table.c
     query = (
         select(
@@ -145,6 +148,7 @@ async def targets(connection: AsyncConnection, id: int, *, after: int, limit: in
         .order_by(t.position)
         .limit(limit)
     )
+    query = weighed(query, "params", "given", order=[t.position])
     return [dict(row) for row in (await connection.execute(query)).mappings()]
 
 

@@ -149,23 +149,25 @@ LINKS: dict[str, Any] = {
     },
     "response_model": None,
 }
-UNMATCHED = _page(
-    "What waits.",
-    {
-        "id": "17", "gateway": "acme", "provider_message_id": "A07", "reference": None, "receipts": 2, "status": "DELIVRD",
-        "since": "2026-11-23T08:00:00Z", "last_receipt_at": "2026-11-23T08:00:09Z",
-        "cause": "No submission to acme has told this id yet.", "sample": "id:A07 stat:DELIVRD",
-    },
-)  # fmt: skip
-REJECTED = _page(
-    "What was set aside, kept raw.",
-    {
-        "id": "rj_0f3c", "kind": "unreadable", "gateway": "acme", "received_at": "2026-11-23T08:00:00Z",
-        "reason": "The body is not JSON.",
-        "request": {"method": "POST", "query": "", "content_type": "application/json", "reference": None}, "raw": "{",
-        "retried_at": None,
-    },
-)  # fmt: skip
+_WAITING = {
+    "id": "17", "gateway": "acme", "provider_message_id": "A07", "reference": None, "receipts": 2, "status": "DELIVRD",
+    "since": "2026-11-23T08:00:00Z", "last_receipt_at": "2026-11-23T08:00:09Z",
+    "cause": "No submission to acme has told this id yet.", "sample": "id:A07 stat:DELIVRD", "sample_bytes": 19,
+}  # fmt: skip
+_SET_ASIDE = {
+    "id": "rj_0f3c", "kind": "unreadable", "gateway": "acme", "received_at": "2026-11-23T08:00:00Z",
+    "reason": "The body is not JSON.",
+    "request": {"method": "POST", "query": "", "content_type": "application/json", "reference": None}, "raw": "{",
+    "raw_bytes": 1, "retried_at": None,
+}  # fmt: skip
+UNMATCHED = _page("What waits.", _WAITING)
+REJECTED = _page("What was set aside, kept raw.", _SET_ASIDE)
+ONE_UNMATCHED: dict[str, Any] = {
+    "responses": {200: _answer("What waits.", {"type": "object"}, _WAITING)}, "response_model": None
+}  # fmt: skip
+ONE_REJECTED: dict[str, Any] = {
+    "responses": {200: _answer("What was set aside.", {"type": "object"}, _SET_ASIDE)}, "response_model": None
+}  # fmt: skip
 RETRIED: dict[str, Any] = {
     "responses": {
         200: _answer("What became of them.", {"type": "object"}, {"renamed": 0, "matched": 12, "conflicts": 0})

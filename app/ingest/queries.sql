@@ -345,18 +345,20 @@ WHERE m.delivery_id = $1
 SELECT message_id, gateway_id, provider_message_ids, error_code, error_text FROM submissions WHERE message_id = ANY($1::bigint[])
 
 -- name: unmatched
--- Keys that receipts name and no submission has told yet: those of gateway `$1` (or all), after id `$2`, `$3` of them.
+-- Keys that receipts name and no submission has told yet: those of gateway `$1` (or all), after id `$2`, `$3` of them, each with
+-- the first `$4` bytes of its newest receipt; or only the one with id `$5`.
 SELECT c.id, c.gateway_id, g.key AS gateway, c.kind::text AS kind, c.raw, c.value, c.created_at, c.seen_at, v.value AS reference,
-    r.receipts, r.status_text, r.raw AS sample
+    r.receipts, r.status_text, r.raw AS sample, r.raw_bytes AS sample_bytes
 FROM correlations c
 JOIN gateways g ON g.id = c.gateway_id
 LEFT JOIN correlations v ON v.id = c.via
 CROSS JOIN LATERAL (
-    SELECT count(*) AS receipts, (array_agg(l.status_text ORDER BY l.id DESC))[1] AS status_text,
-        (array_agg(l.raw ORDER BY l.id DESC))[1] AS raw
-    FROM receipts l WHERE l.correlation_id = c.id
+    SELECT n.receipts, l.status_text, octet_length(l.raw) AS raw_bytes, substring(l.raw FROM 1 FOR $4) AS raw
+    FROM receipts l, (SELECT count(*) AS receipts, max(e.id) AS id FROM receipts e WHERE e.correlation_id = c.id) n
+    WHERE l.id = n.id
 ) r
 WHERE c.message_id IS NULL AND c.bearing AND ($1::int IS NULL OR c.gateway_id = $1) AND c.id > $2
+    AND ($5::bigint IS NULL OR c.id = $5)
 ORDER BY c.id LIMIT $3
 
 -- name: count_unmatched
@@ -365,12 +367,26 @@ SELECT count(*) FILTER (WHERE $1::int IS NULL OR gateway_id = $1) AS found, coun
 FROM (SELECT gateway_id FROM correlations WHERE message_id IS NULL AND bearing ORDER BY id LIMIT $2) first_ones
 
 -- name: rejected_page
--- What was set aside of gateway `$1` (or all) and kind `$5` (or any), newest first, before (`$2`, `$3`), `$4` of them.
-SELECT r.id, r.kind, g.key AS gateway, r.gateway_id, r.received_at, r.reason, r.request, r.raw, r.retried_at
+-- What was set aside of gateway `$1` (or all) and kind `$5` (or any), newest first, before (`$2`, `$3`), `$4` of them, each with
+-- the first `$6` bytes of its body and of what is written about its request.
+SELECT r.id, r.kind, g.key AS gateway, r.gateway_id, r.received_at, left(r.reason, $6) AS reason,
+    octet_length(r.raw) AS raw_bytes, substring(r.raw FROM 1 FOR $6) AS raw, r.retried_at, (
+        SELECT jsonb_object_agg(e.key, CASE
+            WHEN jsonb_typeof(e.value) = 'string' THEN to_jsonb(left(e.value #>> '{}', $6))
+            WHEN octet_length(e.value::text) > 4 * $6 THEN '"…"'
+            ELSE e.value END)
+        FROM jsonb_each(CASE WHEN r.request ? 'row' THEN jsonb_build_object('provider_message_id',
+            r.request #> '{row,provider_message_id}', 'reference', r.request #> '{row,reference}',
+            'status_text', r.request #> '{row,status_text}') ELSE r.request END) e
+    ) AS request
 FROM rejected r LEFT JOIN gateways g ON g.id = r.gateway_id
 WHERE ($1::int IS NULL OR r.gateway_id = $1) AND ($5::text IS NULL OR r.kind = $5)
     AND ($2::timestamptz IS NULL OR (r.received_at, r.id) < ($2, $3))
 ORDER BY r.received_at DESC, r.id DESC LIMIT $4
+
+-- name: rejected_one
+SELECT r.id, r.kind, g.key AS gateway, r.received_at, r.reason, r.request, octet_length(r.raw) AS raw_bytes, r.raw, r.retried_at
+FROM rejected r LEFT JOIN gateways g ON g.id = r.gateway_id WHERE r.id = $1
 
 -- name: count_rejected
 -- The same of what was set aside, of kind `$3` or any.

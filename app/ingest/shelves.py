@@ -5,19 +5,20 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app import metrics
-from app.api.fields import Plain
+from app.api.excerpts import FETCHED, cut, text_of
+from app.api.fields import Name, Plain, path_id
 from app.api.paging import Cursor, Limit
 from app.db import POOL_TIMEOUT_SECONDS, Connection, is_everywhere
 from app.errors import Invalid, NotFound
 from app.gateways import GATEWAYS
 from app.gateways.receipt import Callback, Gateway, Inbound, Item, Unreadable
 from app.ingest import batches
-from app.ingest.docs import REJECTED, RETRIED, UNMATCHED
+from app.ingest.docs import ONE_REJECTED, ONE_UNMATCHED, REJECTED, RETRIED, UNMATCHED
 from app.ingest.inbox import Row, copy
 from app.ingest.keys import rekey
 from app.ingest.kinds import put_back
@@ -46,26 +47,44 @@ async def get_unmatched(
     scope = f"unmatched:{gateway}"
     after = state.cursors.open(scope, cursor)[0] if cursor else 0
     async with state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
-        rows = await connection.fetch(QUERIES["unmatched"], wanted, after, limit + 1)
+        rows = await connection.fetch(QUERIES["unmatched"], wanted, after, limit + 1, FETCHED, None)
         total = await _total(connection, "count_unmatched", wanted)
-    items = [
-        {
-            "id": str(row["id"]),
-            "gateway": row["gateway"],
-            "provider_message_id": row["raw"] if row["kind"] == "id" else None,
-            "reference": row["raw"] if row["kind"] == "reference" else row["reference"],
-            "receipts": row["receipts"],
-            "status": row["status_text"],
-            "since": row["created_at"],
-            "last_receipt_at": row["seen_at"],
-            "cause": f"No submission to {row['gateway']} has told this {'id' if row['kind'] == 'id' else 'reference'} yet.",
-            "sample": row["sample"].decode("utf-8", "backslashreplace"),
-        }
-        for row in rows[:limit]
-    ]
-    items = await principal.all_shown(items)
+    items = [cut(each, "sample") for each in await principal.all_shown(map(_waiting, rows[:limit]))]
     more = state.cursors.seal(scope, [rows[limit - 1]["id"]]) if len(rows) > limit else None
     return _json({"items": items, "next_cursor": more, **total})
+
+
+def _waiting(row: Any) -> dict[str, Any]:
+    kind = "id" if row["kind"] == "id" else "reference"
+    return {
+        "id": str(row["id"]),
+        "gateway": row["gateway"],
+        "provider_message_id": row["raw"] if kind == "id" else None,
+        "reference": row["raw"] if kind == "reference" else row["reference"],
+        "receipts": row["receipts"],
+        "status": row["status_text"],
+        "since": row["created_at"],
+        "last_receipt_at": row["seen_at"],
+        "cause": f"No submission to {row['gateway']} has told this {kind} yet.",
+        "sample": text_of(row["sample"], row["sample_bytes"]),
+        "sample_bytes": row["sample_bytes"],
+    }
+
+
+@router.get(
+    "/receipts/unmatched/{id}", tags=["receipts"], summary="What waits, with its newest receipt whole", **ONE_UNMATCHED
+)
+async def get_one_unmatched(
+    request: Request, principal: Reader, id: Annotated[int, Depends(path_id("waiting id", "17"))]
+) -> Response:
+    """As in the list; `sample` is whole."""
+    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+        row = await connection.fetchrow(QUERIES["unmatched"], None, id - 1, 1, 2**31 - 1, id)
+    if row is None:
+        raise NotFound("Nothing waits under this id.")
+    found = _waiting(row)
+    sample = await principal.long_text(found.pop("sample"))
+    return _json(principal.shown(found) | {"sample": sample})
 
 
 @router.post("/receipts/unmatched/retry", tags=["receipts"], summary="Match waiting receipts again", **RETRIED)
@@ -100,29 +119,16 @@ async def get_rejected(
     cursor: Cursor = None,
 ) -> Response:
     """Callbacks that could not be read, and receipts, replies and clicks that could not be stored or applied. Newest first;
-    each with its raw body and the reason."""
+    each with the reason and the first 1 000 bytes of its body; `raw_bytes` says how many there are."""
     state = request.app.state
     wanted = await _wanted(request, gateway)
     scope = f"rejected:{gateway}:{kind}"
     position = state.cursors.open(scope, cursor) if cursor else [None, None]
     before = datetime.fromisoformat(position[0]) if position[0] else None
     async with state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
-        rows = await connection.fetch(QUERIES["rejected_page"], wanted, before, position[1], limit + 1, kind)
+        rows = await connection.fetch(QUERIES["rejected_page"], wanted, before, position[1], limit + 1, kind, FETCHED)
         total = await _total(connection, "count_rejected", wanted, kind)
-    items = [
-        {
-            "id": row["id"],
-            "kind": row["kind"],
-            "gateway": row["gateway"],
-            "received_at": row["received_at"],
-            "reason": row["reason"],
-            "request": _summed_up(row["request"]),
-            "raw": row["raw"].decode("utf-8", "backslashreplace"),
-            "retried_at": row["retried_at"],
-        }
-        for row in rows[:limit]
-    ]
-    items = await principal.all_shown(items)
+    items = [cut(each, "raw") for each in await principal.all_shown(map(_set_aside, rows[:limit]))]
     last = rows[limit - 1] if len(rows) > limit else None
     more = state.cursors.seal(scope, [last["received_at"].isoformat(), last["id"]]) if last else None
     return _json({"items": items, "next_cursor": more, **total})
@@ -137,10 +143,28 @@ async def _total(connection: Connection, counting: str, wanted: int | None, *kin
     return {"total": None, "at_least": row["found"]}
 
 
+def _set_aside(row: Any) -> dict[str, Any]:
+    names = ("id", "kind", "gateway", "received_at", "reason", "raw_bytes", "retried_at")
+    raw = text_of(row["raw"], row["raw_bytes"])
+    return {name: row[name] for name in names} | {"request": _summed_up(row["request"] or {}), "raw": raw}
+
+
 def _summed_up(request: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What came with a rejected body; a receipt that was read and set aside is summed up by its ids."""
+    """What came with a body; a receipt that was read and set aside is summed up by its ids."""
     row = request.get("row")
     return {name: row.get(name) for name in ("provider_message_id", "reference", "status_text")} if row else request
+
+
+@router.get("/receipts/rejected/{id}", tags=["receipts"], summary="What was set aside, whole", **ONE_REJECTED)
+async def get_one_rejected(request: Request, principal: Reader, id: Annotated[Name, Path(max_length=64)]) -> Response:
+    """With its whole body."""
+    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+        row = await connection.fetchrow(QUERIES["rejected_one"], id)
+    if row is None:
+        raise NotFound("Nothing is kept under this id.")
+    found = _set_aside(row)
+    raw = await principal.long_text(found.pop("raw"))
+    return _json(principal.shown(found) | {"raw": raw})
 
 
 class Retry(BaseModel):

@@ -1,21 +1,23 @@
 """The delivery log, and one message with everything that explains it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api import export
-from app.api.fields import AskedFlag, DeliveryId, MessageId, Plain, Several
+from app.api.excerpts import cut
+from app.api.fields import AskedFlag, DeliveryId, MessageId, Plain, Several, known_id
 from app.api.paging import Cursor, Limit, Page
 from app.errors import Invalid, NotFound
 from app.masking import in_pieces
 from app.messages import reading
-from app.messages.timeline import Known, by_part, timeline
+from app.messages.timeline import Known, by_part, said, timeline
 from app.numbers import normalise
 from app.references import reference_of
 from app.security import Principal, Reader, asks
@@ -86,6 +88,7 @@ _EVENTS: list[dict[str, Any]] = [
         "repeat_of": None,
         "raw": "id:A1B2 stat:UNDELIV err:069",
         "encoding": "utf-8",
+        "raw_bytes": 28,
         "rule": "“UNDELIV” means failed for the message. Stronger than all before: the status becomes failed.",
         "effect": {"before": "accepted", "after": "failed", "changed": True},
     },
@@ -167,6 +170,7 @@ class Message(Item):
                     "by_part": [_PART],
                     "timeline": _EVENTS,
                     "timeline_complete": True,
+                    "timeline_omitted": 0,
                 }
             ]
         }
@@ -180,8 +184,42 @@ class Message(Item):
     by_part: list[Part] = Field(description="Each provider id with its own status.")
     timeline: list[Entry] = Field(description="Every fact in the order in which they took effect.")
     timeline_complete: bool = Field(
-        description=f"False: only the first {reading.MOST_RECEIPTS} receipts or {reading.MOST_CLICKS} clicks are shown."
+        description=f"False: only the first {reading.MOST_RECEIPTS} receipts, {reading.MOST_SUBMISSIONS} submissions and "
+        f"{reading.MOST_CLICKS} clicks are shown."
     )
+    timeline_omitted: int = Field(description="How many facts are not shown.")
+
+
+class Receipt(BaseModel):
+    """What a gateway said, whole."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {k: v for k, v in _EVENTS[2].items() if k not in ("kind", "at", "repeat_of", "rule", "effect")}
+            ]
+        }
+    )
+
+    receipt_id: str
+    gateway: str | None
+    provider_message_id: str | None
+    reference: str | None
+    status: Status | None = Field(description="Null: a word that the adapter does not know.")
+    status_text: str
+    error_code: str | None
+    error_text: str | None
+    occurred_at: datetime | None = Field(description="The gateway's own time.")
+    received_at: datetime
+    price: str | None
+    currency: str | None
+    network: str | None
+    verified: bool
+    details: dict[str, Any] | None
+    qualification: dict[str, Any] | None
+    raw: str | None
+    encoding: Literal["utf-8", "base64", "hidden"]
+    raw_bytes: int
 
 
 class ItemPage(Page[Item]):
@@ -331,20 +369,54 @@ def _item(row: Mapping[str, Any]) -> dict[str, Any]:
 
 @router.get("/v1/messages/{id}", summary="One message, explained", response_model=Message)
 async def read_message(request: Request, principal: Reader, id: MessageId) -> Message:
-    """Its state, its parts, and every fact that touched it, in order: the raw payload, the rule that was applied, and
-    the status before and after. Without `pii:read` whatever looks like a phone number is masked."""
+    """Its state, its parts, and every fact that touched it, in order: the beginning of the raw payload, the rule that was
+    applied, and the status before and after. Without `pii:read` whatever looks like a phone number is masked."""
     async with _snapshot(request) as connection:
         rows = await reading.details(connection, [id])
         if not rows:
             raise NotFound("There is no such message.")
         known = Known(message=dict(rows[0]), **await reading.known_facts(connection, id))  # type: ignore[arg-type]
+        omitted = await reading.left_out(connection, id)
     more = {name: rows[0][name] for name in ("proof", "created_at", "deadline", "unknown_receipts")}
-    entries = await in_pieces(principal.shown(entry, entry["kind"]) for entry in timeline(known))
+    explained, parts = await asyncio.to_thread(_explain, known)  # folding hundreds of receipts takes its time
+    entries = await in_pieces(_entry(principal, entry) for entry in explained)
     return Message(
         **principal.shown(_item(dict(rows[0]))),
         **more,
         delivery_id=str(rows[0]["delivery_id"]),
-        by_part=[Part(**principal.shown(part)) for part in by_part(known)],
+        by_part=[Part(**principal.shown(part)) for part in parts],
         timeline=[Entry(**entry) for entry in entries],
-        timeline_complete=len(known.receipts) < reading.MOST_RECEIPTS and len(known.clicks) < reading.MOST_CLICKS,
+        timeline_complete=not omitted,
+        timeline_omitted=omitted,
     )
+
+
+def _explain(known: Known) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    return timeline(known), by_part(known)
+
+
+def _entry(principal: Principal, entry: Mapping[str, Any]) -> dict[str, Any]:
+    seen = principal.shown(entry, entry["kind"])
+    return cut(seen, "raw") if "raw" in seen else seen
+
+
+@router.get(
+    "/v1/messages/{id}/receipts/{receipt_id}", summary="One receipt of a message, whole", response_model=Receipt
+)
+async def read_receipt(
+    request: Request,
+    principal: Reader,
+    id: MessageId,
+    receipt_id: Annotated[Plain, Path(description="Of the timeline.", examples=["7"], max_length=40)],
+) -> Receipt:
+    """As the timeline tells it, with its whole payload."""
+    async with _snapshot(request) as connection:
+        row = await reading.receipt(connection, id, known_id(receipt_id) or 0)
+    if row is None:
+        raise NotFound("There is no such receipt.")
+    found = said(dict(row))
+    raw = found.pop("raw")
+    seen = principal.shown(found | {"raw": ""})
+    if seen["raw"] is not None:
+        seen["raw"] = await principal.long_text(raw)
+    return Receipt(**seen)

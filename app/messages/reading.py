@@ -15,6 +15,8 @@ from typing import Any, Literal
 from sqlalchemy import RowMapping, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.api.excerpts import FETCHED
+
 #: Stands for "no gateway" in filters and figures; no gateway can have this key.
 NO_GATEWAY = "-"
 #: What a failed message without a qualification counts as (none should exist).
@@ -22,9 +24,14 @@ UNQUALIFIED = ("undefined", "not_defined")
 #: Which gateways' messages a range is narrowed to.
 Gateways = Literal["any", "one", "none"]
 #: Receipts of one message that are shown; more than this is a gateway gone wild with repeats.
-MOST_RECEIPTS = 2_000
-#: The same of clicks.
-MOST_CLICKS = 500
+MOST_RECEIPTS = 500
+#: The same of submissions, of which a sender out of its mind makes many, and of clicks.
+MOST_SUBMISSIONS = 200
+MOST_CLICKS = 200
+#: Facts that are left out are counted up to here.
+_MOST_COUNTED = 10_000
+#: Characters of a receipt's own details, as JSON, that are shown; longer ones stand with the whole receipt.
+_DETAILS = 4_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,6 +235,17 @@ async def known_facts(connection: AsyncConnection, message_id: int) -> dict[str,
     }
 
 
+async def left_out(connection: AsyncConnection, message_id: int) -> int:
+    """Facts of a message that its timeline does not show, counted up to some ten thousand of a kind."""
+    return int((await connection.execute(LEFT_OUT, {"message": message_id})).scalar_one())
+
+
+async def receipt(connection: AsyncConnection, message_id: int, receipt_id: int) -> RowMapping | None:
+    """One receipt of the message, whole."""
+    found = await connection.execute(WHOLE_RECEIPT, {"message": message_id, "receipt": receipt_id})
+    return found.mappings().one_or_none()
+
+
 # --- the statements: each in a plan test -----------------------------------------------------------------------------
 
 CELLS = text("""
@@ -351,7 +369,7 @@ SELECT s.*, g.key AS gateway, {_QUALIFIED}
 FROM submissions s
 LEFT JOIN gateways g ON g.id = s.gateway_id
 LEFT JOIN qualifications q ON q.id = s.qualification_id
-WHERE s.message_id = :message ORDER BY s.id
+WHERE s.message_id = :message ORDER BY s.id LIMIT {MOST_SUBMISSIONS}
 """)
 
 CORRELATIONS = text("""
@@ -361,13 +379,38 @@ FROM correlations c JOIN gateways g ON g.id = c.gateway_id
 WHERE c.message_id = :message ORDER BY c.id
 """)
 
+_RECEIPT = """r.id, r.correlation_id, r.gateway_id, r.received_at, r.status, r.status_text, r.error_code, r.error_text,
+    r.occurred_at, r.part, r.parts, r.price, r.currency, r.network, r.fingerprint, r.verified, r.qualification_id,
+    octet_length(r.raw) AS raw_bytes"""
+
+# What may be long is cut here: a gateway's callback can have a megabyte, and all of them would be sent.
 RECEIPTS = text(f"""
-SELECT r.*, c.raw AS key_raw, c.kind::text AS key_kind, g.key AS gateway, {_QUALIFIED}
+SELECT {_RECEIPT}, substring(r.raw FROM 1 FOR {FETCHED}) AS raw,
+    CASE WHEN length(r.details::text) <= {_DETAILS} THEN r.details END AS details,
+    c.raw AS key_raw, c.kind::text AS key_kind, g.key AS gateway, {_QUALIFIED}
 FROM correlations c
 JOIN receipts r ON r.correlation_id = c.id
 LEFT JOIN gateways g ON g.id = r.gateway_id
 LEFT JOIN qualifications q ON q.id = r.qualification_id
 WHERE c.message_id = :message ORDER BY r.id LIMIT {MOST_RECEIPTS}
+""")
+
+WHOLE_RECEIPT = text(f"""
+SELECT {_RECEIPT}, r.raw, r.details, c.raw AS key_raw, c.kind::text AS key_kind, g.key AS gateway, {_QUALIFIED}
+FROM receipts r
+JOIN correlations c ON c.id = r.correlation_id AND c.message_id = :message
+LEFT JOIN gateways g ON g.id = r.gateway_id
+LEFT JOIN qualifications q ON q.id = r.qualification_id
+WHERE r.id = :receipt
+""")
+
+LEFT_OUT = text(f"""
+SELECT (SELECT count(*) FROM (SELECT FROM correlations c JOIN receipts r ON r.correlation_id = c.id
+        WHERE c.message_id = :message ORDER BY r.id OFFSET {MOST_RECEIPTS} LIMIT {_MOST_COUNTED}) t)
+    + (SELECT count(*) FROM (SELECT FROM submissions s WHERE s.message_id = :message
+        OFFSET {MOST_SUBMISSIONS} LIMIT {_MOST_COUNTED}) t)
+    + (SELECT count(*) FROM (SELECT FROM clicks c WHERE c.message_id = :message
+        OFFSET {MOST_CLICKS} LIMIT {_MOST_COUNTED}) t)
 """)
 
 CLICKS = text(f"""

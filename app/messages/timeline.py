@@ -229,19 +229,27 @@ def _receipt(row: Row, known: Known, parts: Mapping[int, int], first_of: dict[tu
     key = (row["correlation_id"], row["fingerprint"])
     first = first_of.setdefault(key, row["id"])
     submitted_at = min((each["submitted_at"] for each in known.submissions), default=None)
-    text, encoding = payload(row["raw"])
+    return said(row) | {
+        "counted_at": sane_time(_report(row), submitted_at),
+        "part": parts.get(row["correlation_id"]),
+        "repeat_of": None if first == row["id"] else str(first),
+    }
+
+
+def said(row: Row) -> dict[str, Any]:
+    """What a receipt says, as it is shown; `raw` may be its beginning only."""
+    size = row.get("raw_bytes", len(row["raw"]))
+    text, encoding = payload(row["raw"], size)
     names = ("gateway", "received_at", "occurred_at", "status", "status_text", "error_code", "error_text", "currency")
     return {name: row[name] for name in (*names, "network", "verified", "details")} | {
         "receipt_id": str(row["id"]),
-        "counted_at": sane_time(_report(row), submitted_at),
         "provider_message_id": row["key_raw"] if row["key_kind"] == "id" else None,
         "reference": row["key_raw"] if row["key_kind"] == "reference" else None,
-        "part": parts.get(row["correlation_id"]),
         "price": None if row["price"] is None else f"{row['price'].normalize():f}",
         "qualification": _qualification(row),
-        "repeat_of": None if first == row["id"] else str(first),
         "raw": text,
         "encoding": encoding,
+        "raw_bytes": size,
     }
 
 
@@ -257,11 +265,13 @@ def _qualification(row: Row) -> dict[str, Any] | None:
     }
 
 
-def payload(raw: bytes) -> tuple[str, str]:
-    """A raw payload as text: UTF-8, or base64 where it is none; and which of the two."""
+def payload(raw: bytes, size: int = 0) -> tuple[str, str]:
+    """A raw payload, or the beginning of one of `size` bytes, as text: UTF-8, else base64; and which of the two."""
     try:
         return raw.decode(), "utf-8"
-    except UnicodeDecodeError:
+    except UnicodeDecodeError as error:
+        if len(raw) < size and error.reason == "unexpected end of data":  # the excerpt cuts a character
+            return raw[: error.start].decode(), "utf-8"
         return base64.b64encode(raw).decode(), "base64"
 
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from app import audit, audit_heads
-from app.api import export
+from app.api import excerpts, export
 from app.api.fields import DeliveryId, Plain
 from app.api.paging import Cursor, Limit, Page
 from app.db import POOL_TIMEOUT_SECONDS
@@ -153,10 +153,11 @@ async def _journal(
     if form != "json":
         return export.stream(form, tuple(Entry.model_fields), _all(request, principal, chain, level))
     async with reading(request) as connection:
-        rows = await store.journal_before(connection, chain, level, before, limit + 1)
+        found = await store.journal_before(connection, chain, level, before, limit + 1)
         total = await store.journal_length(connection, chain, level)
-    more = request.app.state.cursors.seal(scope, [rows[limit - 1]["seq"]]) if len(rows) > limit else None
-    items = await principal.all_shown(map(_whole, rows[:limit]))
+    rows, goes_on = excerpts.page(found, limit)
+    more = request.app.state.cursors.seal(scope, [rows[-1]["seq"]]) if goes_on else None
+    items = await principal.all_shown(map(_whole, rows))
     return EntryPage(items=[Entry(**row) for row in items], next_cursor=more, total=total)
 
 
@@ -171,13 +172,16 @@ async def _all(
         if rows:
             yield await principal.all_shown(map(_whole, rows))
             before = rows[-1]["seq"]
-        if len(rows) < _CHUNK:
+        if excerpts.ended(rows, _CHUNK):
             return
+
+
+_COLUMNS = frozenset(("seq", "at", "level", "code", "text", "actor", "data", "hash", "beside"))
 
 
 def _whole(row: Any) -> dict[str, Any]:
     """An entry with what may be personal beside it."""
-    entry = dict(row)
+    entry = {name: value for name, value in row.items() if name in _COLUMNS}
     data, hashes = audit.whole(row["data"], entry.pop("beside"))
     return entry | {"data": data, "personal": hashes}
 

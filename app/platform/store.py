@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 import orjson
 
+from app.api import excerpts
 from app.db import Connection
 from app.gateways.receipt import Gateway
 from app.sealing import SealError, key_in_use, opened
@@ -291,14 +292,18 @@ async def delivery_exists(connection: Connection, delivery_id: int) -> bool:
 async def journal_before(
     connection: Connection, chain: int, level: str | None, seq: int | None, limit: int
 ) -> Sequence[asyncpg.Record]:
-    """Entries of `chain`, newest first, before number `seq`."""
-    return await connection.fetch(
-        "SELECT seq, at, level, code, text, actor, data, encode(hash, 'hex') AS hash, (SELECT jsonb_object_agg(p.name, p.value) "
-        "FROM audit_private p WHERE p.chain = audit.chain AND p.seq = audit.seq) AS beside FROM audit "
-        "WHERE chain = $1 AND ($2::text IS NULL OR level = $2) AND ($3::bigint IS NULL OR seq < $3) "
-        "ORDER BY seq DESC LIMIT $4",
-        chain, level, seq, limit,
-    )  # fmt: skip
+    """Entries of `chain`, newest first, before number `seq`, weighed."""
+    return await connection.fetch(_JOURNAL, chain, level, seq, limit)
+
+
+_JOURNAL = excerpts.weighed_text(
+    "SELECT seq, at, level, code, text, actor, data, encode(hash, 'hex') AS hash, (SELECT jsonb_object_agg(p.name, p.value) "
+    "FROM audit_private p WHERE p.chain = audit.chain AND p.seq = audit.seq) AS beside FROM audit "
+    "WHERE chain = $1 AND ($2::text IS NULL OR level = $2) AND ($3::bigint IS NULL OR seq < $3) "
+    "ORDER BY seq DESC LIMIT $4",
+    weight="octet_length(data::text) + octet_length(text) + coalesce(octet_length(beside::text), 0)",
+    order="seq DESC",
+)
 
 
 async def journal_length(connection: Connection, chain: int, level: str | None) -> int:

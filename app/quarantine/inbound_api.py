@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import ColumnElement, Select, and_, func, literal_column, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api import export
-from app.api.fields import Plain
+from app.api.excerpts import FETCHED, cut
+from app.api.fields import Plain, path_id
 from app.api.paging import Cursor, Limit, Page
-from app.errors import Invalid
+from app.errors import Invalid, NotFound
 from app.quarantine.replies import number
 from app.security import Principal, QuarantineReader, asks
 from app.tables import counters, gateways, inbound
@@ -30,6 +31,7 @@ _ITEM: dict[str, Any] = {
     "address": "+34600123000",
     "recipient": "5555",
     "text": "STOP please",
+    "text_bytes": 11,
     "provider_message_id": "mo-1",
     "verified": True,
     "keyword": "STOP",
@@ -47,7 +49,10 @@ class Item(BaseModel):
     received_at: datetime
     address: str = Field(description="Who wrote: E.164; as the gateway wrote it where it is no possible number.")
     recipient: str | None = Field(description="Your number or short code.")
-    text: str = Field(description="Without `pii:read` whatever could be a phone number is masked.")
+    text: str = Field(
+        description="Its beginning, in lists. Without `pii:read` whatever could be a phone number is masked."
+    )
+    text_bytes: int = Field(description="Of the whole text, in UTF-8.")
     provider_message_id: str | None
     verified: bool = Field(description="The gateway proved who it is.")
     keyword: str | None = Field(description="Of the rule that matched; of the nearest one for what is to be reviewed.")
@@ -63,6 +68,13 @@ class ItemPage(Page[Item]):
 
 
 COLUMNS = tuple(Item.model_fields)
+
+
+_SHOWN = (
+    *(inbound.c[name] for name in COLUMNS if name not in ("gateway", "text", "text_bytes")),
+    gateways.c.key.label("gateway"),
+    func.octet_length(inbound.c.text).label("text_bytes"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,8 +131,23 @@ async def list_inbound(
         rows = await _page(connection, asked, before, limit + 1)
         total = await _total(connection, asked)
     more = signer.seal(scope, _position(rows[limit - 1])) if len(rows) > limit else None
-    items = await principal.all_shown(map(_shown, rows[:limit]))
+    items = [cut(each, "text") for each in await principal.all_shown(map(_shown, rows[:limit]))]
     return ItemPage(items=[Item(**each) for each in items], next_cursor=more, total=total)
+
+
+@router.get("/inbound/{id}", summary="One message from a phone, whole", response_model=Item)
+async def read_inbound(
+    request: Request, principal: QuarantineReader, id: Annotated[int, Depends(path_id("message from a phone", "7"))]
+) -> Item:
+    """With its whole text."""
+    query = (
+        select(*_SHOWN, inbound.c.text).join(gateways, gateways.c.id == inbound.c.gateway_id).where(inbound.c.id == id)
+    )
+    async with request.app.state.engine.connect() as connection:
+        row = (await connection.execute(query)).mappings().one_or_none()
+    if row is None:
+        raise NotFound("There is no such message from a phone.")
+    return Item(**principal.shown(_shown(dict(row))))
 
 
 async def _gateway(request: Request, key: str | None) -> int | None:
@@ -152,7 +179,7 @@ async def _page(
 def page_query(asked: Asked, before: Sequence[Any] | None, limit: int) -> Select[Any]:
     """Rows older than the position `before`, newest first."""
     query = (
-        select(inbound, gateways.c.key.label("gateway"))
+        select(*_SHOWN, func.left(inbound.c.text, FETCHED).label("text"))
         .join(gateways, gateways.c.id == inbound.c.gateway_id)
         .where(*asked.conditions())
         .order_by(inbound.c.received_at.desc(), inbound.c.id.desc())
@@ -188,7 +215,7 @@ async def _all(request: Request, principal: Principal, asked: Asked) -> AsyncIte
         async with request.app.state.engine.connect() as connection:
             rows = await _page(connection, asked, before, _CHUNK)
         if rows:
-            yield await principal.all_shown(map(_shown, rows))
+            yield [cut(each, "text") for each in await principal.all_shown(map(_shown, rows))]
             before = _position(rows[-1])
         if len(rows) < _CHUNK:
             return
