@@ -14,6 +14,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -168,13 +169,15 @@ class Guard:
         allowed = self._fixed.get(scope["path"])
         if allowed is not None and scope["method"] not in allowed:
             headers = {"Allow": ", ".join(sorted(allowed))}
-            await problem_response(405, _SENTENCES[405], headers=headers)(scope, receive, send)
+            await problem_response(405, _SENTENCES[405], headers=headers)(scope, receive, _closed(send))
             return
         started = False
 
         async def noting(message: Message) -> None:
             nonlocal started
             started = True
+            if message["type"] == "http.response.start":
+                _close(message)
             await send(message)
 
         try:
@@ -187,7 +190,7 @@ class Guard:
             answer = _unforeseen(scope, error)
             if started:  # half an answer must not look like a whole one: the server breaks the connection off
                 raise
-            await answer(scope, receive, send)
+            await answer(scope, receive, noting)
 
     async def _unless_hung(self, scope: Scope, work: Awaitable[None], has_started: Callable[[], bool]) -> None:
         """Waits for `work`, but no longer than the database can be reached: a server that hangs, and does not refuse,
@@ -223,6 +226,22 @@ async def _renew(state: Any, error: Exception) -> None:
     if is_of_session(error):
         await state.engine.dispose()
         await renew(state.pool, error)
+
+
+def _close(message: Message) -> None:
+    """Answers are for who asked and nobody between, and are what they say they are."""
+    headers = MutableHeaders(scope=message)
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers.setdefault("Cache-Control", "no-store")
+
+
+def _closed(send: Send) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            _close(message)
+        await send(message)
+
+    return sending
 
 
 def _unforeseen(scope: Scope, error: Exception) -> Response:

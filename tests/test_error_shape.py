@@ -206,3 +206,24 @@ async def test_database_away_from_the_start(lonely: httpx.AsyncClient, monkeypat
             assert_problem(response, 503)
             assert int(response.headers["retry-after"]) > 0
     assert (await lonely.get("/metrics")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/v1/deliveries", 200),
+        ("POST", "/v1/keys", 422),
+        ("GET", "/v1/nothing", 404),
+        ("PUT", "/v1/keys", 405),
+        ("GET", "/v1/receipts/rejected/x", 404),
+        ("GET", "/healthz", 200),
+    ],
+)
+async def test_no_answer_is_kept_between_or_guessed_about(
+    client: httpx.AsyncClient, admin: Headers, method: str, path: str, status: int
+) -> None:
+    for headers in (admin, {}):
+        answer = await client.request(method, path, headers=headers)
+        assert answer.status_code in (status, 401)
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["cache-control"] == "no-store"

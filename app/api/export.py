@@ -1,10 +1,12 @@
 """Whole lists as streams: CSV or NDJSON, whatever their size, in bounded memory.
 
-CSV is opened in spreadsheets, which run cells that begin with `= + - @` (or a tab or return) as formulas: such a cell
-gets a leading apostrophe. Cells that are only a sign and digits, an E.164 number above all, whole or masked
-(`+34600•••000`), cannot run and stay as they are, so that what is exported can be imported.
+CSV is opened in spreadsheets, which run cells that begin with `= + - @` as formulas, in some languages with their full-width
+forms, after characters that nobody sees, and after what parts cells elsewhere (`;`, a tab, a line end): such a cell gets a
+leading apostrophe, and one before each formula in it. Cells that are only a sign and digits, an E.164 number above all, whole or
+masked (`+34600•••000`), cannot run and stay as they are, so that what is exported can be imported.
 """
 
+import asyncio
 import csv
 import io
 import re
@@ -25,8 +27,21 @@ _MEDIA: Mapping[str, Format] = {
     "application/ndjson": "ndjson",
 }
 _NDJSON = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+#: What begins a formula, as Unicode has them for all widths.
+_SIGNS = "=+\\-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b\u2212"
+#: What nobody sees: blanks of all kinds, controls, joiners, direction marks, fillers, byte order marks, tags.
+_UNSEEN = (
+    "\\s\\x00-\\x1f\\x7f-\\x9f\\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u17b4\u17b5\u180b-\u180f"
+    "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
+    "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+_RISKY = re.compile(f"[{_SIGNS}\t\r\n]")
+#: A formula's place: the beginning of the cell or of a part of it, and what is not seen before its sign.
+_FORMULA = re.compile(f"(?:^|(?<=[;,|\t\r\n]))(?=[{_UNSEEN}]*+(?![+-][\\d•.]+(?:[;,|\t\r\n]|$))[{_SIGNS}])")
+_BEGINS_WITH = ("\t", "\r", "\n")
 _NUMBER = re.compile(r"[+-][\d•.]+", re.ASCII)
+#: Written in one go.
+_ROWS = 200
 #: For the OpenAPI document of a list that can be streamed.
 STREAMS: dict[int | str, dict[str, Any]] = {
     200: {
@@ -49,20 +64,29 @@ def wanted(request: Request) -> Format:
 
 def stream(form: Literal["csv", "ndjson"], columns: Sequence[str], chunks: Chunks) -> StreamingResponse:
     """All rows of `chunks`. An error on the way breaks the connection off: nobody takes a part for the whole."""
+    headers = {"Content-Disposition": f'attachment; filename="acuse.{form}"', "X-Content-Type-Options": "nosniff"}
     if form == "csv":
-        return StreamingResponse(_csv(columns, chunks), media_type="text/csv; charset=utf-8")
-    return StreamingResponse(_ndjson(chunks), media_type="application/x-ndjson")
+        return StreamingResponse(_csv(columns, chunks), media_type="text/csv; charset=utf-8", headers=headers)
+    return StreamingResponse(_ndjson(chunks), media_type="application/x-ndjson", headers=headers)
 
 
 async def _csv(columns: Sequence[str], chunks: Chunks) -> AsyncIterator[bytes]:
     yield _lines([columns])
-    async for rows in chunks:
+    async for rows in _some(chunks):
         yield _lines([_cell(row.get(name)) for name in columns] for row in rows)
 
 
 async def _ndjson(chunks: Chunks) -> AsyncIterator[bytes]:
-    async for rows in chunks:
+    async for rows in _some(chunks):
         yield b"".join(orjson.dumps(row, default=str, option=_NDJSON) for row in rows)
+
+
+async def _some(chunks: Chunks) -> Chunks:
+    """A few rows at a time: writing a thousand would hold up the event loop."""
+    async for rows in chunks:
+        for first in range(0, len(rows), _ROWS):
+            yield rows[first : first + _ROWS]
+            await asyncio.sleep(0)
 
 
 def _lines(rows: Iterable[Sequence[str]]) -> bytes:
@@ -80,7 +104,10 @@ def _cell(value: object) -> str:
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     text = str(value)
-    return "'" + text if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text) else text
+    if not _RISKY.search(text) or _NUMBER.fullmatch(text):
+        return text
+    safe = _FORMULA.sub("'", text)
+    return safe if safe.startswith("'") or (safe == text and not text.startswith(_BEGINS_WITH)) else f"'{safe}"
 
 
 def _weight(parameter: str) -> float:

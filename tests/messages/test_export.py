@@ -1,5 +1,9 @@
 """Streams of whole lists: which format is meant, and CSV that is safe to open."""
 
+import csv
+import io
+import re
+import unicodedata
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -31,14 +35,53 @@ async def written(value: object) -> str:
     return b"".join([chunk async for chunk in body]).decode().removeprefix("a\r\n").removesuffix("\r\n")  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("formula", ["=1+1", "+SUM(A1)", "-2+3", "@x", "\tx", "+34600=1", '=HYPERLINK("http://x")'])
+FORMULAS = [
+    "=1+1", "+SUM(A1)", "-2+3", "@x", "\tx", "\rx", "\nx", "+34600=1", '=HYPERLINK("http://x")', "＝1+1", "＋1+A1", "－1+A1",
+    "＠SUM(1)", "﹦1", "\u2212A1", ";=1+1", "a;=1+1", "a;＝1", "a,=1+1", "a\t=1+1", "a\n=1+1", "a|=1", "x; \u200b=1", " =1+1",
+    "\u200b=1+1", "\ufeff=1+1", "\x0b=1+1", "\x00=1", "\xa0=1", "\u3000=1", "\u202e=1", "\u2060@x", "\u3164=1", "\U000e0020=1",
+    ";;=1", "+34600123123;=1+1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
 async def test_a_cell_that_would_run_as_a_formula_is_defused(formula: str) -> None:
     assert (await written(formula)).lstrip('"').startswith("'")
 
 
-@pytest.mark.parametrize("number", ["+34600123123", "+34600•••123", "-12.5"])
+@pytest.mark.parametrize("formula", FORMULAS)
+async def test_no_part_of_a_cell_begins_with_a_formula_wherever_it_is_parted(formula: str) -> None:
+    cell = next(csv.reader(io.StringIO(await written(formula), newline="")))[0]
+    for part in re.split(r"[;,|\t\r\n]", cell):
+        seen = "".join(each for each in part if unicodedata.category(each)[0] not in "CZ" and each != "\u3164")
+        assert not unicodedata.normalize("NFKC", seen[:1]).startswith(("=", "+", "@")) or seen == "+34600123123"
+        assert not seen.startswith(("-", "－", "\u2212"))
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "+34600123123",
+        "+34600•••123",
+        "-12.5",
+        "•••",
+        "Call me; +34600123123",
+        "a-b",
+        "20 % - off",
+        "x=1",
+        "me@x.example",
+    ],
+)
 async def test_numbers_with_a_sign_stay_as_they_are(number: str) -> None:
-    assert await written(number) == number
+    assert (await written(number)).strip('"') == number
+
+
+async def test_a_stream_is_a_file_to_be_kept_and_not_to_be_guessed_about() -> None:
+    async def rows() -> AsyncIterator[Sequence[dict[str, Any]]]:
+        yield []
+
+    answer = stream("csv", ("a",), rows())
+    assert answer.headers["content-disposition"] == 'attachment; filename="acuse.csv"'
+    assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 async def test_values_are_written_as_the_api_writes_them() -> None:
