@@ -44,6 +44,8 @@ _ITEM: dict[str, Any] = {
 class Item(BaseModel):
     """One message from a phone."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [_ITEM]})
+
     id: str
     gateway: str
     received_at: datetime
