@@ -36,6 +36,7 @@ from app.deliveries.preparation_api import router as preparation
 from app.deliveries.preparer import Preparer
 from app.deliveries.rules import Rules
 from app.deliveries.sending_api import router as sending
+from app.disclosures import Disclosures
 from app.gateways.receipt import Gateway
 from app.ingest.api import router as ingest
 from app.ingest.callbacks import PREFIX, callbacks
@@ -194,7 +195,7 @@ def _set_state(app: FastAPI, settings: Settings, database_url: str) -> None:
         process=state.process.id, offer=lambda row: state.inbox.offer(row),
         most_of_network=settings.click_burst_network, most_of_token=settings.click_burst_token,
     )  # fmt: skip
-    state.keys = KeyRing()
+    state.keys, state.disclosures = KeyRing(), Disclosures()
     state.rates = Rates(settings)
     state.directory = GatewayDirectory(
         database_url,
@@ -242,6 +243,7 @@ async def _lifespan(app: FastAPI, *, migrating: bool) -> AsyncIterator[None]:
     state.inbox, state.pool, state.refused = state.runtime.inbox, state.runtime.pool, state.runtime.refused
     signing = audit_heads.Signing(state.pool, lambda: state.signer)
     signing.start()
+    state.disclosures.start(state.pool)
     await state.preparer.start()
     await state.routes.start()
     await state.directory.start()
@@ -259,6 +261,7 @@ async def _lifespan(app: FastAPI, *, migrating: bool) -> AsyncIterator[None]:
         installing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await installing
+        await state.disclosures.stop(state.pool)
         await signing.stop()
         await state.directory.stop()
         await state.routes.stop()

@@ -41,22 +41,23 @@ FIELDS: Mapping[str, Class] = {
         by_failure_type by_gateway by_reason by_status callback_url cancelled chain changed clears_at click_id
         click_through_rate clicked_at clicks closed_at code contradictory control control_share cost count
         counted_at counters countries country created_at currency database days deadline decided_by decision
-        decisions default_region deliveries deliveries_told delivery_id device doubtful drift dry_run effect
-        encoding ending erased erased_at except excluded excluded_at excluded_by_reason failed failed_at
+        decisions default_region deliveries deliveries_told delivery_id device docs done doubtful drift dry_run
+        effect encoding ending erased erased_at except excluded excluded_at excluded_by_reason failed failed_at
         failure_type failures finals finding finished_at first first_message_id first_receipt_at first_seen_at fixed
         force from gateway given hash held human id in_content in_transit inbound_id intact journal_entries kept key
-        keyword kind landlines last last_error_at last_message_id last_receipt_at last_seen_at latency left_out
-        left_out_because left_out_message_ids level limit line link links machine_clicks match matched matched_by
-        max_messages max_messages_days max_parts median_seconds message_id messages method methods mode new
-        new_quarantines next_cursor no_receipt number occurred_at occurrences omitted only openapi opened_at origin
-        outcome p95_seconds part parts parts_received pending position positions premium_rate price processed
-        progress proof proofs personal pseudonym qualification_id quarantines queued rates raw_bytes read ready reasons
-        receipt_id receipts received received_at recorded_at region rejected rekeyed renamed repeat_of replaced
-        retried_at sample_bytes scope scopes seconds secret secrets sent sent_at seq share shipped short_url since
-        spool spooled started_at state states_changed step steps submission_id submitted_at success
-        success_of_processed targeted targets template text_bytes timeline_complete timeline_omitted to to_send
-        total totals tracked tracking type unique_clicks unknown_receipts unmatched updated_at usual_share
-        until validity_seconds verified version what where would_match
+        key_id keyword kind landlines last last_error_at last_message_id last_receipt_at last_seen_at latency
+        left_out left_out_because left_out_message_ids level limit line link links local_times machine_clicks match
+        matched matched_by max_messages max_messages_days max_parts median_seconds message_id messages method
+        methods mode new new_quarantines next_cursor no_receipt number occurred_at occurrences omitted only openapi
+        opened_at origin outcome p95_seconds part parts parts_received pending personal position positions
+        premium_rate price processed progress proof proofs pseudonym qualification_id quarantines queued rates
+        raw_bytes read ready reasons receipt_id receipts received received_at recorded_at region rejected rekeyed
+        renamed repeat_of replaced retried_at sample_bytes scope scopes seconds secret secrets sent sent_at seq
+        share shipped short_url signature since spool spooled started_at state states_changed step steps
+        submission_id submitted_at success success_of_processed targeted targets template text_bytes
+        timeline_complete timeline_omitted to to_send token total totals tracked tracking type unique_clicks
+        unknown_receipts unmatched until updated_at usual_share validity_seconds verified version what where
+        would_match
         """,
     ),
     # whose number it is
@@ -73,7 +74,7 @@ FIELDS: Mapping[str, Class] = {
     **_all(
         Class.TEXT,
         """
-        agent canonical_id cause content content_type detail_text error error_code error_text first_text
+        agent canonical_id cause content content_type detail_text error error_code error_text failure_key first_text
         implementation label name network note provider_message_id provider_message_ids query raw reason reply rule
         sample sentence source source_url status status_text text url words
         """,
@@ -128,6 +129,11 @@ def masked(row: Mapping[str, Any], of: str = "") -> dict[str, Any]:
     if found.get("encoding") == "base64":  # nobody can look into it
         found |= {"raw": None, "encoding": "hidden"}
     return found
+
+
+def names_somebody(row: Mapping[str, Any]) -> bool:
+    """Whether `row`, shown whole, gives out somebody's number: its own, or a body that was sent about it."""
+    return bool(row.get("address") or row.get("raw") or row.get("sample"))
 
 
 @lru_cache(maxsize=1_024)
@@ -188,17 +194,20 @@ def _journal(value: Any) -> Any:
 
 
 def _named(name: str, value: Any) -> Any:
-    found = FIELDS.get(name, Class.JOURNAL)
+    found = Class.JOURNAL if name in _BEFORE_AND_AFTER else FIELDS.get(name, Class.JOURNAL)
     if value is None or found in (Class.JOURNAL, Class.ROWS):
-        return value if value is None else _journal(value)
+        return _journal(value)
     if isinstance(value, Mapping) and value.keys() <= _BEFORE_AND_AFTER:
         return {side: _named(name, each) for side, each in value.items()}
     if found is Class.PLAIN:
-        return _journal(value) if isinstance(value, Mapping) else value
+        holds_more = isinstance(value, Mapping) or (
+            isinstance(value, list) and any(isinstance(e, Mapping | list) for e in value)
+        )
+        return _journal(value) if holds_more else value
     return _MASKS[found](value)
 
 
-#: How journals write a change.
+#: How journals write a change: what it is of stands before.
 _BEFORE_AND_AFTER = frozenset({"old", "new", "from", "to"})
 
 

@@ -7,12 +7,13 @@ Keys are cached in memory (`KeyRing`), so that receipts are still taken while th
 import hashlib
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
 from app import privacy
+from app.disclosures import Given
 from app.errors import Forbidden, Unauthenticated
 from app.masking import holds_number, in_pieces, mask_long, mask_numbers
 from app.server.rates import source_of
@@ -35,6 +36,8 @@ class Principal:
 
     name: str
     scopes: frozenset[str]
+    #: Of one request: what it gives out whole is noted here.
+    given: Given | None = field(default=None, compare=False, repr=False)
 
     def may(self, scope: str) -> bool:
         return scope in self.scopes or "admin" in self.scopes
@@ -45,7 +48,16 @@ class Principal:
 
     def shown(self, row: Mapping[str, Any], of: str = "") -> dict[str, Any]:
         """`row` of an answer as this key may see it, field by field (`app.privacy`)."""
-        return dict(row) if self.sees_all else privacy.masked(row, of)
+        if not self.sees_all:
+            return privacy.masked(row, of)
+        if self.given is not None and privacy.names_somebody(row):
+            self.given.count()
+        return dict(row)
+
+    def reads(self, rows: int) -> None:
+        """Says that so many rows with whole numbers are given out another way than by `shown`."""
+        if self.given is not None and rows:
+            self.given.count(rows)
 
     async def all_shown(self, rows: Iterable[Mapping[str, Any]], of: str = "") -> list[dict[str, Any]]:
         """As `shown`, for a whole page: masks take time, which is shared with whoever waits for the event loop."""
@@ -114,9 +126,17 @@ def requires(scope: str) -> Callable[[Request], Awaitable[Principal]]:
     """A dependency: the request's key, which must have `scope`."""
 
     async def dependency(request: Request) -> Principal:
-        return allowed(await authenticate(request), scope)
+        return _noting(allowed(await authenticate(request), scope), request)
 
     return dependency
+
+
+def _noting(principal: Principal, request: Request) -> Principal:
+    """Of this request: what it reads whole goes to the journal under its route."""
+    if not principal.sees_all:
+        return principal
+    route = getattr(request.scope.get("route"), "path", "")
+    return replace(principal, given=Given(request.app.state.disclosures, principal.name, f"{request.method} {route}"))
 
 
 async def _number_reader(request: Request) -> Principal:
@@ -127,7 +147,7 @@ async def _gateway_reader(request: Request) -> Principal:
     principal = await authenticate(request)
     if not principal.may("deliveries:read") and not principal.may("gateways:write"):
         raise Forbidden("This key lacks the scope `deliveries:read` or `gateways:write`.")
-    return principal
+    return _noting(principal, request)
 
 
 Reader = Annotated[Principal, Depends(requires("deliveries:read"))]

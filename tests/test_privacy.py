@@ -132,10 +132,14 @@ def test_a_journal_is_masked_by_the_names_in_it() -> None:
         "message_id": "12345678", "messages": 12_345_678, "reason": "677123456 called",
         "values": {"metadata": {"id": "677123456"}},
         "changes": {"label": {"old": "677123456", "new": "Sale"}, "params": {"old": {"a": "Ana"}, "new": None}},
+        "changed": {"reply_rules": {"from": None, "to": [{"reply": "677123456"}]}, "greeting": {"old": "677123456", "new": ""}},
+        "left_out_message_ids": ["12345678"], "status": {"old": "editing", "new": "prepared"},
     }  # fmt: skip
     assert masked({"data": data})["data"] == {
         "message_id": "12345678", "messages": 12_345_678, "reason": f"{MASK} called", "values": {"metadata": {"id": MASK}},
         "changes": {"label": {"old": MASK, "new": "Sale"}, "params": {"old": {"a": MASK}, "new": None}},
+        "changed": {"reply_rules": {"from": None, "to": [{"reply": MASK}]}, "greeting": {"old": MASK, "new": ""}},
+        "left_out_message_ids": ["12345678"], "status": {"old": "editing", "new": "prepared"},
     }  # fmt: skip
 
 

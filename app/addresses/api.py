@@ -142,10 +142,10 @@ async def check(
         chunks = bulk.rows(_pieces(body), content_type, max_row_bytes=most, bare="address")
         first = await anext(chunks)
         checking = await _checking(request, principal, region, rules, sender)
-        answered = _answered(checking, first, chunks, cleaning.pop_all())
+        answered = _answered(checking, first, chunks, cleaning.pop_all(), principal)
     form = export.wanted(request)
     if form != "json":
-        return export.stream(form, _COLUMNS, answered)
+        return export.stream(form, _COLUMNS, answered, principal)
     return StreamingResponse(_document(checking, answered), media_type="application/json")
 
 
@@ -195,12 +195,20 @@ async def _checking(request: Request, principal: Principal, region: str | None, 
 
 
 async def _answered(
-    checking: Check, first: list[Line | BadRow], rest: AsyncIterator[list[Line | BadRow]], cleaning: AsyncExitStack
+    checking: Check,
+    first: list[Line | BadRow],
+    rest: AsyncIterator[list[Line | BadRow]],
+    cleaning: AsyncExitStack,
+    principal: Principal,
 ) -> AsyncIterator[list[dict[str, Any]]]:
     async with cleaning:
-        yield await checking.answer(first)
+        found = await checking.answer(first)
+        principal.reads(len(found))
+        yield found
         async for chunk in rest:
-            yield await checking.answer(chunk)
+            found = await checking.answer(chunk)
+            principal.reads(len(found))
+            yield found
 
 
 async def _document(checking: Check, answered: AsyncIterator[list[dict[str, Any]]]) -> AsyncIterator[bytes]:

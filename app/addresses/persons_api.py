@@ -18,7 +18,7 @@ from app.api.paging import Cursor, Limit
 from app.db import POOL_TIMEOUT_SECONDS, writing
 from app.errors import NotFound
 from app.masking import mask
-from app.security import NumberReader, QuarantineReader, Reader
+from app.security import NumberReader, Principal, QuarantineReader, Reader
 
 router = APIRouter(prefix="/v1", tags=["addresses"])
 
@@ -54,11 +54,19 @@ async def export_one(
         text = "All that is known about a number was exported."
         await audit.append(connection, audit.PLATFORM, EXPORTED, text, at=now, actor=principal.name, data=data)
     names = sorted({number, name, erased and erased["returned_as"]} - {None})
-    chunks = everything(state.pool, names)
+    chunks = export.noted(_counted(everything(state.pool, names), principal), principal)
     if export.wanted(request) == "ndjson":
         return export.stream("ndjson", (), chunks)
     head = {"address": name if erased else number, "erased_at": erased and erased["erased_at"], "exported_at": now}
     return StreamingResponse(_document(head, chunks), media_type="application/json")
+
+
+async def _counted(
+    chunks: AsyncIterator[list[dict[str, Any]]], principal: Principal
+) -> AsyncIterator[list[dict[str, Any]]]:
+    async for items in chunks:
+        principal.reads(len(items))
+        yield items
 
 
 async def _document(head: dict[str, Any], chunks: AsyncIterator[list[dict[str, Any]]]) -> AsyncIterator[bytes]:

@@ -18,6 +18,8 @@ import orjson
 from fastapi import Request
 from starlette.responses import StreamingResponse
 
+from app.security import Principal
+
 Format = Literal["json", "csv", "ndjson"]
 Chunks = AsyncIterator[Sequence[Mapping[str, Any]]]
 _MEDIA: Mapping[str, Format] = {
@@ -62,12 +64,34 @@ def wanted(request: Request) -> Format:
     return best[1]
 
 
-def stream(form: Literal["csv", "ndjson"], columns: Sequence[str], chunks: Chunks) -> StreamingResponse:
-    """All rows of `chunks`. An error on the way breaks the connection off: nobody takes a part for the whole."""
+def stream(
+    form: Literal["csv", "ndjson"], columns: Sequence[str], chunks: Chunks, principal: Principal | None = None
+) -> StreamingResponse:
+    """All rows of `chunks`. An error on the way breaks the connection off: nobody takes a part for the whole. What it gives out
+    whole to `principal` is in the journal, also when it broke off."""
+    if principal is not None:
+        chunks = noted(chunks, principal)
     headers = {"Content-Disposition": f'attachment; filename="acuse.{form}"', "X-Content-Type-Options": "nosniff"}
     if form == "csv":
         return StreamingResponse(_csv(columns, chunks), media_type="text/csv; charset=utf-8", headers=headers)
     return StreamingResponse(_ndjson(chunks), media_type="application/x-ndjson", headers=headers)
+
+
+async def noted(chunks: AsyncIterator[Any], principal: Principal) -> AsyncIterator[Any]:
+    """`chunks`, whose whole numbers `principal` counts, with one entry in the journal when they end or break off."""
+    given = principal.given
+    if given is None:
+        async for rows in chunks:
+            yield rows
+        return
+    given.begin_stream()
+    ended = False
+    try:
+        async for rows in chunks:
+            yield rows
+        ended = True
+    finally:
+        given.end_stream(ended=ended)
 
 
 async def _csv(columns: Sequence[str], chunks: Chunks) -> AsyncIterator[bytes]:

@@ -173,7 +173,7 @@ async def list_exclusions(
     form = export.wanted(request)
     rows, total = await _page(request, id, asked, after=after, limit=_CHUNK if form != "json" else limit + 1)
     if form != "json":
-        return export.stream(form, COLUMNS, _all(request, principal, id, asked, rows))
+        return export.stream(form, COLUMNS, _all(request, principal, id, asked, rows), principal)
     more = signer.seal(scope, [rows[limit - 1]["position"]]) if len(rows) > limit else None
     items = await in_pieces(_item(row, principal) for row in rows[:limit])
     return ExclusionPage(items=[Exclusion(**each) for each in items], next_cursor=more, total=total)

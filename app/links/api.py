@@ -137,7 +137,7 @@ async def list_clicks(
     asked = {"human": human, "link": link}
     rows, total = await _page(request, id, asked, before=before, limit=_CHUNK if form != "json" else limit + 1)
     if form != "json":
-        return export.stream(form, COLUMNS, _all(request, principal, id, asked, rows))
+        return export.stream(form, COLUMNS, _all(request, principal, id, asked, rows), principal)
     more = signer.seal(scope, [rows[limit - 1]["id"]]) if len(rows) > limit else None
     items = await in_pieces(principal.shown(_item(row), "click") for row in rows[:limit])
     return ClickPage(items=[Click(**each) for each in items], next_cursor=more, total=total)

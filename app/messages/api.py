@@ -303,7 +303,7 @@ async def list_messages(
     form = export.wanted(request)
     rows, total = await _page(request, id, asked, after=after, limit=_CHUNK if form != "json" else limit + 1)
     if form != "json":
-        return export.stream(form, COLUMNS, _all(request, principal, id, asked, rows))
+        return export.stream(form, COLUMNS, _all(request, principal, id, asked, rows), principal)
     more = signer.seal(scope, [rows[limit - 1]["id"]]) if len(rows) > limit else None
     items = await principal.all_shown(map(_item, rows[:limit]))
     return ItemPage(items=[Item(**each) for each in items], next_cursor=more, total=total)

@@ -151,7 +151,7 @@ async def _journal(
     before = request.app.state.cursors.open(scope, cursor)[0] if cursor else None
     form = export.wanted(request)
     if form != "json":
-        return export.stream(form, tuple(Entry.model_fields), _all(request, principal, chain, level))
+        return export.stream(form, tuple(Entry.model_fields), _all(request, principal, chain, level), principal)
     async with reading(request) as connection:
         found = await store.journal_before(connection, chain, level, before, limit + 1)
         total = await store.journal_length(connection, chain, level)

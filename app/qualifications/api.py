@@ -191,7 +191,7 @@ async def list_qualifications(
     after = signer.open(scope, cursor)[0] if cursor is not None else 0
     form = export.wanted(request)
     if form != "json":
-        return export.stream(form, tuple(Qualification.model_fields), _all(request, principal, asked, after))
+        return export.stream(form, tuple(Qualification.model_fields), _all(request, principal, asked, after), principal)
     async with request.app.state.engine.connect() as connection:
         rows = await store.page(connection, asked, after=after, limit=limit + 1)
         total = await store.total(connection, asked)

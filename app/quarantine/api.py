@@ -179,7 +179,7 @@ async def _listed(
     after = signer.open(pages.scope, cursor) if cursor is not None else None
     form = export.wanted(request)
     if form != "json":
-        return export.stream(form, models.COLUMNS, _all(request, principal, pages))
+        return export.stream(form, models.COLUMNS, _all(request, principal, pages), principal)
     async with request.app.state.engine.connect() as connection:
         rows = await pages.page(connection, after, limit + 1)
         total = await pages.total(connection)

@@ -128,7 +128,7 @@ async def list_inbound(
     before = signer.open(scope, cursor) if cursor is not None else None
     form = export.wanted(request)
     if form != "json":
-        return export.stream(form, COLUMNS, _all(request, principal, asked))
+        return export.stream(form, COLUMNS, _all(request, principal, asked), principal)
     async with request.app.state.engine.connect() as connection:
         rows = await _page(connection, asked, before, limit + 1)
         total = await _total(connection, asked)

@@ -383,8 +383,8 @@ async def test_the_worker_finds_what_waits_and_what_it_repeats_by_an_index(pool:
             "SELECT 1, now(), '+34600888888', 'hello', 'm' || n, true, '', now() FROM generate_series(1, 5000) n"
         )
         await connection.execute("ANALYZE inbound")
-        waiting = await connection.fetch(f"EXPLAIN {pipeline.QUERIES['waiting_inbound']}", 100)
-        claim = await connection.fetch(f"EXPLAIN {pipeline.QUERIES['claim_inbound']}", 100, None)
+        waiting = await connection.fetch(f"EXPLAIN {pipeline.QUERIES['waiting_inbound']}", 100, [])
+        claim = await connection.fetch(f"EXPLAIN {pipeline.QUERIES['claim_inbound']}", 100, None, [])
         await transaction.rollback()
     assert "ix_inbound_waiting" in "\n".join(row[0] for row in waiting)
     assert "ix_inbound_provider_message_id" in "\n".join(row[0] for row in claim)
