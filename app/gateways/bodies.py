@@ -1,6 +1,7 @@
-"""JSON bodies that hold one receipt or an array of them."""
+"""JSON bodies that hold one receipt or an array of them, and bodies of lines."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 
 import orjson
 
@@ -34,3 +35,21 @@ def _rewritten(item: object, body: bytes) -> bytes:
         return orjson.dumps(item)
     except TypeError:  # nested deeper than orjson writes, though not than it reads: junk, kept with all of its body
         return body
+
+
+_BLANKS = re.compile(rb"\s*+")
+
+
+def lines(body: bytes) -> Iterator[bytes]:
+    """The lines that are not blank, one after the other; a million blank ones are passed over at once."""
+    at = 0
+    while (start := _blanks_end(body, at)) < len(body):
+        end = body.find(b"\n", start)
+        at = len(body) if end < 0 else end + 1
+        yield body[start : len(body) if end < 0 else end]
+
+
+def _blanks_end(body: bytes, at: int) -> int:
+    found = _BLANKS.match(body, at)
+    assert found is not None, "it matches nothing, too"
+    return found.end()

@@ -25,7 +25,7 @@ import orjson
 
 from app.gateways import bounds, ids, smpp_text, times
 from app.gateways.auth import header_octets, hmac_hex
-from app.gateways.bodies import read_items
+from app.gateways.bodies import lines, read_items
 from app.gateways.receipt import (
     MAX_ID_LENGTH,
     Adapter,
@@ -127,10 +127,7 @@ def read_csv(row: Mapping[str, str], raw: bytes = b"") -> tuple[str | None, Rece
 
 
 def _lines(body: bytes) -> list[Item]:
-    lines = [line for line in body.split(b"\n") if line and not line.isspace()]
-    if not lines:
-        return [Unreadable(reason="the body is empty", raw=body)]
-    return [_line(line) for line in lines]
+    return [_line(line) for line in lines(body)] or [Unreadable(reason="the body is empty", raw=body)]
 
 
 def _line(line: bytes) -> Item:

@@ -14,6 +14,7 @@ import orjson
 from app.api.arrays import Splitter
 from app.errors import Problem
 from app.gateways import bounds
+from app.gateways.bodies import lines
 from app.gateways.receipt import Callback
 
 #: Items that are read between two turns of the event loop.
@@ -61,7 +62,7 @@ def items_of(callback: Callback) -> Iterator[bytes]:
     `Problem` where an array is broken."""
     body = callback.body
     if is_lines(callback):
-        yield from (line for line in _lines(body) if line and not line.isspace())
+        yield from lines(body)
     elif body.lstrip(_BLANK)[:1] == b"[":
         splitter = Splitter(len(body))
         for start in range(0, len(body), _BLOCK_BYTES):
@@ -69,14 +70,6 @@ def items_of(callback: Callback) -> Iterator[bytes]:
                 assert row is not None, "no item is longer than the body"
                 yield row
         splitter.end()
-
-
-def _lines(body: bytes) -> Iterator[bytes]:
-    start = 0
-    while (end := body.find(b"\n", start)) >= 0:
-        yield body[start:end]
-        start = end + 1
-    yield body[start:]
 
 
 async def in_pieces(callback: Callback, unread: list[bytes]) -> AsyncIterator[Callback]:

@@ -58,6 +58,7 @@ def _page(description: str, example: dict[str, Any]) -> dict[str, Any]:
 
 
 _TEXT = {"type": "string"}
+_TEXT_OR_NONE = {"type": ["string", "null"]}
 _TIME = {"type": "string", "format": "date-time"}
 _IDS = {"provider_message_id": _TEXT, "provider_message_ids": {"type": "array", "items": _TEXT}}
 
@@ -106,7 +107,7 @@ _LINK_SCHEMA = {
     "additionalProperties": False,
 }  # fmt: skip
 _NEW_LINK_SCHEMA = {
-    "type": "object", "properties": {"url": _TEXT, "label": _TEXT}, "required": ["url"], "additionalProperties": False,
+    "type": "object", "properties": {"url": _TEXT, "label": _TEXT_OR_NONE}, "required": ["url"], "additionalProperties": False,
 }  # fmt: skip
 _REGISTERED = {
     "number": 0, "label": "Offer", "source_url": "https://shop.example/offer", "tracked": True, "params": {},

@@ -12,7 +12,7 @@ from app.api.export import STREAMS, wanted
 from app.api.fields import AskedFlag, FreeJson, Line, PathName, Plain, Secret, Slug, is_slug
 from app.api.idempotency import once
 from app.api.paging import Cursor, Limit, Page
-from app.errors import NotFound
+from app.errors import Invalid, NotFound
 from app.gateways import GATEWAYS
 from app.gateways.receipt import SHORTEST_SECRET, Adapter, AuthMode
 from app.platform import changes, store, trial
@@ -343,6 +343,8 @@ async def test(request: Request, principal: GatewayWriter, key: PathName) -> Res
     qualification, the effect. Stores nothing, and needs no proof: `verified` says whether it would do."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     body = await request.body()
+    if not body.strip() and not request.url.query:
+        raise Invalid.field("", "Send what the gateway would send: its body, or the query of its URL.")
     async with reading(request) as connection:
         row = await _row(connection, key)
         gateway = built(row)

@@ -49,8 +49,8 @@ class Door:
         return await asyncio.open_connection(self.host, self.port, ssl=context, limit=_PIECE_BYTES)
 
 
-async def ask(door: Door, pieces: Iterable[bytes], *, within: float) -> Answer:
-    """Sends `pieces` on a connection of its own and returns what is answered within so many seconds."""
+async def ask(door: Door, pieces: Iterable[bytes], *, within: float, head: bool = False) -> Answer:
+    """Sends `pieces` on a connection of its own and returns what is answered within so many seconds. `head`: no body comes."""
     began = time.monotonic()
     try:
         reader, writer = await asyncio.wait_for(door.open(), within)
@@ -58,7 +58,7 @@ async def ask(door: Door, pieces: Iterable[bytes], *, within: float) -> Answer:
         return Answer(0, seconds=time.monotonic() - began)
     writing = asyncio.create_task(_write(writer, pieces))
     try:
-        status, headers, body, read = await asyncio.wait_for(_read(reader), within)
+        status, headers, body, read = await asyncio.wait_for(_read(reader, head), within)
     except TimeoutError:
         status, headers, body, read = -1, {}, b"", 0
     except (OSError, EOFError, ValueError, IndexError):
@@ -79,12 +79,12 @@ async def _write(writer: asyncio.StreamWriter, pieces: Iterable[bytes]) -> None:
                 await writer.drain()
 
 
-async def _read(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes, int]:
+async def _read(reader: asyncio.StreamReader, bodiless: bool = False) -> tuple[int, dict[str, str], bytes, int]:
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     pairs = (line.partition(":") for line in head[1:] if line)
     headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
     status = int(head[0].split()[1])
-    if status in (204, 304):
+    if bodiless or status in (204, 304):
         return status, headers, b"", 0
     if headers.get("transfer-encoding") == "chunked":
         return status, headers, *await _chunked(reader)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.gateways import generic
+from app.gateways.bodies import lines
 from app.gateways.generic import read_csv, read_object, read_row, read_value
 from app.gateways.receipt import Callback, Inbound, Outcome, Receipt, Unreadable
 
@@ -290,3 +291,8 @@ def test_any_csv_is_read_or_refused_and_never_raises(row: dict[str, str]) -> Non
 def test_any_body_is_read_or_refused_and_never_raises(body: bytes, content_type: str) -> None:
     for item in TestGeneric().parse(post(body, content_type)):
         assert isinstance(item, (Receipt, Unreadable))
+
+
+def test_blank_lines_are_passed_over_without_being_counted() -> None:
+    assert list(lines(b"\n \r\n1\n\n\t\n2\r\n" + b"\n" * 1_000_000 + b"3")) == [b"1", b"2\r", b"3"]
+    assert list(lines(b"\n" * 1_000_000)) == list(lines(b"")) == list(lines(b" \n ")) == []

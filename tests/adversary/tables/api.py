@@ -50,7 +50,7 @@ def _fields() -> Iterator[Case]:
 
 _LOOSE = (
     ("POST", "/v1/deliveries", '{"label": "a", "sender": "b", "rules": {"control_share": false}}'),
-    ("POST", "/v1/deliveries/{delivery}/links", '{"url": "https://a.example/", "label": null}'),
+    ("POST", "/v1/deliveries/{delivery}/links", '{"url": "https://a.example/", "label": 1}'),
     ("POST", "/v1/quarantine/release", '{"filter": {"since_before": 0}, "reason": "x", "dry_run": true}'),
     ("POST", "/v1/deliveries", '{"label": "a", "sender": "b", "validity_seconds": "300"}'),
     ("POST", "/v1/deliveries", '{"label": "a", "sender": "b", "tracking": "yes"}'),
