@@ -115,7 +115,7 @@ async def test_retry_reads_a_large_batch_in_pieces_and_leaves_only_what_is_unrea
     key = f"batch-retry-{next(_SERIAL)}"
     new = {"key": key, "kind": kind, "auth": {"mode": "none"}}
     assert (await client.post("/v1/gateways", json=new)).status_code == 201
-    rows: list[Any] = receipts(3_000, kind)
+    rows: list[Any] = receipts(1_200, kind)
     rows[10:10] = [7, {"status": 1}, [[1]]]
     body = lines(rows) if content_type == NDJSON else json.dumps(rows).encode()
     headers = {"Content-Type": content_type} if content_type else {}
@@ -135,7 +135,7 @@ async def test_retry_reads_a_large_batch_in_pieces_and_leaves_only_what_is_unrea
         page = await client.get("/v1/receipts/unmatched", params={"gateway": key, "limit": 1})
         return page.json()["total"]
 
-    await until(waiting, lambda total: total == 3_000)
+    await until(waiting, lambda total: total == 1_200)
 
 
 async def test_retry_of_a_large_batch_that_is_all_good_leaves_nothing(client: httpx.AsyncClient) -> None:
