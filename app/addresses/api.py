@@ -26,7 +26,7 @@ from app.addresses.erasure import QUERIES, Asked, erase
 from app.addresses.spellings import Spellings
 from app.api import bulk, export
 from app.api.bulk import BadRow, Line
-from app.api.fields import Plain, Region, SenderName
+from app.api.fields import AskedFlag, Plain, Region, SenderName
 from app.db import POOL_TIMEOUT_SECONDS, Connection
 from app.errors import Busy, Invalid, Problem, TooLarge
 from app.masking import mask, mask_numbers
@@ -263,7 +263,7 @@ async def erase_one(
     principal: QuarantineWriter,
     _: NumberReader,
     reason: Reason,
-    dry_run: Annotated[bool, Query(description="Only say what would be replaced, by table.")] = False,
+    dry_run: Annotated[AskedFlag, Query(description="Only say what would be replaced, by table.")] = False,
 ) -> models.Certificate:
     """The number becomes a keyed hash everywhere, and what else is known of the person goes: params and `recipient_id`,
     foreign references, reply texts, what people typed about it, agents and networks of its clicks. Opt-outs and quarantine

@@ -14,6 +14,7 @@ from app.addresses.api import Path_, e164
 from app.addresses.erasure import QUERIES
 from app.addresses.export import everything
 from app.api import export
+from app.api.fields import Plain
 from app.api.paging import Cursor, Limit
 from app.db import POOL_TIMEOUT_SECONDS, writing
 from app.errors import NotFound
@@ -101,7 +102,7 @@ async def list_certificates(
 async def certificate(
     request: Request,
     principal: QuarantineReader,
-    id: Annotated[str, Path(max_length=60, pattern=r"^[!-~]+$", description="Of the certificate, or the pseudonym.")],
+    id: Annotated[Plain, Path(max_length=60, pattern=r"^[!-~]+$", description="Of the certificate, or the pseudonym.")],
 ) -> models.Certificate:
     name = id if id.startswith(pseudonyms.PREFIX) else pseudonyms.PREFIX + id
     async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
