@@ -15,6 +15,7 @@ import asyncpg
 import orjson
 
 from app import audit
+from app.api import excerpts
 from app.db import POOL_TIMEOUT_SECONDS, Connection, Pool, is_away, load_queries
 from app.deliveries import codes
 from app.deliveries.encoding import measure
@@ -44,6 +45,12 @@ _ENDINGS: Mapping[Ending, str] = {
 }
 
 
+#: Texts and params are long at times: a chunk ends early by their bytes.
+_WEIGHED = excerpts.weighed_text(
+    QUERIES["outbox"], weight="$4::int + coalesce(octet_length(params::text), 0)", order="message_id"
+)
+
+
 def row(message_id: int, address: str, text: str, sender: str) -> dict[str, Any]:
     """One message as whoever sends it needs it."""
     return {
@@ -64,6 +71,8 @@ class Asked:
     gateway_id: int | None
     sender: str
     text: Text
+    #: About what one text takes, before its params are filled in.
+    text_bytes: int = 0
     #: Behind this message.
     after: int
     limit: int | None
@@ -158,12 +167,14 @@ async def _claimed(pool: Pool, asked: Asked, claim: Claim, *, after: int, limit:
     async with pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
         if await connection.fetchval(QUERIES["status"], asked.delivery_id) != "in_progress":
             return None
-        rows = await connection.fetch(QUERIES["outbox"], asked.delivery_id, after, limit)
+        rows = await connection.fetch(_WEIGHED, asked.delivery_id, after, limit, asked.text_bytes)
         ids = [each["message_id"] for each in rows]
         waited = await claim(connection, asked.gateway_id, ids, now) if asked.gateway_id and ids else []
         sent = {each["message_id"] for each in await connection.fetch(QUERIES["no_longer_pending"], waited)}
     last = ids[-1] if ids else after
-    return _Batch(rows=[each for each in rows if each["message_id"] not in sent], last=last, more=len(ids) == limit)
+    return _Batch(
+        rows=[each for each in rows if each["message_id"] not in sent], last=last, more=not excerpts.ended(rows, limit)
+    )
 
 
 def _lines(rows: Sequence[asyncpg.Record], asked: Asked, told: _Told) -> bytes:

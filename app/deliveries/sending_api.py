@@ -111,6 +111,7 @@ async def read_outbox(
         shortener = await request.app.state.links.shortener(connection, id, row["sender"])
     asked = outbox.Asked(
         delivery_id=id, gateway_id=row["gateway_id"], sender=row["sender"], text=Text.of(row["content"], shortener),
+        text_bytes=len(row["content"].encode()),
         after=int(after or 0), limit=limit, actor=principal.name,
     )  # fmt: skip
     routes = request.app.state.routes if shortener is not None else None

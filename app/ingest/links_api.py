@@ -43,6 +43,7 @@ router = APIRouter(prefix="/v1", tags=["deliveries"])
 
 _PIECE_BYTES = 65_536
 _NO_BASE = "Short URLs need a host: set ACUSE_SHORT_HOSTS or ACUSE_PUBLIC_URL."
+_OF_SOMEBODY = "link: its URL is made for each person; asking for it needs the scope `pii:read`."
 _TEMPLATE = "url: placeholders are filled from an audience here; a message sent elsewhere has none."
 
 
@@ -250,6 +251,8 @@ async def _answer(
 
     wanted = await read_rows(chunk, lambda line: _wanted(request, asking, line, now), asking.named, refuse)
     wanted = await _with_links(request, principal, asking, wanted, lines, now)
+    if not principal.sees_all:
+        wanted = _of_nobody(asking, wanted, lines)
 
     async def record(connection: Connection, rows: Sequence[Wanted], now: datetime) -> Mapping[int, dict[str, Any]]:
         return await _messages(request, connection, principal, asking, rows, now)
@@ -262,6 +265,17 @@ async def _answer(
         else:
             asking.tally.accepted += 1
     return [orjson.dumps(lines[number], option=orjson.OPT_APPEND_NEWLINE) for number in sorted(lines)]
+
+
+def _of_nobody(asking: _Asking, wanted: Sequence[Wanted], lines: dict[int, dict[str, Any]]) -> list[Wanted]:
+    """Without the rows whose URL has somebody's params filled in: whoever opens it sees them. They are answered."""
+    for each in wanted:
+        if (
+            each.message_id is not None
+            and (each.link if each.url is None else asking.numbers[each.url]) in asking.templates
+        ):
+            lines[each.line] = {"line": each.line, "detail": _OF_SOMEBODY}
+    return [each for each in wanted if each.line not in lines]
 
 
 def _wanted(request: Request, asking: _Asking, line: Line, now: datetime) -> Wanted:

@@ -364,3 +364,14 @@ async def explained(connection: Any, query: str, *values: Any) -> list[dict[str,
 
 def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
     return [plan, *(each for below in plan.get("Plans", []) for each in nodes(below))]
+
+
+async def test_a_chunk_ends_by_the_bytes_of_its_texts_and_none_is_left_out(sending: Sending) -> None:
+    ids = await sending.prepare([{"name": "ñ" * 1_000} | {f"p{n}": "ñ" * 1_000 for n in range(49)} for _ in range(30)])
+    assert (await sending.post("start")).status_code == 200
+    pool, read = sending.app.state.pool, asked(sending)
+    chunks = [chunk async for chunk in outbox.stream(pool, read, sending.app.state.claim_references)]
+    assert len(chunks) > 1
+    assert [orjson.loads(line)["message_id"] for chunk in chunks for line in chunk.splitlines()] == [
+        str(id) for id in ids
+    ]
