@@ -36,7 +36,7 @@ class Readiness(BaseModel):
 class Front(BaseModel):
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"name": "Acuse", "version": "0.1.0", "docs": "/docs", "openapi": "/openapi.json"}]
+            "examples": [{"name": "Acuse", "version": "0.2.0", "docs": "/docs", "openapi": "/openapi.json"}]
         }
     )
 

@@ -134,7 +134,7 @@ ASKED: Mapping[str, tuple[str, tuple[Any, ...]]] = {
     "submitted_among": (QUERIES["submitted_among"], (1, KEYS[2])),
     "lock_states": (FOLD["lock_states"], (NAMES,)),
     "refold": (FOLD["refold"], (NAMES, datetime.now(UTC))),
-    "take": (CLICKS["take"], (BATCH, 2.0, [])),
+    "take": (CLICKS["take"], (BATCH, 2.0, [], None)),
     "settle": (CLICKS["settle"], (NAMES, [None] * BATCH)),
 }  # fmt: skip
 

@@ -53,21 +53,25 @@ _DANGEROUS = re.compile(r"[=+\-@＝＋－＠\t\r]")
 
 
 def _formula(number_: int, text: str) -> Case:
-    """A target whose recipient is a formula, read again as CSV."""
+    """A message whose recipient is a formula, read again as CSV."""
 
     async def then(target: Target, answer: Answer) -> str | None:
-        reading = get("/v1/deliveries/{audience}/targets", headers="Accept: text/csv\r\n")
+        reading = get("/v1/deliveries/{delivery}/messages?limit=10", headers="Accept: text/csv\r\n")
         read = await ask(target.door, reading(target), within=10)
         core = text.strip("\t\u200b\ufeff\u00a0\u2028\u00ad;")
         cells = [cell for line in read.text.split("\n") for cell in re.split(r"[,;]", line) if core in cell]
+        if not cells:
+            return "does not stand in the CSV"
         bad = [cell for cell in cells if _DANGEROUS.match(cell.strip('"').lstrip("\u200b\ufeff\u00a0\u2028\u00ad "))]
         return f"stands as a formula: {bad[:2]!r}" if bad else None
 
-    row = orjson.dumps({"address": number(11), "recipient_id": f"{text}f{number_}"}).decode()
+    row = orjson.dumps(
+        {"address": number(11), "recipient_id": f"{text}f{number_}", "reference": f"f{number_}"}
+    ).decode()
     return Case(
         "L1",
         f"a recipient {text!r} in CSV",
-        post("/v1/deliveries/{audience}/targets?mode=replace", NDJSON, row),
+        post("/v1/deliveries/{delivery}/messages", NDJSON, row),
         (200, 422),
         then=then,
     )
