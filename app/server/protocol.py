@@ -61,6 +61,8 @@ class Protocol(HttpToolsProtocol):
         self._receiving = False
         self._leaving = False
         self._bytes = 0
+        #: Of the body under way, what the last piece brought: a chunk may be a single byte, and is not added one by one.
+        self._brought: list[bytes] = []
         self._why: tuple[int, str, str] | None = None
 
     # --- what comes ------------------------------------------------------------------------------------------------
@@ -82,6 +84,8 @@ class Protocol(HttpToolsProtocol):
         self._whole = False
         try:
             self.parser.feed_data(data)
+            if self._brought:
+                self._hand_on()
         except httptools.HttpParserUpgrade as upgrade:
             self._go_on(data[upgrade.args[0] :])
         except httptools.HttpParserError:
@@ -116,9 +120,16 @@ class Protocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._whole = True
+        self._brought.append(body)
+
+    def _hand_on(self) -> None:
+        body = b"".join(self._brought)
+        self._brought.clear()
         _on_body(self, body)
 
     def on_message_complete(self) -> None:
+        if self._brought:
+            self._hand_on()
         if self.parser.should_upgrade() and self._framing():
             return  # the parser leaves the body to the other protocol, and so to us
         self._receiving = False

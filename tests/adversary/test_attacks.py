@@ -33,5 +33,6 @@ async def test_nothing_of_the_tables_stops_it() -> None:
 def test_every_finding_has_a_case_and_two_neighbours(finding: str) -> None:
     if finding in ELSEWHERE:
         assert not missing(finding)
+        assert len(ELSEWHERE[finding]) > NEIGHBOURS
     else:
         assert sum(case.finding == finding for case in CASES) > NEIGHBOURS
