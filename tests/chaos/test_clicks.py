@@ -186,7 +186,7 @@ async def test_links_lead_on_while_postgresql_is_away_and_every_click_of_that_ti
                     await asyncio.to_thread(database.back)
                 await visits.go_on(200)
             assert visits.answers.keys() == {"302"}, visits.answers
-            assert visits.slowest_seconds < 1
+            assert visits.slowest_seconds < 1.5, "a redirect waited as long as a commit may take"
             marks = await settled(acuse, database.dsn)
             assert marks.keys() == visits.redirected
             await counted_once(acuse, ledger, marks)

@@ -190,6 +190,7 @@ async def test_a_constraint_that_one_row_breaks_costs_only_that_row(caller: Call
     finally:
         await pool.execute("ALTER TABLE inbox DROP CONSTRAINT poisoned")
     assert await caller.retry("receipt") == {"read": 1, "still_rejected": 0}
+    await until(lambda: _nothing_waits(pool), "what was tried again is applied")  # before the next test's constraint
     await until(lambda: caller.is_applied(sent[1]), "it is applied when all is mended")
 
 
@@ -214,6 +215,7 @@ async def test_a_fault_of_our_own_that_one_receipt_brings_out_costs_only_that_on
             await until(lambda each=each: caller.is_applied(each), "the good ones are applied", seconds=4)
         await until(lambda: _shelved(caller), "it is set aside")
     assert await caller.retry("receipt") == {"read": 1, "still_rejected": 0}
+    await until(lambda: _nothing_waits(pool), "what was tried again is applied")  # before the next test's constraint
     await until(lambda: caller.is_applied(sent[1]), "it is applied when all is mended")
 
 
@@ -269,6 +271,10 @@ async def test_a_receipt_whose_message_somebody_holds_waits_and_holds_up_no_othe
     await until(applied, "it is applied when nobody holds it any more")
 
 
+async def _nothing_waits(pool: Pool) -> bool:
+    return not await pool.fetchval("SELECT EXISTS (SELECT FROM inbox)")
+
+
 async def _shelved(caller: Caller) -> bool:
     return len(await caller.shelf("receipt")) == 1
 
@@ -309,3 +315,4 @@ async def test_a_constraint_that_our_probes_break_too_costs_no_good_row(
     finally:
         await pool.execute(f"ALTER TABLE {table} DROP CONSTRAINT poisoned")
     assert await caller.retry("receipt") == {"read": 1, "still_rejected": 0}
+    await until(lambda: _nothing_waits(pool), "what was tried again is applied")  # before the next test's constraint
