@@ -327,8 +327,10 @@ WHERE r.id = ANY($1::bigint[]) AND r.kind = 'reference' AND c.via = r.id AND c.o
 -- Messages of delivery `$1` by id (`$2`) and by reference (`$3`), with what a submission needs to know; `ours`: it is
 -- sent from here, and so known by our own reference.
 SELECT m.id, m.reference, coalesce(m.gateway_id, d.gateway_id) AS gateway_id, m.proof, m.proof OR m.position IS NOT NULL AS ours
-FROM messages m JOIN deliveries d ON d.id = m.delivery_id
-WHERE m.delivery_id = $1 AND m.id = ANY($2::bigint[])
+FROM unnest($2::bigint[]) AS asked (id)
+CROSS JOIN LATERAL (SELECT * FROM messages l WHERE l.id = asked.id OFFSET 0) m
+JOIN deliveries d ON d.id = m.delivery_id
+WHERE m.delivery_id = $1
 UNION
 SELECT m.id, m.reference, coalesce(m.gateway_id, d.gateway_id), m.proof, m.proof OR m.position IS NOT NULL
 FROM unnest($3::text[]) AS asked (value)
@@ -427,9 +429,13 @@ SELECT message_id FROM pairs WHERE message_id IS NOT NULL UNION SELECT message_i
 SELECT raw FROM correlations WHERE gateway_id = $1 AND kind = 'id' AND message_id IS NULL AND bearing ORDER BY id DESC LIMIT $2
 
 -- name: submitted_among
--- Which of the values `$2` are ids that submissions to gateway `$1` gave.
-SELECT raw, value, message_id FROM correlations
-WHERE gateway_id = $1 AND kind = 'id' AND value = ANY($2::text[]) AND origin = 'submission'
+-- Which of the values `$2` are ids that submissions to gateway `$1` gave. Each is looked up by itself: without statistics
+-- PostgreSQL before 17 reads the whole gateway instead.
+SELECT c.raw, c.value, c.message_id FROM (SELECT DISTINCT unnest($2::text[]) AS value) asked
+CROSS JOIN LATERAL (
+    SELECT * FROM correlations l WHERE l.gateway_id = $1 AND l.kind = 'id' AND l.value = asked.value OFFSET 0
+) c
+WHERE c.origin = 'submission'
 
 -- name: waiting_inbound
 -- The oldest `$1` replies that nobody has applied yet, but those of `$2`.
