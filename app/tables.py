@@ -25,6 +25,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    Uuid,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -454,10 +455,21 @@ clicks = Table(
     metadata,
     Column("id", BigInteger, primary_key=True, autoincrement=False),  # time and chance: known before it is stored
     *_click_columns(),
+    Column("visitor", Uuid),  # agent and visit stand there; none: here, of a burst or from before there were visitors
     Index("ix_clicks_delivery_id_id", "delivery_id", "id"),
     Index("ix_clicks_delivery_id_human_id", "delivery_id", "human", "id"),
     Index("ix_clicks_message_id", "message_id"),
+    Index("ix_clicks_visitor", "visitor", postgresql_where=text("visitor IS NOT NULL")),
     comment="Visits to short URLs, by people and by machines",
+)
+
+visitors = Table(
+    "visitors",
+    metadata,
+    Column("id", Uuid, primary_key=True),  # `visitor_id(agent, visit)`
+    Column("agent", Text, nullable=False),
+    Column("visit", JSONB, nullable=False),
+    comment="What visitors' browsers said, once for all clicks that say the same; gone with the last of them",
 )
 
 # --- before they are facts -----------------------------------------------------------------------------------------

@@ -114,6 +114,9 @@ WHERE translate(concat_ws(' ', array_to_string(provider_message_ids, ' '), error
 -- name: waiting_other_clicks
 SELECT id FROM clicks WHERE translate(concat_ws(' ', agent, visit::text), E' -.()/_\t\u00a0', '') LIKE '%' || $1::text || '%'
 
+-- name: waiting_visitors
+SELECT id FROM visitors WHERE concat_ws(' ', agent, visit::text) ~ $1
+
 -- name: waiting_gateways
 SELECT id FROM gateways WHERE concat_ws(' ', label, reply_rules::text) ~ $1
 
@@ -179,6 +182,9 @@ SELECT id FROM decisions WHERE address = ANY($1::text[])
 
 -- name: own_clicks
 SELECT id FROM clicks WHERE message_id = ANY($1::bigint[])
+
+-- name: own_visitors
+SELECT DISTINCT visitor FROM clicks WHERE message_id = ANY($1::bigint[]) AND visitor IS NOT NULL
 
 -- name: own_waiting_clicks
 SELECT seq FROM click_inbox WHERE message_id = ANY($1::bigint[])

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from app import disguises
+from app import disguises, visitors
 from app.addresses import certificates, places
 from app.addresses.person import Person, Said, known
 from app.addresses.places import Place
@@ -243,9 +243,11 @@ async def _rename(connection: Connection, work: _Erasure, unread: Keys, targets:
     ids = [row["id"] for row in await connection.fetch(QUERIES["message_ids"], asked.names)]
     keys = await connection.fetch(QUERIES["own_correlations"], ids)
     await _disguise(connection, work, [row["id"] for row in keys], own=True)
+    seen = [row["visitor"] for row in await connection.fetch(QUERIES["own_visitors"], ids)]
     for place, query in places.BY_MESSAGE:
         found = _keys(await connection.fetch(QUERIES[query], ids))
         await _in_chunks(connection, work, place, found, _own(place, work))
+    await visitors.forget(connection, seen)
     for place, query in places.BY_NAME:
         found = _keys(await connection.fetch(QUERIES[query], asked.names))
         await _in_chunks(connection, work, place, found, _own(place, work))
@@ -286,7 +288,7 @@ def _reply(work: _Erasure, row: Row) -> dict[str, Any]:
 def _visit(row: Row) -> dict[str, Any]:
     """A burst's count is a figure, and stays."""
     counted = {name: value for name, value in row["visit"].items() if name == "counted"}
-    return {"agent": "", "visit": counted, "network": None}
+    return {"agent": "", "visit": counted, "visitor": None, "network": None}
 
 
 #: What goes whole, besides what is replaced.
@@ -344,7 +346,10 @@ async def _write(connection: Connection, work: _Erasure, place: Place, keys: Key
         new = changed(row)
         if new is not None and any(new[name] != row[name] for name in place.columns):
             values.append([*(row[name] for name in place.key), *(new[name] for name in place.columns)])
-    if values:
+    if place is places.VISITORS:
+        for each in values:
+            await visitors.rewrite(connection, *each)
+    elif values:
         await connection.executemany(place.update(), values)
     work.rows[place.table] |= {tuple(each[: len(place.key)]) for each in values}
 

@@ -29,7 +29,10 @@ FROM correlations c JOIN receipts r ON r.correlation_id = c.id LEFT JOIN gateway
 WHERE c.message_id = ANY($1::bigint[]) ORDER BY c.message_id, r.id
 
 -- name: clicks
-SELECT c.*, l.label FROM clicks c LEFT JOIN links l ON l.delivery_id = c.delivery_id AND l.number = c.link
+SELECT c.id, c.message_id, c.delivery_id, c.link, l.label, c.clicked_at, c.human, c.reasons, c.device,
+    coalesce(v.agent, c.agent) AS agent, coalesce(v.visit, c.visit) AS visit, c.network, c.rules_version, c.times
+FROM clicks c LEFT JOIN links l ON l.delivery_id = c.delivery_id AND l.number = c.link
+LEFT JOIN visitors v ON v.id = c.visitor
 WHERE c.message_id = ANY($1::bigint[]) ORDER BY c.message_id, c.id
 
 -- name: exclusions

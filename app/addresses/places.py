@@ -52,7 +52,10 @@ DECISIONS = Place(table="decisions", key=_ID, columns=("address", "note"))
 PREPARATIONS = Place(table="preparations", key={"delivery_id": "bigint"}, columns=("findings", "figures"))
 MESSAGES = Place(table="messages", key=_ID, columns=("address", "recipient_id", "reference", "params"))
 SUBMISSIONS = Place(table="submissions", key=_ID, columns=("provider_message_ids", "error_code", "error_text"))
-CLICKS = Place(table="clicks", key=_ID, columns=("agent", "visit", "network"))
+CLICKS = Place(table="clicks", key=_ID, columns=("agent", "visit", "visitor", "network"))
+#: Of texts alone, for clicks of others.
+CLICKS_SAY = Place(table="clicks", key=_ID, columns=("agent", "visit", "network"))
+VISITORS = Place(table="visitors", key={"id": "uuid"}, columns=("agent", "visit"))
 CLICK_INBOX = Place(table="click_inbox", key={"seq": "bigint"}, columns=("agent", "visit", "network"))
 LINKS = Place(
     table="links",
@@ -81,7 +84,8 @@ LOOKED_THROUGH: Sequence[tuple[Place, str, Look]] = (
     (MESSAGES_SAY, "waiting_messages", "tail"),
     (SUBMISSIONS, "waiting_submissions", "tail"),
     (CLICK_INBOX, "waiting_clicks", "closely"),
-    (CLICKS, "waiting_other_clicks", "tail"),
+    (CLICKS_SAY, "waiting_other_clicks", "tail"),
+    (VISITORS, "waiting_visitors", "closely"),
     (LINKS, "waiting_links", "closely"),
     (GATEWAYS, "waiting_gateways", "closely"),
     (IDEMPOTENCY, "waiting_idempotency", "closely"),

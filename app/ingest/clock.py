@@ -16,12 +16,15 @@ from app.links.store import forget_header_texts, forget_networks
 from app.logs import log
 from app.quarantine.breaker import forget_minutes
 from app.quarantine.store import examine_some, forget_errors
+from app.visitors import FIRST, forget_some
 
 QUERIES = load_queries(__file__)
 Step = Callable[[Connection, datetime], Awaitable[int]]
 _CHUNK = 2_000
 #: Operators need figures of what waits now and then only.
 _SURVEY_SECONDS = 5.0
+#: Visitors that are looked at in each survey, whether a click still refers to them.
+_VISITORS = 500
 #: Deliveries in progress that one tick looks at; the next tick goes on behind them, so that many of them make it no dearer.
 _DELIVERIES = 200
 _FORGET_MINUTES_SECONDS = 600.0
@@ -46,6 +49,8 @@ class Clock:
         self._forget_minutes_at = 0.0
         #: The last delivery that was asked whether it is over.
         self._asked = 0
+        #: The last visitor that was looked at.
+        self._visitor = FIRST
 
     async def run(self) -> None:
         """Until cancelled. Any number of clocks may run; each tick is idempotent."""
@@ -73,6 +78,7 @@ class Clock:
             for forget in (self._forget_networks, self._forget_texts):
                 while await self._in_transaction(forget, now):
                     pass
+            await self._in_transaction(self._forget_visitors, now)
             await forget_payloads(self._pool, now, days=self._raw_days)
         if time.monotonic() >= self._forget_minutes_at:
             self._forget_minutes_at = time.monotonic() + _FORGET_MINUTES_SECONDS
@@ -88,6 +94,11 @@ class Clock:
 
     async def _forget_texts(self, connection: Connection, now: datetime) -> int:
         return await forget_header_texts(connection, now - timedelta(days=self._text_days), _CHUNK)
+
+    async def _forget_visitors(self, connection: Connection, now: datetime) -> int:
+        """A stretch at a time: what it costs does not grow with them."""
+        self._visitor = await forget_some(connection, self._visitor, _VISITORS)
+        return 0
 
     async def _in_transaction(self, step: Step, now: datetime) -> int:
         async with self._pool.acquire() as connection, connection.transaction():

@@ -10,18 +10,35 @@ WITH oldest AS MATERIALIZED (
 taken AS (
     DELETE FROM click_inbox WHERE seq = ANY (ARRAY(SELECT seq FROM oldest)) RETURNING *
 ),
-judged AS (
+judged AS MATERIALIZED (
     SELECT DISTINCT ON (t.id) t.*, coalesce(t.clicked_at >= s.submitted_at
-        AND t.clicked_at < s.submitted_at + make_interval(secs => $2), false) AS too_soon
+        AND t.clicked_at < s.submitted_at + make_interval(secs => $2), false) AS too_soon,
+        CASE WHEN NOT t.visit ? 'counted' AND t.visit <> '{}' THEN visitor_id(t.agent, t.visit) END AS visitor
     FROM taken t CROSS JOIN LATERAL (SELECT min(l.submitted_at) AS submitted_at FROM submissions l
         WHERE l.message_id = t.message_id AND l.submitted_at < l.recorded_at) s
     WHERE NOT (t.reasons @> ARRAY['burst'] AND t.visit ? 'counted')
     ORDER BY t.id, t.seq
 ),
+-- What their browsers said stands once. Those that are known are held, so that nobody takes them away before the commit; in
+-- the order of their ids, so that two who take them up do not wait for each other.
+said AS MATERIALIZED (
+    SELECT DISTINCT ON (visitor) visitor AS id, agent, visit FROM judged WHERE visitor IS NOT NULL ORDER BY visitor
+),
+known AS MATERIALIZED (
+    SELECT id FROM visitors WHERE id = ANY (ARRAY(SELECT id FROM said)) ORDER BY id FOR KEY SHARE
+),
+unheard AS (
+    INSERT INTO visitors (id, agent, visit)
+    SELECT id, agent, visit FROM said WHERE id <> ALL (ARRAY(SELECT id FROM known)) ORDER BY id
+    ON CONFLICT (id) DO UPDATE SET agent = excluded.agent
+),
 facts AS (
-    INSERT INTO clicks (id, message_id, delivery_id, link, clicked_at, human, reasons, device, agent, visit, network, rules_version)
+    INSERT INTO clicks (id, message_id, delivery_id, link, clicked_at, human, reasons, device, agent, visit, visitor, network,
+        rules_version)
     SELECT id, message_id, delivery_id, link, clicked_at, human AND NOT too_soon,
-        CASE WHEN too_soon THEN array_append(reasons, 'too_soon') ELSE reasons END, device, agent, visit, network, rules_version
+        CASE WHEN too_soon THEN array_append(reasons, 'too_soon') ELSE reasons END, device,
+        CASE WHEN visitor IS NULL THEN agent ELSE '' END, CASE WHEN visitor IS NULL THEN visit ELSE '{}' END, visitor, network,
+        rules_version
     FROM judged
     ON CONFLICT (id) DO NOTHING
     RETURNING id, message_id
@@ -137,14 +154,15 @@ SELECT seq FROM click_inbox WHERE seq <> ALL($2::bigint[]) ORDER BY seq LIMIT $1
 
 -- name: click_alike
 -- The like of the click at place `$1`, with id `$2`: on the same message and link; else it says nothing but `$3`.
+-- It has a visit, so that it goes the whole way.
 INSERT INTO click_inbox (id, message_id, delivery_id, link, clicked_at, human, reasons, device, agent, visit, rules_version)
-SELECT $2, message_id, delivery_id, link, clicked_at, human, '{}', 'other', $3, '{}', rules_version
+SELECT $2, message_id, delivery_id, link, clicked_at, human, '{}', 'other', $3, '{"method": "GET"}', rules_version
 FROM click_inbox WHERE seq = $1 RETURNING seq
 
 -- name: click_of_another
 -- A click on the newest message, or on none: what any click goes through. Its id is `$1`.
 INSERT INTO click_inbox (id, message_id, delivery_id, link, clicked_at, human, reasons, device, agent, visit, rules_version)
-SELECT $1, id, delivery_id, 0, now(), true, '{}', 'other', $2, '{}', 0 FROM (
+SELECT $1, id, delivery_id, 0, now(), true, '{}', 'other', $2, '{"method": "GET"}', 0 FROM (
     (SELECT id, delivery_id FROM messages ORDER BY id DESC LIMIT 1) UNION ALL (SELECT 0, 0)
 ) known LIMIT 1 RETURNING seq
 
@@ -175,6 +193,7 @@ SELECT count(*) FROM stretch
 -- name: forget_header_texts
 -- The next `$2` clicks from before `$1` lose what their visitors' browsers said: their verdicts stay, and are judged by no rules
 -- any more. How far that is done is kept; returns how many were looked at. A burst has no such texts, and keeps its counts.
+-- What stands once for many goes with the last of them: see `app/visitors.py`.
 WITH mark AS MATERIALIZED (
     SELECT value::bigint AS id FROM platform WHERE key = 'click_texts_forgotten' FOR UPDATE
 ),
@@ -182,7 +201,8 @@ stretch AS MATERIALIZED (
     SELECT s.id FROM mark CROSS JOIN LATERAL (SELECT id FROM clicks WHERE id > mark.id AND id < $1 ORDER BY id LIMIT $2) s
 ),
 cleared AS (
-    UPDATE clicks c SET agent = '', visit = '{}' FROM stretch s WHERE c.id = s.id AND NOT c.visit ? 'counted' AND c.visit <> '{}'
+    UPDATE clicks c SET agent = '', visit = '{}', visitor = NULL FROM stretch s
+    WHERE c.id = s.id AND (c.visitor IS NOT NULL OR NOT c.visit ? 'counted' AND c.visit <> '{}')
 ),
 moved AS (
     UPDATE platform SET value = (SELECT max(id) FROM stretch)::text
@@ -193,11 +213,13 @@ SELECT count(*) FROM stretch
 -- name: chunk
 -- The next `$3` clicks behind `$2`, of delivery `$1` or all, with what they are judged by. A burst stays what it was counted as,
 -- and so does a click whose texts were forgotten or erased.
-SELECT c.id, c.message_id, c.human, c.reasons, c.device, c.agent, c.visit, c.rules_version,
-    extract(epoch FROM c.clicked_at - s.submitted_at)::float8 AS seconds
-FROM clicks c CROSS JOIN LATERAL (SELECT min(l.submitted_at) AS submitted_at FROM submissions l
+SELECT c.id, c.message_id, c.human, c.reasons, c.device, coalesce(v.agent, c.agent) AS agent, coalesce(v.visit, c.visit) AS visit,
+    c.rules_version, extract(epoch FROM c.clicked_at - s.submitted_at)::float8 AS seconds
+FROM clicks c LEFT JOIN visitors v ON v.id = c.visitor
+CROSS JOIN LATERAL (SELECT min(l.submitted_at) AS submitted_at FROM submissions l
     WHERE l.message_id = c.message_id AND l.submitted_at < l.recorded_at) s
-WHERE c.id > $2 AND NOT c.visit ? 'counted' AND c.visit <> '{}' AND ($1::bigint IS NULL OR c.delivery_id = $1)
+WHERE c.id > $2 AND (v.id IS NOT NULL OR NOT c.visit ? 'counted' AND c.visit <> '{}')
+    AND ($1::bigint IS NULL OR c.delivery_id = $1)
 ORDER BY c.id LIMIT $3
 
 -- name: rewrite

@@ -63,10 +63,11 @@ FROM deliveries d WHERE d.id = :delivery
 
 # The row comparison leaves the planner no index but (delivery_id, id): a delivery's clicks in order.
 CLICKS = text("""
-SELECT c.id, c.message_id, m.address, m.recipient_id, c.link, l.label, c.clicked_at, c.human, c.reasons, c.device, c.agent,
-    c.network, c.times AS count
+SELECT c.id, c.message_id, m.address, m.recipient_id, c.link, l.label, c.clicked_at, c.human, c.reasons, c.device,
+    coalesce(v.agent, c.agent) AS agent, c.network, c.times AS count
 FROM clicks c
 JOIN messages m ON m.id = c.message_id AND NOT m.proof
+LEFT JOIN visitors v ON v.id = c.visitor
 LEFT JOIN links l ON l.delivery_id = c.delivery_id AND l.number = c.link
 WHERE (c.delivery_id, c.id) < (:delivery, :before) AND c.delivery_id >= :delivery
     AND (CAST(:human AS boolean) IS NULL OR c.human = CAST(:human AS boolean))

@@ -414,7 +414,8 @@ SELECT (SELECT count(*) FROM (SELECT FROM correlations c JOIN receipts r ON r.co
 """)
 
 CLICKS = text(f"""
-SELECT c.id, c.link, l.label, c.clicked_at, c.human, c.reasons, c.device, c.agent, c.network
+SELECT c.id, c.link, l.label, c.clicked_at, c.human, c.reasons, c.device, coalesce(v.agent, c.agent) AS agent, c.network
 FROM clicks c LEFT JOIN links l ON l.delivery_id = c.delivery_id AND l.number = c.link
+LEFT JOIN visitors v ON v.id = c.visitor
 WHERE c.message_id = :message ORDER BY c.id LIMIT {MOST_CLICKS}
 """)

@@ -30,6 +30,8 @@ DIGITS = NUMBER[1:]
 #: All that somebody else than the number could be known by. None of it may be left.
 PERSONAL = ("Zenobia", "Quiñones", "zenobia.q@example.org", "customer-4711", "Opel Kadett", "Zenobia Quiñones")
 OTHER = "+34600123987"
+#: What the browsers of many say.
+SHARED = "Phone like many"
 
 
 async def erase(client: httpx.AsyncClient, number: str = NUMBER, **query: str) -> dict[str, Any]:
@@ -87,15 +89,30 @@ async def account(client: httpx.AsyncClient, app: FastAPI, pool: Pool) -> Accoun
 
 
 async def _clicks(pool: Pool) -> None:
-    """One of the person, and one of another message whose agent names the number."""
-    visit = {"method": "GET", "headers": {"accept-language": "xx-Quiñones"}}
-    for condition, said in (("address = $1", visit), ("address <> $1", {"method": "GET"})):
+    """Of the person, and of another message: those from before visitors had a table, whose agents name the number, and those
+    whose texts stand there. One of those two share."""
+    visit: dict[str, Any] = {"method": "GET", "headers": {"accept-language": "xx-Quiñones"}}
+    plain: dict[str, Any] = {"method": "GET"}
+    for condition, said in (("address = $1", visit), ("address <> $1", plain)):
         await pool.execute(
             "INSERT INTO clicks (id, message_id, delivery_id, link, clicked_at, human, reasons, device, agent, visit, network, "
             "rules_version) SELECT $2, id, delivery_id, 0, now(), true, '{}', 'phone', $3, $4, '192.0.2.0/24', 1 FROM messages "
             f"WHERE {condition} ORDER BY id LIMIT 1",
             NUMBER, new_id(), f"Phone of {DIGITS}", said,
         )  # fmt: skip
+    seen = (
+        ("address = $1", f"New phone of {DIGITS}", visit), ("address = $1", "Only hers", plain),
+        ("address = $1", SHARED, plain), ("address <> $1", SHARED, plain),
+        ("address <> $1", "Sent by zenobia.q@example.org", {"headers": {DIGITS: NUMBER}}),
+    )  # fmt: skip
+    for condition, agent, said in seen:
+        await pool.execute(
+            "INSERT INTO click_inbox (id, message_id, delivery_id, link, clicked_at, human, reasons, device, agent, visit, "
+            "network, rules_version) SELECT $2, id, delivery_id, 0, now(), true, '{}', 'phone', $3, $4, '192.0.2.0/24', 1 FROM "
+            f"messages WHERE {condition} ORDER BY id LIMIT 1",
+            NUMBER, new_id(), agent, said,
+        )  # fmt: skip
+    await until(lambda: pool.fetchval("SELECT count(*) FROM click_inbox"), lambda rows: rows == 0)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -105,8 +122,8 @@ async def certificate(account: Account, client: httpx.AsyncClient, pool: Pool) -
     there = {name for name, text in before.items() if spellings(text) or any(each in text for each in PERSONAL)}
     assert there >= {
         "targets.params", "targets.recipient_id", "messages.recipient_id", "messages.params", "messages.reference",
-        "correlations.value", "counters.label", "clicks.agent", "clicks.visit", "inbound.text", "inbound.raw",
-        "rejected.request", "decisions.note", "audit_private.value", "idempotency.key",
+        "correlations.value", "counters.label", "clicks.agent", "clicks.visit", "visitors.agent", "visitors.visit",
+        "inbound.text", "inbound.raw", "rejected.request", "decisions.note", "audit_private.value", "idempotency.key",
         "receipts.raw", "audit.text",
     }  # fmt: skip
     counted = await erase(client, dry_run="true")
@@ -168,6 +185,18 @@ async def test_what_others_share_stays(certificate: Mapping[str, Any], pool: Poo
     assert await pool.fetchval("SELECT count(*) FROM targets WHERE params ->> 'city' = 'Madrid'") == 3
     assert await pool.fetchval("SELECT params ->> 'name' FROM targets WHERE given = $1", OTHER) == "Al"
     assert await pool.fetchval("SELECT sum(value) FROM counters WHERE metric = 'unknown'") == 1
+
+
+async def test_of_visitors_only_what_others_said_is_left(certificate: Mapping[str, Any], pool: Pool) -> None:
+    left = {row["agent"] for row in await pool.fetch("SELECT agent FROM visitors")}
+    assert left == {SHARED, f"Sent by {certificate['pseudonym']}"}
+    rows = await pool.fetch(
+        "SELECT v.id = visitor_id(v.agent, v.visit) AS own, m.address FROM visitors v JOIN clicks c ON c.visitor = v.id "
+        "JOIN messages m ON m.id = c.message_id"
+    )
+    assert len(rows) == 2, "of each of them, the click of another message"
+    assert all(row["own"] and row["address"] != certificate["pseudonym"] for row in rows)
+    assert certificate["replaced"]["visitors"] == 2
 
 
 async def test_the_certificate_says_what_is_beyond_reach(certificate: Mapping[str, Any]) -> None:

@@ -136,7 +136,9 @@ async def settled(acuse: Service, dsn: str) -> Counter[str]:
 
     await until(empty, "every click is applied")
     rows = await fetch(
-        dsn, "SELECT substring(agent FROM 'v[0-9]+$') AS mark FROM clicks WHERE visit ->> 'method' = 'GET'"
+        dsn,
+        "SELECT substring(v.agent FROM 'v[0-9]+$') AS mark FROM clicks c JOIN visitors v ON v.id = c.visitor "
+        "WHERE v.visit ->> 'method' = 'GET'",
     )
     return Counter(row["mark"] for row in rows)
 

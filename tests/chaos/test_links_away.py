@@ -123,7 +123,9 @@ async def test_every_kind_of_link_leads_on_after_a_sigkill_and_a_start_without_t
 
             await until(applied, "every click is applied")
             rows = await fetch(
-                database.dsn, "SELECT right(agent, 6) AS mark, count(*) AS n FROM clicks GROUP BY 1 ORDER BY 1 DESC"
+                database.dsn,
+                "SELECT right(v.agent, 6) AS mark, count(*) AS n FROM clicks c JOIN visitors v ON v.id = c.visitor "
+                "GROUP BY 1 ORDER BY 1 DESC",
             )
             assert {row["mark"].strip(): row["n"] for row in rows} == {
                 "before": len(everything),

@@ -27,7 +27,7 @@ ROADS = {
     "the inbox takes replies": ("inbound", "NEW.text"),
     "replies are applied": ("decisions", "NEW.address"),
     "the inbox takes clicks": ("click_inbox", "NEW.agent"),
-    "clicks are applied": ("clicks", "NEW.agent"),
+    "clicks are applied": ("visitors", "NEW.agent"),
 }
 KINDS = {"inbox": "receipt", "receipts": "receipt", "inbound": "reply", "decisions": "reply"}
 BAD_PHONE = "+34699000001"

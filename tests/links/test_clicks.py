@@ -222,7 +222,7 @@ async def test_a_click_that_cannot_be_applied_is_set_aside_and_costs_its_neighbo
 ) -> None:
     made = await make(OFFER, messages=2)
     hands = Clicks(pool, batch=100)
-    await pool.execute("ALTER TABLE clicks ADD CONSTRAINT poison CHECK (agent <> 'poison')")
+    await pool.execute("ALTER TABLE visitors ADD CONSTRAINT poison CHECK (agent <> 'poison')")
     try:
         bad = row(made, 0)._replace(agent="poison")
         async with pool.acquire() as connection:
@@ -233,12 +233,13 @@ async def test_a_click_that_cannot_be_applied_is_set_aside_and_costs_its_neighbo
         (kept,) = (await client.get("/v1/receipts/rejected?kind=click", headers=admin)).json()["items"]
         assert (kept["gateway"], kept["raw"]) == (None, "poison")
     finally:
-        await pool.execute("ALTER TABLE clicks DROP CONSTRAINT poison")
+        await pool.execute("ALTER TABLE visitors DROP CONSTRAINT poison")
     again = await client.post("/v1/receipts/rejected/retry", json={"kind": "click"}, headers=admin)
     assert again.json() == {"read": 1, "still_rejected": 0}
     await applied(pool)
     assert await pool.fetchval("SELECT count(*) FROM clicks WHERE delivery_id = $1", made.delivery) == 3
-    assert await pool.fetchval("SELECT agent FROM clicks WHERE id = $1", bad.id) == "poison"
+    said = "SELECT v.agent FROM clicks c JOIN visitors v ON v.id = c.visitor WHERE c.id = $1"
+    assert await pool.fetchval(said, bad.id) == "poison"
     assert await recomputed(pool, made) == 0
 
 
@@ -495,9 +496,9 @@ async def test_header_texts_are_forgotten_in_time_and_no_rule_judges_what_is_lef
     while await step(1):
         pass
     rows = await pool.fetch(
-        "SELECT agent, visit, human, times FROM clicks WHERE delivery_id = $1 ORDER BY id", made.delivery
+        "SELECT visitor, human, times FROM clicks WHERE delivery_id = $1 ORDER BY id", made.delivery
     )
-    assert Counter((each["agent"] == "", each["human"], each["times"]) for each in rows) == {
+    assert Counter((each["visitor"] is None, each["human"], each["times"]) for each in rows) == {
         (True, True, 1): 2, (True, False, 7): 1, (False, True, 1): 1,
     }  # fmt: skip
     before = await pool.fetch(
