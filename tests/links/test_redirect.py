@@ -446,7 +446,11 @@ async def test_every_visit_is_taken_down_as_it_was(
     await client.get(made.path(0), headers=PREVIEW)
     await visit(client, made.path(0), **{"Sec-Purpose": "prefetch;prerender"})
     await applied(pool)
-    rows = await pool.fetch("SELECT * FROM clicks WHERE delivery_id = $1 ORDER BY id", made.delivery)
+    rows = await pool.fetch(
+        "SELECT c.human, c.reasons, c.network, v.visit FROM clicks c JOIN visitors v ON v.id = c.visitor "
+        "WHERE c.delivery_id = $1 ORDER BY c.id",
+        made.delivery,
+    )
     found: list[Any] = [(row["human"], row["reasons"], row["visit"]["method"], row["network"]) for row in rows]
     assert sorted(found, key=str) == sorted(
         [
