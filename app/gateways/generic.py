@@ -165,7 +165,7 @@ def _inbound(row: dict[str, Any], raw: bytes) -> Item:
 
 def _receipt(row: dict[str, Any], raw: bytes) -> Receipt:
     fields: dict[str, Any] = {}
-    unknown = None
+    unknown: list[str] = []
     for name, value in row.items():
         if value is None or value == "":
             continue
@@ -173,7 +173,7 @@ def _receipt(row: dict[str, Any], raw: bytes) -> Receipt:
         if reader is not None:
             fields[name] = reader(name, value)
         elif name != "gateway":
-            unknown = [*(unknown or ()), name]
+            unknown.append(name)
     if "status" not in fields:
         raise Fault("status is missing")
     if "provider_message_id" not in fields and "reference" not in fields:
