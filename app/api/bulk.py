@@ -23,8 +23,8 @@ __all__ = ["BadRow", "Line", "Tally", "chunks", "content_type", "parts", "rows"]
 
 #: Rows handed on at a time: small enough that callbacks do not wait for an upload, large enough for one COPY.
 CHUNK_ROWS = 1_000
-#: The same in bytes: a thousand rows of the largest size would be a hundred times this.
-CHUNK_BYTES = 1_000_000
+#: The same in bytes: a thousand rows of the largest size would be four hundred times this.
+CHUNK_BYTES = 250_000
 #: Rows that are worked on between two turns of the event loop.
 PART_ROWS = 100
 #: Lines are cut off in C: larger pieces are as quick.

@@ -73,8 +73,10 @@ async def _taken(scope: Scope, receive: Receive) -> Answer:
         raise Unauthenticated("This callback does not prove that it comes from the gateway.")
     if fault := batches.fault(callback, state["settings"].max_callback_items):
         items: Sequence[Item] = [Unreadable(reason=fault, raw=b"")]
-    else:
+    elif len(body) < batches.LARGE_BYTES:  # not even a coroutine more on the hot road
         items = adapter.parse(callback, gateway)
+    else:
+        items = await batches.parsed(adapter, callback, gateway)
     await take(state["inbox"], gateway, callback, items)
     return adapter.answer if adapter.reply is None else _replied(adapter.reply, gateway, items) or adapter.answer
 
@@ -98,8 +100,22 @@ async def take(inbox: Inbox, gateway: Gateway, callback: Callback, items: Sequen
     """Makes all of `items` durable. Raises `Unread` when not one of them could be read; they are kept all the same."""
     now = datetime.now(UTC)
     rows: list[Row] = []
-    reasons: list[str] = []
-    rejected = ""
+    if len(items) <= batches.PIECE:
+        _make(gateway, callback, items, now, rows)
+    else:
+        async for some in batches.by_turns(items):
+            _make(gateway, callback, some, now, rows)
+    await inbox.put(rows)
+    unread = [row for row in rows if type(row) is RejectedRow]
+    if unread and len(unread) == len(rows):
+        raise Unread(
+            f"{unread[0].reason} It is kept as {unread[-1].id}.",
+            errors=[{"pointer": "", "detail": row.reason} for row in unread[:100]],
+        )
+
+
+def _make(gateway: Gateway, callback: Callback, items: Sequence[Item], now: datetime, rows: list[Row]) -> None:
+    """Adds a row for each of `items` to `rows`."""
     for item in items:
         if isinstance(item, Receipt):
             rows.append(inbox_row(gateway, item, now))
@@ -108,17 +124,8 @@ async def take(inbox: Inbox, gateway: Gateway, callback: Callback, items: Sequen
             rows.append(inbound_row(gateway, item, now))
             metrics.inbound_total.labels(gateway.key).inc()
         else:
-            row = _rejected(gateway, callback, item, now)
-            rows.append(row)
+            rows.append(_rejected(gateway, callback, item, now))
             metrics.refused_total.labels(gateway.key, "unreadable").inc()
-            rejected = row.id
-            reasons.append(item.reason)
-    await inbox.put(rows)
-    if reasons and len(reasons) == len(rows):
-        raise Unread(
-            f"{reasons[0]} It is kept as {rejected}.",
-            errors=[{"pointer": "", "detail": reason} for reason in reasons[:100]],
-        )
 
 
 def _rejected(gateway: Gateway, callback: Callback, item: Unreadable, now: datetime) -> RejectedRow:

@@ -396,10 +396,14 @@ SELECT count(*) FILTER (WHERE $1::int IS NULL OR gateway_id = $1) AS found, coun
 FROM (SELECT gateway_id FROM rejected WHERE $3::text IS NULL OR kind = $3 ORDER BY received_at, id LIMIT $2) first_ones
 
 -- name: rejected_to_retry
--- The oldest 1 000 of those with ids `$1`, of gateway `$2` and of kind `$3` (each: or any) that nobody else reads again now.
-SELECT * FROM rejected
+-- Ids of the oldest 1 000 of those with ids `$1`, of gateway `$2` and of kind `$3` (each: or any).
+SELECT id FROM rejected
 WHERE ($1::text[] IS NULL OR id = ANY($1)) AND ($2::int IS NULL OR gateway_id = $2) AND ($3::text IS NULL OR kind = $3)
-ORDER BY received_at, id LIMIT 1000 FOR UPDATE SKIP LOCKED
+ORDER BY received_at, id LIMIT 1000
+
+-- name: rejected_held
+-- The one with id `$1`, unless somebody else reads it again now.
+SELECT * FROM rejected WHERE id = $1 FOR UPDATE SKIP LOCKED
 
 -- name: ids_of_gateway
 -- Ids of gateway `$1` after correlation `$2`, `$3` of them; `$4`: those that receipts brought, or those of submissions.

@@ -187,8 +187,11 @@ async def retry_rejected(request: Request, principal: ReceiptWriter, which: Retr
     wanted = await _wanted(request, which.gateway)
     read = kept = 0
     async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
-        rows = await connection.fetch(QUERIES["rejected_to_retry"], which.ids, wanted, which.kind)
-        for row in rows:
+        ids = await connection.fetch(QUERIES["rejected_to_retry"], which.ids, wanted, which.kind)
+        for (id,) in ids:  # one by one: a thousand bodies are a gigabyte
+            row = await connection.fetchrow(QUERIES["rejected_held"], id)
+            if row is None:
+                continue
             gateway = request.app.state.directory.by_id(row["gateway_id"])
             done = await _tried_again(connection, gateway, row, request.app.state)
             read, kept = read + done, kept + (not done)
@@ -224,8 +227,10 @@ async def _read_again(connection: Connection, gateway: Gateway | None, row: Any,
         return False
     if batches.fault(callback, state.settings.max_callback_items):
         return await _read_in_pieces(connection, gateway, row, callback)
-    items = [_row(gateway, item, row["received_at"]) for item in GATEWAYS[gateway.kind].parse(callback, gateway)]
-    rows = [item for item in items if item is not None]
+    rows: list[Row] = []
+    items = await batches.parsed(GATEWAYS[gateway.kind], callback, gateway)
+    async for some in batches.by_turns(items):
+        rows += [made for item in some if (made := _row(gateway, item, row["received_at"])) is not None]
     if not rows or len(rows) < len(items):
         return False
     await copy(connection, rows)
