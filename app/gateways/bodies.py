@@ -32,7 +32,7 @@ def _item(value: object, raw: bytes, read: Callable[[object, bytes], Item]) -> I
 
 def _rewritten(item: object, body: bytes) -> bytes:
     try:
-        return orjson.dumps(item)
+        return bytes(memoryview(orjson.dumps(item)))  # its own bytes keep 4 kB each, however short they are
     except TypeError:  # nested deeper than orjson writes, though not than it reads: junk, kept with all of its body
         return body
 
