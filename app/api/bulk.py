@@ -8,7 +8,7 @@ bytes, as those of NDJSON are.
 import csv
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from starlette.requests import ClientDisconnect, Request
@@ -25,6 +25,7 @@ __all__ = ["BadRow", "Line", "Tally", "chunks", "content_type", "parts", "rows"]
 CHUNK_ROWS = 1_000
 #: The same in bytes: a thousand rows of the largest size would be four hundred times this.
 CHUNK_BYTES = 250_000
+ItemT = TypeVar("ItemT")
 #: Rows that are worked on between two turns of the event loop.
 PART_ROWS = 100
 #: Lines are cut off in C: larger pieces are as quick.
@@ -105,8 +106,9 @@ async def rows(
         raise Problem("The body holds no row.")
 
 
-async def parts(chunk: Sequence[Line | BadRow]) -> AsyncIterator[Sequence[Line | BadRow]]:
-    """`chunk` in parts; between them others have their turn, for what is done with a row can take its time."""
+async def parts(chunk: Sequence[ItemT]) -> AsyncIterator[Sequence[ItemT]]:
+    """`chunk` (of rows, or of a callback's items) in parts; between them others have their turn, for what is done with one
+    can take its time."""
     pace = Pace()
     for start in range(0, len(chunk), PART_ROWS):
         yield chunk[start : start + PART_ROWS]

@@ -8,20 +8,16 @@ import asyncio
 import dataclasses
 import itertools
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from typing import TypeVar
 
 import orjson
 
 from app.api.arrays import Splitter
+from app.api.bulk import PART_ROWS
 from app.errors import Problem
 from app.gateways import bounds
 from app.gateways.bodies import lines
 from app.gateways.receipt import Adapter, Callback, Gateway, Item
 
-ItemT = TypeVar("ItemT")
-
-#: Items that are read between two turns of the event loop: of the slowest kind that is some 20 ms.
-PIECE = 100
 #: Larger bodies are parsed beside the event loop.
 LARGE_BYTES = 65_536
 _BLOCK_BYTES = 16_384
@@ -84,21 +80,13 @@ async def parsed(adapter: Adapter, callback: Callback, gateway: Gateway) -> Sequ
     return await asyncio.to_thread(adapter.parse, callback, gateway)
 
 
-async def by_turns(items: Sequence[ItemT]) -> AsyncIterator[Sequence[ItemT]]:
-    """`items` some at a time; between them others have their turn."""
-    for start in range(0, len(items), PIECE):
-        if start:
-            await asyncio.sleep(0)
-        yield items[start : start + PIECE]
-
-
 async def in_pieces(callback: Callback, unread: list[bytes]) -> AsyncIterator[Callback]:
     """A batch as callbacks of some items each. Items that are no JSON go to `unread` instead. Raises a 400 `Problem` where
     an array is broken."""
     waiting: list[bytes] = []
     for number, item in enumerate(items_of(callback), 1):
         (waiting if _is_json(item) else unread).append(item)
-        if number % PIECE == 0:
+        if number % PART_ROWS == 0:
             if waiting:
                 yield dataclasses.replace(callback, body=joined(callback, waiting))
             waiting = []

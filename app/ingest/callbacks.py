@@ -14,6 +14,7 @@ from prometheus_client import Counter
 from starlette.types import Message, Receive, Scope, Send
 
 from app import metrics
+from app.api.bulk import PART_ROWS, parts
 from app.db import is_away
 from app.errors import Busy, NotFound, Problem, TooLarge, Unauthenticated, problem_response
 from app.gateways import GATEWAYS
@@ -100,10 +101,10 @@ async def take(inbox: Inbox, gateway: Gateway, callback: Callback, items: Sequen
     """Makes all of `items` durable. Raises `Unread` when not one of them could be read; they are kept all the same."""
     now = datetime.now(UTC)
     rows: list[Row] = []
-    if len(items) <= batches.PIECE:
+    if len(items) <= PART_ROWS:
         _make(gateway, callback, items, now, rows)
     else:
-        async for some in batches.by_turns(items):
+        async for some in parts(items):
             _make(gateway, callback, some, now, rows)
     await inbox.put(rows)
     unread = [row for row in rows if type(row) is RejectedRow]

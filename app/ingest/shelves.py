@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app import metrics
+from app.api.bulk import parts
 from app.api.excerpts import FETCHED, cut, text_of
 from app.api.fields import Name, Plain, path_id
 from app.api.paging import Cursor, Limit
@@ -229,7 +230,7 @@ async def _read_again(connection: Connection, gateway: Gateway | None, row: Any,
         return await _read_in_pieces(connection, gateway, row, callback)
     rows: list[Row] = []
     items = await batches.parsed(GATEWAYS[gateway.kind], callback, gateway)
-    async for some in batches.by_turns(items):
+    async for some in parts(items):
         rows += [made for item in some if (made := _row(gateway, item, row["received_at"])) is not None]
     if not rows or len(rows) < len(items):
         return False

@@ -10,12 +10,10 @@ import argparse
 import asyncio
 import contextlib
 import math
-import os
-import secrets
 import statistics
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +21,7 @@ import orjson
 
 from .bulk import rows_of
 from .load import Target, visit, wrk
-from .service import HOST, ROOT, Service, answering, free_port, new_folder, process
+from .service import Service, running
 
 Measure = Callable[[int], Awaitable[float]]
 _LINK = "https://shop.example/offer?campaign=autumn"
@@ -43,8 +41,10 @@ async def measure(other: Path, names: Sequence[str], *, pairs: int, seconds: flo
     """Prints a line a measurement; False when one is below 0.97."""
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="acuse-paired-")))
-        ours = await _side("this", await stack.enter_async_context(_running(ROOT)), folder / "ours", seconds)
-        theirs = await _side("other", await stack.enter_async_context(_running(other)), folder / "theirs", seconds)
+        ours = await _side("this", await stack.enter_async_context(running()), folder / "ours", seconds)
+        theirs = await _side(
+            "other", await stack.enter_async_context(running(checkout=other)), folder / "theirs", seconds
+        )
         good = True
         for name in names or list(ours.measures):
             for side in (ours, theirs):
@@ -77,23 +77,6 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
         k += 1
     at = max(k - 1, 0)
     return ordered[at], ordered[-1 - at]
-
-
-@contextlib.asynccontextmanager
-async def _running(checkout: Path) -> AsyncIterator[Service]:
-    folder, port, key = new_folder(), free_port(), secrets.token_urlsafe(32)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("ACUSE_")} | {
-        "ACUSE_DATA_DIR": str(folder / "data"), "ACUSE_HOST": HOST, "ACUSE_PORT": str(port), "ACUSE_ADMIN_KEY": key,
-        "ACUSE_PUBLIC_URL": f"http://{HOST}:{port}",
-    }  # fmt: skip
-    with process([str(checkout / ".venv/bin/acuse"), "run"], folder / "service.log", environment) as started:
-        service = Service(folder / "data", port, key, started)
-        try:
-            await answering(f"{service.url}/readyz", started, folder / "service.log")
-            await service.connect(None)
-            yield service
-        finally:
-            await service.close()
 
 
 async def _side(name: str, service: Service, tokens: Path, seconds: float) -> Side:

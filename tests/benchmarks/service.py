@@ -100,17 +100,19 @@ class Service:
 
 
 @contextlib.asynccontextmanager
-async def running(database_url: str | None = None) -> AsyncIterator[Service]:
-    """A service in a new folder, gone with all its data at the end; on an embedded database unless another is given."""
-    folder = new_folder()
+async def running(database_url: str | None = None, *, checkout: Path | None = None) -> AsyncIterator[Service]:
+    """A service in a new folder, gone with all its data at the end; on an embedded database unless another is given.
+    `checkout`: another one, whose own `.venv` runs it."""
+    folder = _new_folder()
     port, key = free_port(), secrets.token_urlsafe(32)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ACUSE_")} | {
         "ACUSE_DATA_DIR": str(folder / "data"), "ACUSE_HOST": HOST, "ACUSE_PORT": str(port), "ACUSE_ADMIN_KEY": key,
         "ACUSE_CLICK_BURST_NETWORK": "1000000000", "ACUSE_CLICK_BURST_TOKEN": "1000000000",  # every click gets its row
+        "ACUSE_PUBLIC_URL": f"http://{HOST}:{port}",
         **({"ACUSE_DATABASE_URL": database_url} if database_url else {}),
     }  # fmt: skip
     try:
-        with process(_command(), folder / "service.log", environment) as started:
+        with process(_command(checkout), folder / "service.log", environment) as started:
             service = Service(folder / "data", port, key, started)
             try:
                 await answering(f"{service.url}/readyz", started, folder / "service.log")
@@ -171,7 +173,7 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def new_folder() -> Path:
+def _new_folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="acuse-bench-"))
     folder.chmod(0o711)  # as root, PostgreSQL runs as another user and must get through
     return folder
@@ -181,7 +183,9 @@ def _last_words(log: Path) -> str:
     return "\n".join(log.read_text("utf-8", "replace").splitlines()[-15:])
 
 
-def _command() -> list[str]:
+def _command(checkout: Path | None) -> list[str]:
+    if checkout is not None:
+        return [str(checkout / ".venv/bin/acuse"), "run"]
     script = Path(sys.executable).with_name("acuse")
     return [str(script), "run"] if script.exists() else [sys.executable, "-m", "app.cli", "run"]
 
