@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import contextlib
 import math
+import signal
 import statistics
 import sys
 import tempfile
@@ -39,6 +40,9 @@ class Side:
 
 async def measure(other: Path, names: Sequence[str], *, pairs: int, seconds: float) -> bool:
     """Prints a line a measurement; False when one is below 0.97."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)  # so that all is stopped and removed
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="acuse-paired-")))
         ours = await _side("this", await stack.enter_async_context(running()), folder / "ours", seconds)
