@@ -1,7 +1,7 @@
 """Facts in by API: receipts in bulk, messages sent elsewhere, submissions."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Annotated, Any, TypeVar
@@ -49,6 +49,8 @@ _HANDING_OVER = ("in_progress", "finished", "cancelled")
 _UNSTARTED = ("editing", "preparing", "prepared")
 HAS_TARGETS = "This delivery has an audience here: messages sent elsewhere belong to a delivery of their own."
 _TRIES = 5
+#: Ids recorded in one go: more than a chunk of ordinary rows has.
+_MOST_IDS = 2_000
 ResultT = TypeVar("ResultT")
 RowT = TypeVar("RowT")
 
@@ -349,13 +351,24 @@ async def _record_all(
 
         async for chunk in chunks(request, max_row_bytes=state.settings.max_row_bytes):
             now = datetime.now(UTC)
-            rows = await read_rows(chunk, partial(read, now=now), named, tally.reject)
-            if rows:
+            for rows in by_ids(await read_rows(chunk, partial(read, now=now), named, tally.reject)):
                 outcome = await record_chunk(request, rows, noted, now)
                 tally.accepted += outcome.accepted
                 for number, detail in outcome.errors:
                     tally.reject(number, detail)
     return tally
+
+
+def by_ids(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """`rows` some at a time: each id is a key to be written, and a row may have hundreds of them."""
+    start, ids = 0, 0
+    for place, row in enumerate(rows):
+        ids += len(row.provider_message_ids)
+        if ids > _MOST_IDS:
+            yield rows[start : place + 1]
+            start, ids = place + 1, 0
+    if start < len(rows):
+        yield rows[start:]
 
 
 async def read_rows(

@@ -12,12 +12,13 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 import orjson
 
 from app.api.arrays import Splitter
-from app.api.bulk import PART_ROWS
 from app.errors import Problem
 from app.gateways import bounds
 from app.gateways.bodies import lines
 from app.gateways.receipt import Adapter, Callback, Gateway, Item
 
+#: Items of a larger batch that are read, and written, at a time.
+_PIECE = 100
 #: Larger bodies are parsed beside the event loop.
 LARGE_BYTES = 65_536
 _BLOCK_BYTES = 16_384
@@ -86,7 +87,7 @@ async def in_pieces(callback: Callback, unread: list[bytes]) -> AsyncIterator[Ca
     waiting: list[bytes] = []
     for number, item in enumerate(items_of(callback), 1):
         (waiting if _is_json(item) else unread).append(item)
-        if number % PART_ROWS == 0:
+        if number % _PIECE == 0:
             if waiting:
                 yield dataclasses.replace(callback, body=joined(callback, waiting))
             waiting = []
