@@ -11,7 +11,7 @@ from functools import cache, lru_cache
 from urllib.parse import unquote, unquote_to_bytes
 
 from prometheus_client import Counter
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from app import metrics
 from app.api.bulk import PART_ROWS, parts
@@ -25,6 +25,7 @@ from app.ingest.inbox import Inbox, Row, new_id
 from app.ingest.replies import verdict_of
 from app.ingest.rows import RejectedRow, clean, inbound_row, inbox_row
 from app.logs import log
+from app.server.whole import Whole
 
 PREFIX = "/callbacks/"
 
@@ -52,8 +53,7 @@ async def callbacks(scope: Scope, receive: Receive, send: Send) -> None:
         told = Busy("This callback could not be stored; send it again.")
         await problem_response(told.status, told.detail, headers=told.headers)(scope, receive, send)
     else:
-        for message in _messages(answer.status, answer.content_type, answer.body):
-            await send(message)
+        await _whole(answer.status, answer.content_type, answer.body).send(scope, send)
 
 
 async def _taken(scope: Scope, receive: Receive) -> Answer:
@@ -197,9 +197,6 @@ def _taken_of(gateway: str, outcome: str) -> Counter:
 
 
 @lru_cache(maxsize=256)
-def _messages(status: int, content_type: str, body: bytes) -> tuple[Message, Message]:
+def _whole(status: int, content_type: str, body: bytes) -> Whole:
     headers = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode())]
-    return (
-        {"type": "http.response.start", "status": status, "headers": headers},
-        {"type": "http.response.body", "body": body},
-    )
+    return Whole.of(status, headers, body)

@@ -10,19 +10,19 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from prometheus_client import Counter
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from app import metrics
 from app.errors import Busy, problem_response
 from app.links.clicks import click, visitor
 from app.links.limiter import Limiter, network_of
 from app.links.pages import GONE, LATER, SLOWLY, WRONG, Page, page
-from app.links.routes import Headers, Link, Route
+from app.links.routes import Link, Route
 from app.links.tokens import decode
 from app.logs import log
+from app.server.whole import Whole
 
 PREFIX = "/r/"
-_BODY: Message = {"type": "http.response.body", "body": b""}
 _HUMAN: Counter = metrics.clicks_total.labels("human")
 _MACHINE: Counter = metrics.clicks_total.labels("machine")
 
@@ -55,7 +55,7 @@ async def redirect(scope: Scope, receive: Receive, send: Send, token: str) -> No
         await told(scope, receive, send)
         return
     try:
-        headers = await _location(scope, token)
+        answer = await _answer(scope, token)
     except Nowhere as nowhere:
         await _show(scope, send, nowhere)
         return
@@ -63,8 +63,7 @@ async def redirect(scope: Scope, receive: Receive, send: Send, token: str) -> No
         log.exception("redirect.failed")
         await _show(scope, send, Nowhere(LATER, 5))
         return
-    await send({"type": "http.response.start", "status": 302, "headers": headers})
-    await send(_BODY)
+    await answer.send(scope, send)
 
 
 class Nowhere(Exception):
@@ -75,8 +74,8 @@ class Nowhere(Exception):
         self.retry_after = retry_after
 
 
-async def _location(scope: Scope, token: str) -> Headers:
-    """Where the token leads; its click is taken down. Raises `Nowhere`."""
+async def _answer(scope: Scope, token: str) -> Whole:
+    """What leads where the token does; its click is taken down. Raises `Nowhere`."""
     state = scope["app"].state  # its items come three times as cheap as its attributes
     client = scope.get("client")
     network = network_of(client[0] if client else None)
@@ -98,23 +97,23 @@ async def _location(scope: Scope, token: str) -> Headers:
         if now.timestamp() >= route.ends_at:
             metrics.short_misses_total.labels("over").inc()
             raise Nowhere(GONE)
-        headers = link.headers
+        answer = link.answer
         if link.template is not None:
-            headers = await routes.location(message_id, link.template)
+            answer = await routes.location(message_id, link.template)
     except Busy:
         raise Nowhere(LATER, 5) from None
-    if headers is None:
+    if answer is None:
         metrics.short_misses_total.labels("no_target").inc()
         raise Nowhere(GONE)
     if state["bursts"].counted(message_id, route.delivery_id, number, network, now.timestamp()):
         _MACHINE.inc()
-        return headers
+        return answer
     who = visitor(scope["method"], scope["headers"])
     (_HUMAN if who.human else _MACHINE).inc()
     done = state["inbox"].offer(click(message_id, route.delivery_id, number, now, who, network))
     if done is not None:
         await _for_a_moment(done, state["settings"].click_wait_ms / 1_000)
-    return headers
+    return answer
 
 
 async def _for_a_moment(done: "asyncio.Future[None]", seconds: float) -> None:

@@ -29,6 +29,7 @@ from app.links.store import QUERIES
 from app.links.tokens import Keys
 from app.logs import log
 from app.processes import Process, beat, behind, gone
+from app.server.whole import Whole
 
 REFRESH_SECONDS = 1.0
 _PIECE = 200
@@ -46,9 +47,8 @@ _ANNOUNCE_STEP_SECONDS = 0.1
 #: What single lookups found is remembered, but not without end.
 _MOST_LOOKED_UP = 50_000
 
-Headers = list[tuple[bytes, bytes]]
 #: No cookie, no cache, no search engine; the target's host hears nothing of where the visitor comes from.
-_ALWAYS: Headers = [
+_ALWAYS = [
     (b"cache-control", b"no-store"),
     (b"x-robots-tag", b"noindex"),
     (b"referrer-policy", b"no-referrer"),
@@ -56,15 +56,15 @@ _ALWAYS: Headers = [
 ]
 
 
-def headers_to(location: str) -> Headers:
-    """Of the answer that leads to `location`, which `targets` has checked: ASCII without blanks or control characters."""
-    return [(b"location", location.encode("ascii")), *_ALWAYS]
+def moved_to(location: str) -> Whole:
+    """The answer that leads to `location`, which `targets` has checked: ASCII without blanks or control characters."""
+    return Whole.of(302, [(b"location", location.encode("ascii")), *_ALWAYS])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    #: Of the redirect; None for a URL that is made for each message, or that nobody may be led to.
-    headers: Headers | None
+    #: The redirect; None for a URL that is made for each message, or that nobody may be led to.
+    answer: Whole | None
     #: With placeholders, the link's own parameters in it.
     template: str | None
 
@@ -122,7 +122,7 @@ class Routes:
         self._routes: dict[int, Route] = {}
         #: Whose message it is, of those in no block that was known then: (delivery or none, read at).
         self._looked_up: OrderedDict[int, tuple[int | None, float]] = OrderedDict()
-        self._locations: OrderedDict[tuple[int, str], Headers | None] = OrderedDict()
+        self._locations: OrderedDict[tuple[int, str], Whole | None] = OrderedDict()
         self._mark: datetime | None = None
         self._long_at = 0.0
         #: Until when it is known what was erased, and which messages that were lately.
@@ -165,8 +165,8 @@ class Routes:
         if delivery is not None:
             await self._take_routes(await connection.fetch(QUERIES["routes_of"], [delivery]))
 
-    async def location(self, message_id: int, template: str) -> Headers | None:
-        """Of the redirect to a URL that is made for this message; None when it cannot be made. Raises `Busy`."""
+    async def location(self, message_id: int, template: str) -> Whole | None:
+        """The redirect to a URL that is made for this message; None when it cannot be made. Raises `Busy`."""
         key = (message_id, template)
         if key not in self._locations:
             values = await self._kept.params(message_id) if self._kept is not None else None
@@ -387,21 +387,21 @@ def _link(source_url: str, template: bool, added: tuple[tuple[str, str], ...]) -
     url = f"http://{source_url}" if source_url[:4].lower() == "www." else source_url
     try:
         if template:
-            return Link(headers=None, template=targets.with_params(url, params))
-        return Link(headers=headers_to(_checked(url, params)), template=None)
+            return Link(answer=None, template=targets.with_params(url, params))
+        return Link(answer=moved_to(_checked(url, params)), template=None)
     except targets.Refused as refused:  # it was registered by a version that knew less
         log.error("links.target_refused", reason=str(refused))
-        return Link(headers=None, template=None)
+        return Link(answer=None, template=None)
 
 
 def _checked(url: str, params: Mapping[str, str]) -> str:
     return targets.check(targets.with_params(targets.check(url), params))
 
 
-def _filled(template: str, params: Mapping[str, Any]) -> Headers | None:
+def _filled(template: str, params: Mapping[str, Any]) -> Whole | None:
     values = {name: str(value) for name, value in params.items() if isinstance(value, str | int | float)}
     try:
-        return headers_to(targets.fill(template, values))
+        return moved_to(targets.fill(template, values))
     except targets.Refused:
         return None
 

@@ -34,7 +34,6 @@ def config_of(settings: Settings, app: str, *, factory: bool = True, **more: Any
         log_config=None,
         server_header=False,
         forwarded_allow_ips=list(settings.trusted_proxies),
-        timeout_keep_alive=settings.idle_seconds,
         timeout_graceful_shutdown=10,
         timeout_worker_healthcheck=60,  # on a busy machine a process needs more than the usual 5 s to start
         **more,

@@ -22,6 +22,7 @@ class Limits:
     body_seconds: float
     body_rate: float
     send_seconds: float
+    idle_seconds: float
     connections: int
 
     @classmethod
@@ -38,6 +39,7 @@ class Limits:
             body_seconds=settings.body_seconds,
             body_rate=settings.body_bytes_per_second,
             send_seconds=settings.send_seconds,
+            idle_seconds=settings.idle_seconds,
             connections=found,
         )
 

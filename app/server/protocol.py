@@ -8,6 +8,7 @@ those to a gateway's callback: nobody can say which one, or what they hold.
 
 import asyncio
 import re
+import urllib.parse
 from typing import Any, Literal
 
 import httptools
@@ -15,7 +16,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.errors import problem_response
 from app.server.config import Config
+from app.server.cycle import Cycle
 from app.server.seats import Doing, Seats, Seen, refusals
+from app.server.whole import EXTENSION
 
 #: Requests sent one after the other without waiting for answers. More would keep the loop busy for too long.
 MOST_PIPELINED = 500
@@ -25,8 +28,8 @@ _ONE_HOST = "A request names its host once, in `Host`."
 #: Hosts that were found to be some: most requests name the same few.
 _HOSTS: set[bytes | None] = set()
 _MOST_HOSTS = 1_000
+_EXTENSIONS: dict[str, dict[object, object]] = {EXTENSION: {}}
 #: Looked up once: these stand in every request's way.
-_on_headers_complete = HttpToolsProtocol.on_headers_complete
 _on_body = HttpToolsProtocol.on_body
 _on_message_complete = HttpToolsProtocol.on_message_complete
 
@@ -79,8 +82,6 @@ class Protocol(HttpToolsProtocol):
             self._read(data)
 
     def _read(self, data: bytes) -> None:
-        if self.timeout_keep_alive_task is not None:
-            self._unset_keepalive_if_required()
         self._whole = False
         try:
             self.parser.feed_data(data)
@@ -114,9 +115,36 @@ class Protocol(HttpToolsProtocol):
             self._stop(431, "many_headers", f"A request may have {self._limits.headers} headers at the most.")
         if len(self.pipeline) >= MOST_PIPELINED:
             self._stop(400, "pipelined", "Too many requests were sent before their answers were read.")
-        _on_headers_complete(self)
+        self._begin()
         self._receiving = True
         self.headers = []  # trailers come as headers: the request's own are complete
+
+    def _begin(self) -> None:
+        """The request goes to the application, or waits for those before it on this connection: as uvicorn does it, without
+        what this service has no use for (WebSockets, a root path, a bound on tasks), and with `Cycle`."""
+        parser, scope = self.parser, self.scope
+        version = parser.get_http_version()
+        if version != "1.1":
+            scope["http_version"] = version
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        scope["method"] = parser.get_method().decode("ascii")
+        scope["path"] = urllib.parse.unquote(path) if "%" in path else path
+        scope["raw_path"] = url.path
+        scope["query_string"] = url.query or b""
+        scope["extensions"] = _EXTENSIONS
+        before = self.cycle
+        self.cycle = Cycle(
+            scope=scope, transport=self.transport, flow=self.flow, logger=self.logger, access_logger=self.access_logger,
+            access_log=False, default_headers=self.server_state.default_headers, message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue, keep_alive=version != "1.0" and parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )  # fmt: skip
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
 
     def on_body(self, body: bytes) -> None:
         self._whole = True
@@ -134,6 +162,15 @@ class Protocol(HttpToolsProtocol):
             return  # the parser leaves the body to the other protocol, and so to us
         self._receiving = False
         _on_message_complete(self)
+
+    def on_response_complete(self) -> None:
+        """As uvicorn does it, without a timer started and stopped for each answer: `Seats` looks who has been idle."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
 
     def _check_host(self, host: bytes | None) -> None:
         if host is None:
@@ -186,7 +223,6 @@ class Protocol(HttpToolsProtocol):
         if self._leaving or self.transport.is_closing():
             return
         self._leaving = True
-        self._unset_keepalive_if_required()
         refusals.tell(reason, status=status, at=self._where())
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
@@ -234,7 +270,7 @@ class Protocol(HttpToolsProtocol):
         return self._bytes
 
     def kept_alive(self) -> bool:
-        return self.timeout_keep_alive_task is not None
+        return self.cycle is not None
 
     def close(self) -> None:
         self.transport.close()

@@ -51,7 +51,7 @@ class Seated(Protocol):
         """Bytes of answers that the other side has not taken yet."""
 
     def kept_alive(self) -> bool:
-        """An idle one that has a timer of its own."""
+        """It has had an answer already."""
 
     def closing(self) -> bool: ...
 
@@ -131,11 +131,18 @@ class Seats:
             self._look_at_body(one, now)
         elif doing is Doing.HEAD and now - seen.since >= self._limits.head_seconds:
             one.refuse(408, "slow_head", "The request's head did not come whole in time.")
-        elif doing is Doing.IDLE and now - seen.since >= self._limits.head_seconds and not one.kept_alive():
-            refusals.tell("silent")
-            one.close()
+        elif doing is Doing.IDLE:
+            self._look_at_idle(one, now - seen.since)
         elif doing is Doing.LEAVING and now - seen.since >= LINGER_SECONDS:
             one.abort()
+
+    def _look_at_idle(self, one: Seated, seconds: float) -> None:
+        if one.kept_alive():
+            if seconds >= self._limits.idle_seconds:
+                one.close()
+        elif seconds >= self._limits.head_seconds:
+            refusals.tell("silent")
+            one.close()
 
     def _look_at_body(self, one: Seated, now: float) -> None:
         """In each stretch of `body_seconds` a body must come on by so much, whatever came before."""
