@@ -14,13 +14,16 @@ import uvicorn
 from starlette.types import Message, Receive, Scope, Send
 
 from app.server.config import config_of
+from app.server.whole import Whole
 from app.settings import Settings
 
+WHOLE = Whole.of(201, [(b"content-type", b"text/plain"), (b"x-said", b"a b\xe9"), (b"content-length", b"5")], b"whole")
 Serve = Callable[..., contextlib.AbstractContextManager[int]]
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers with what it was asked, when the body is whole; `/early` before that, `/long` with 100 MB."""
+    """Answers with what it was asked, when the body is whole; `/early` before that, `/long` with 100 MB, `/whole` and
+    `/parts` with the same answer in one piece and in two."""
     if scope["type"] != "http":
         return
     body, more = b"", scope["path"] != "/early"
@@ -30,6 +33,10 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
             return
         body += message.get("body", b"")
         more = message.get("more_body", False)
+    if scope["path"] in ("/whole", "/parts"):
+        plain = {name: value for name, value in scope.items() if name != "extensions"}
+        await WHOLE.send(scope if scope["path"] == "/whole" else plain, send)
+        return
     names = [name.decode("latin-1") for name, _ in scope["headers"]]
     answer = orjson.dumps({"path": scope["path"], "headers": names, "body": len(body)})
     start: Message = {"type": "http.response.start", "status": 200, "headers": []}
