@@ -26,7 +26,8 @@ class Cycle(RequestResponseCycle):
         self.waiting_for_100_continue = False
         answer: Whole = message["answer"]
         closing = b"" if self.keep_alive else _CLOSE
-        self.transport.write(b"".join((answer.head, _lines(self.default_headers), closing, b"\r\n", answer.body)))
+        body = b"" if self.scope["method"] == "HEAD" else answer.body
+        self.transport.write(b"".join((answer.head, _lines(self.default_headers), closing, b"\r\n", body)))
         self.message_event.set()
         if not self.keep_alive:
             self.transport.close()
