@@ -7,9 +7,9 @@ them others have their turn.
 
 import asyncio
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
@@ -26,6 +26,7 @@ MOST_VALUES = 5_000
 #: Others wait no longer than this for a turn.
 TURN_SECONDS = 0.003
 _LARGE_BYTES = 65_536
+ResultT = TypeVar("ResultT")
 _FIELD_NAME = re.compile(r"[A-Za-z_]{1,40}", re.ASCII)
 
 
@@ -55,12 +56,16 @@ async def pieces(body: AsyncIterable[bytes], size: int = PIECE_BYTES) -> AsyncIt
             await pace.turn()
 
 
+async def by_size(size: int, read: Callable[..., ResultT], *arguments: Any) -> ResultT:
+    """What `read` makes of a body of `size` bytes: a thread reads a large one, beside the event loop."""
+    if size <= _LARGE_BYTES:
+        return read(*arguments)
+    return await asyncio.to_thread(read, *arguments)
+
+
 async def body_fault(body: bytes) -> str | None:
     """What keeps an ordinary JSON body from being read, as a sentence; None when nothing does."""
-    if len(body) <= _LARGE_BYTES:
-        found = _body_fault(body)
-    else:
-        found = await asyncio.to_thread(_body_fault, body)
+    found = await by_size(len(body), _body_fault, body)
     return found and f"The body {found}."
 
 

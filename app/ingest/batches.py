@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 import orjson
 
 from app.api.arrays import Splitter
+from app.api.reader import by_size
 from app.errors import Problem
 from app.gateways import bounds
 from app.gateways.bodies import lines
@@ -19,8 +20,6 @@ from app.gateways.receipt import Adapter, Callback, Gateway, Item
 
 #: Items of a larger batch that are read, and written, at a time.
 _PIECE = 100
-#: Larger bodies are parsed beside the event loop.
-LARGE_BYTES = 65_536
 _BLOCK_BYTES = 16_384
 #: Brackets and commas of one item, on average: more is no receipt.
 _VALUES = 100
@@ -75,10 +74,8 @@ def items_of(callback: Callback) -> Iterator[bytes]:
 
 
 async def parsed(adapter: Adapter, callback: Callback, gateway: Gateway) -> Sequence[Item]:
-    """The items of a callback. A thread reads a large one, for an adapter reads all of a body at once."""
-    if len(callback.body) < LARGE_BYTES:
-        return adapter.parse(callback, gateway)
-    return await asyncio.to_thread(adapter.parse, callback, gateway)
+    """The items of a callback: an adapter reads all of a body at once."""
+    return await by_size(len(callback.body), adapter.parse, callback, gateway)
 
 
 async def in_pieces(callback: Callback, unread: list[bytes]) -> AsyncIterator[Callback]:

@@ -74,8 +74,6 @@ async def _taken(scope: Scope, receive: Receive) -> Answer:
         raise Unauthenticated("This callback does not prove that it comes from the gateway.")
     if fault := batches.fault(callback, state["settings"].max_callback_items):
         items: Sequence[Item] = [Unreadable(reason=fault, raw=b"")]
-    elif len(body) < batches.LARGE_BYTES:  # not even a coroutine more on the hot road
-        items = adapter.parse(callback, gateway)
     else:
         items = await batches.parsed(adapter, callback, gateway)
     await take(state["inbox"], gateway, callback, items)

@@ -28,6 +28,7 @@ _DEAR = (
     ("/v1/quarantine?status=quarantined&default_region=GB", "numbers that are none", _ROWS, lambda n: f'{{"address": "{_number(n)}x"}}'),
     ("/v1/deliveries/{delivery}/messages", "numbers as people write them", 2_000, lambda n: f'{{"address": "{_number(n)}", "reference": "dear-{n}"}}'),
     ("/v1/deliveries/{delivery}/messages", "255 ids a row", 300, lambda n: f'{{"address": "+447700900001", "provider_message_ids": [{_IDS.replace("%d", str(n))}]}}'),
+    ("/v1/deliveries/{delivery}/submissions", "255 ids a row", 300, lambda n: f'{{"reference": "dear-{n}", "provider_message_ids": [{_IDS.replace("many-%d", f"handed-{n}")}]}}'),
     ("/v1/deliveries/{delivery}/submissions", "error texts of 500 characters", _ROWS, lambda n: f'{{"reference": "none-{n}", "error_code": "{n}", "error_text": "{"12:34 a1b2 " * 45}"}}'),
     ("/v1/deliveries/{audience}/targets", "40 params of 900 characters", 500, lambda n: f'{{"address": "1", "params": {{{_PARAMS}}}}}'),
     ("/v1/deliveries/{delivery}/links", "URLs of 2 000 characters", 1_000, lambda n: f'{{"reference": "dear-{n}", "address": "+447700900001", "url": "{_URL}{n}"}}'),
