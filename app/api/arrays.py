@@ -13,16 +13,17 @@ from typing import IO
 
 import orjson
 
-from app.api.reader import BadRow, Line
+from app.api.reader import BadRow, Line, Pace
 from app.errors import Problem
 from app.gateways import bounds
 
-_BLANK = b" \t\r\n"
 _TEXT = rb'"(?:[^"\\]++|\\.)*+"'
 _FLAT = rb'(?:[^"{}\[\]]++|' + _TEXT + rb")*+"
-#: The rows that most are: a text, or an object that holds at most objects of plain values; with the mark behind it.
+_OBJECT = rb'\{(?:[^"{}\[\]]++|' + _TEXT + rb"|\{" + _FLAT + rb"\})*+\}"
+_PLAIN = rb'[^ \t\r\n"{}\[\],]++'
+#: The rows that most are: an object that holds at most objects of plain values, a text, a number; with the mark behind it.
 _ROW = re.compile(
-    rb"[ \t\r\n]*+(\{(?:[^\"{}\[\]]++|" + _TEXT + rb"|\{" + _FLAT + rb"\})*+\}|" + _TEXT + rb")[ \t\r\n]*+([,\]])",
+    rb"[ \t\r\n]*+(" + _OBJECT + rb"|" + _TEXT + rb"|" + _PLAIN + rb")[ \t\r\n]*+([,\]])",
     re.DOTALL,
 )
 _WITHIN_TEXT = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
@@ -31,6 +32,8 @@ _MARK = re.compile(rb'"|[\[{]++|[\]},]')
 _MARK_WITHIN = re.compile(rb'"|[\[{]++|[\]}]++')
 _OPENING = b"[{"
 _BROKEN = "The body is not well-formed JSON."
+#: Rows at a time: a piece of two bytes a row has thousands of them, and others wait meanwhile.
+_SOME_ROWS = 500
 _MEMORY_BYTES = 1_000_000
 _BLOCK_BYTES = 65_536
 TOO_LONG = "The row is too long."
@@ -49,22 +52,23 @@ class Splitter:
         self._depth = 0
         self._in_text = self._escaped = False
 
-    def feed(self, data: bytes) -> list[bytes | None]:
-        """The items that end in `data`. Raises a 400 `Problem` when this is not an array, or goes on after its end."""
-        rows: list[bytes | None] = []
+    def feed(self, data: bytes) -> Iterator[list[bytes | None]]:
+        """The items that end in `data`, some at a time. Raises a 400 `Problem` when this is not an array, or goes on after
+        its end."""
         at = 0
         if not self._began:
-            data = data.lstrip(_BLANK)
+            data = data.lstrip(bounds.BLANK)
             if not data:
-                return rows
+                return
             if data[:1] != b"[":
                 raise Problem("The body must be a JSON array of objects.")
             self._began, at = True, 1
-        if not self._ended:
+        while at < len(data) and not self._ended:
+            rows: list[bytes | None] = []
             at = self._rows(data, at, rows)
-        if self._ended and data[at:].strip(_BLANK):
+            yield rows
+        if self._ended and data[at:].strip(bounds.BLANK):
             raise Problem(_BROKEN)
-        return rows
 
     def end(self) -> None:
         """Raises a 400 `Problem` when the array is not closed."""
@@ -72,9 +76,9 @@ class Splitter:
             raise Problem(_BROKEN if self._began else "The body must be a JSON array of objects.")
 
     def _rows(self, data: bytes, at: int, rows: list[bytes | None]) -> int:
-        """Goes on from `at`; returns where the array ended, or the length of `data`."""
+        """Goes on from `at`; returns how far it came: to the end of the array or of `data`, or to some rows."""
         start = at
-        while at < len(data) and not self._ended:
+        while at < len(data) and not self._ended and len(rows) < _SOME_ROWS:
             if start == at and self._between() and (whole := _ROW.match(data, at)):
                 row: bytes = whole[1]
                 rows.append(row if len(row) <= self._max else None)
@@ -126,14 +130,14 @@ class Splitter:
 
     def _add(self, piece: bytes) -> None:
         if not self._row:
-            piece = piece.lstrip(_BLANK)
+            piece = piece.lstrip(bounds.BLANK)
         if not self._too_long:
             self._row += piece
             if len(self._row) > self._max:
                 self._row, self._too_long = bytearray(), True
 
     def _close(self, mark: bytes, rows: list[bytes | None]) -> None:
-        row = bytes(self._row.rstrip(_BLANK))
+        row = bytes(self._row.rstrip(bounds.BLANK))
         if row or self._too_long:
             rows.append(None if self._too_long else row)
         elif mark != b"]" or self._after_comma:
@@ -162,8 +166,11 @@ async def read(
     whatever it says."""
     splitter = Splitter(max_row_bytes)
     with tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES) as spool:
+        pace = Pace()
         async for piece in body:
-            spool.write(b"".join(_framed(row, bare) for row in splitter.feed(piece)))
+            for some in splitter.feed(piece):
+                spool.write(b"".join(_framed(row, bare) for row in some))
+                await pace.turn()
         splitter.end()
         spool.seek(0)
         number = 0

@@ -6,6 +6,8 @@ Parsers are as generous as their language: brackets become stacks, digits become
 
 import re
 
+#: What may stand around any value of JSON (RFC 8259, section 2).
+BLANK = b" \t\r\n"
 MAX_DEPTH = 32
 MAX_DIGITS = 40
 

@@ -24,7 +24,6 @@ _BLOCK_BYTES = 16_384
 #: Brackets and commas of one item, on average: more is no receipt.
 _VALUES = 100
 _LINES = "application/x-ndjson"
-_BLANK = b" \t\r\n"
 
 
 def fault(callback: Callback, most: int) -> str | None:
@@ -55,7 +54,7 @@ def is_lines(callback: Callback) -> bool:
 
 
 def _is_form(body: bytes) -> bool:
-    return body[:100].lstrip(_BLANK)[:1] not in (b"[", b"{")
+    return body[:100].lstrip(bounds.BLANK)[:1] not in (b"[", b"{")
 
 
 def items_of(callback: Callback) -> Iterator[bytes]:
@@ -64,10 +63,10 @@ def items_of(callback: Callback) -> Iterator[bytes]:
     body = callback.body
     if is_lines(callback):
         yield from lines(body)
-    elif body.lstrip(_BLANK)[:1] == b"[":
+    elif body.lstrip(bounds.BLANK)[:1] == b"[":
         splitter = Splitter(len(body))
         for start in range(0, len(body), _BLOCK_BYTES):
-            for row in splitter.feed(body[start : start + _BLOCK_BYTES]):
+            for row in itertools.chain.from_iterable(splitter.feed(body[start : start + _BLOCK_BYTES])):
                 assert row is not None, "no item is longer than the body"
                 yield row
         splitter.end()

@@ -26,6 +26,7 @@ from app.api.reader import RowRefused, body_fault
 from app.api.uploads import Upload, journalled
 from app.db import POOL_TIMEOUT_SECONDS, Connection
 from app.errors import Conflict, Invalid, Problem, TooLarge
+from app.gateways import bounds
 from app.ingest.api import HAS_TARGETS, OPEN, Id, begin, delivery_of, gateway_named, read_rows, record_chunk
 from app.ingest.docs import LINKS as DOCS
 from app.ingest.named import Named
@@ -104,9 +105,11 @@ async def post_links(id: DeliveryId, request: Request, principal: Writer) -> Res
     if delivery["status"] not in OPEN:
         raise Conflict(f"This delivery is {delivery['status']}: no links can be added to it.")
     content_type = bulk.content_type(request)
-    body, first = await _begun(request)
-    if content_type == "application/json" and first == b"{":
-        return await _register_one(request, delivery["id"], await _object(request, body), principal)
+    body: AsyncIterator[bytes] = request.stream()
+    if content_type == "application/json":
+        body, first = await _begun(request)
+        if first == b"{":
+            return await _register_one(request, delivery["id"], await _object(request, body), principal)
     asking = await _asking(request, delivery)
     with ExitStack() as stack:
         answer = stack.enter_context(tempfile.TemporaryFile())
@@ -130,12 +133,11 @@ async def post_links(id: DeliveryId, request: Request, principal: Writer) -> Res
 
 
 async def _begun(request: Request) -> tuple[AsyncIterator[bytes], bytes]:
-    """The body from its start, and its first byte that is no blank."""
-    stream, read, first = aiter(request.stream()), b"", b""
+    """A JSON body from its first byte that is no blank, and that byte."""
+    stream, read = aiter(request.stream()), b""
     async for piece in stream:
-        read += piece
-        first = read.lstrip()[:1]
-        if first:
+        read = piece.lstrip(bounds.BLANK)
+        if read:
             break
 
     async def whole() -> AsyncIterator[bytes]:
@@ -143,7 +145,7 @@ async def _begun(request: Request) -> tuple[AsyncIterator[bytes], bytes]:
         async for piece in stream:
             yield piece
 
-    return whole(), first
+    return whole(), read[:1]
 
 
 async def _object(request: Request, body: AsyncIterator[bytes]) -> NewLink:
