@@ -18,12 +18,12 @@ from app import audit
 from app.api import excerpts
 from app.db import POOL_TIMEOUT_SECONDS, Connection, Pool, is_away, load_queries
 from app.deliveries import codes
-from app.deliveries.encoding import measure
-from app.deliveries.placeholders import MissingParam
 from app.deliveries.texts import Text
 from app.logs import log
 from app.pseudonyms import PREFIX as ERASED
 from app.references import reference_of
+from app.texts.encoding import measure
+from app.texts.placeholders import MissingParam
 
 QUERIES = load_queries(__file__, "sending.sql")
 #: Messages given out at a time: claimed in one transaction, written as one piece.

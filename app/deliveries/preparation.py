@@ -17,12 +17,12 @@ import asyncpg
 from app import audit, pseudonyms
 from app.db import Connection, Pool, load_queries
 from app.deliveries import codes
-from app.deliveries.content import Finding, cropped, examine
 from app.deliveries.exclusions import CAUSES
 from app.deliveries.rules import Rules
 from app.deliveries.screening import Screen, Screened
 from app.deliveries.tally import Tally
 from app.deliveries.texts import Links, Shortener, Text, link_texts, short_url_length
+from app.texts.content import Finding, cropped, examine
 
 QUERIES = load_queries(__file__)
 #: Targets of one transaction: large enough that its commit costs little, small enough to hold nobody up.

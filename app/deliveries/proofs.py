@@ -10,10 +10,10 @@ from typing import Any
 from app import pseudonyms
 from app.db import Connection, load_queries
 from app.deliveries import outbox
-from app.deliveries.placeholders import MissingParam
 from app.deliveries.texts import Text
 from app.errors import Invalid
 from app.numbers import normalise
+from app.texts.placeholders import MissingParam
 
 QUERIES = load_queries(__file__, "sending.sql")
 _KEPT_AWAY = {

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app import numbers
 from app.api.fields import Number, Region, Whole
-from app.deliveries.encoding import MAX_PARTS
+from app.texts.encoding import MAX_PARTS
 
 _EXAMPLE: dict[str, Any] = {
     "landlines": "exclude",

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.deliveries.encoding import measure
-from app.deliveries.placeholders import MissingParam
 from app.deliveries.rules import Rules
 from app.deliveries.tally import Tally
 from app.deliveries.texts import Text
 from app.numbers import normalise
 from app.pseudonyms import PREFIX, Pseudonyms
+from app.texts.encoding import measure
+from app.texts.placeholders import MissingParam
 
 Row = Mapping[str, Any]
 _SHARES = 2**64

@@ -19,7 +19,6 @@ from app.api.paging import Cursor, Limit, Page
 from app.db import POOL_TIMEOUT_SECONDS, Connection, writing
 from app.deliveries import codes, lifecycle, outbox, proofs, store
 from app.deliveries.api import read
-from app.deliveries.encoding import measure
 from app.deliveries.models import Delivery, GatewayKey, Metadata
 from app.deliveries.requests import allowed, existing, hold_alone, note
 from app.deliveries.texts import Text, link_texts
@@ -27,6 +26,7 @@ from app.errors import Conflict, Forbidden, Invalid
 from app.masking import in_pieces
 from app.references import reference_of
 from app.security import Principal, Reader, Writer
+from app.texts.encoding import measure
 
 router = APIRouter(tags=["deliveries"])
 

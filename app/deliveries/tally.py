@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, field
 from time import perf_counter
 from typing import Any, Self
 
-from app.deliveries.encoding import measure
-from app.deliveries.placeholders import Template
+from app.texts.encoding import measure
+from app.texts.placeholders import Template
 
 #: Targets of which a finding names the positions.
 NAMED_POSITIONS = 10

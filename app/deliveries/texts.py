@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
 from app.db import Connection
-from app.deliveries.placeholders import MissingParam, Template, written
-from app.deliveries.urls import Link, find_links
+from app.texts.placeholders import MissingParam, Template, written
+from app.texts.urls import Link, find_links
 
 
 class Shortener(Protocol):

@@ -9,10 +9,10 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from app.db import Pool
-from app.deliveries.encoding import measure
 from app.links.shortening import Bases
 from app.links.tokens import decode
 from app.settings import Settings
+from app.texts.encoding import measure
 from tests.conftest import ADMIN_SECRET, Headers
 from tests.deliveries.audience import Delivery, mobile
 from tests.links.conftest import PERSON, applied

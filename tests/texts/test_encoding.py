@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.deliveries.encoding import BASIC, EXTENSION, Encoding, in_gsm7, measure, nearest, why_ucs2
+from app.texts.encoding import BASIC, EXTENSION, Encoding, in_gsm7, measure, nearest, why_ucs2
 
 EMOJI = "😀"
 HIGH, LOW = "\ud83d", "\ude00"

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.deliveries.encoding import measure
-from app.deliveries.placeholders import MissingParam, Template
+from app.texts.encoding import measure
+from app.texts.placeholders import MissingParam, Template
 
 ANY_TEXT = st.text(st.integers(0, 0x10FFFF).map(chr))
 #: Braces, names and blanks close together.

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.deliveries.urls import PUBLIC_SHORTENERS, blanked, find_links, other_schemes, public_shorteners
+from app.texts.urls import PUBLIC_SHORTENERS, blanked, find_links, other_schemes, public_shorteners
 
 #: What links are made of, and what ends them, close together.
 PIECES = [

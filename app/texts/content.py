@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from unicodedata import combining, normalize
 
-from app.deliveries.encoding import MAX_PARTS, UCS2_SINGLE, Size, in_gsm7, measure, nearest, why_ucs2
-from app.deliveries.placeholders import Template
-from app.deliveries.urls import Link, blanked, find_links, other_schemes, public_shorteners
+from app.texts.encoding import MAX_PARTS, UCS2_SINGLE, Size, in_gsm7, measure, nearest, why_ucs2
+from app.texts.placeholders import Template
+from app.texts.urls import Link, blanked, find_links, other_schemes, public_shorteners
 
 #: What a text may say so that people know how to opt out. The shipped reply rules act on the same words.
 OPT_OUT_WORDS = ("STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "BAJA", "PARAR", "ALTO", "ARRET")

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.deliveries.placeholders import PLACEHOLDER
+from app.texts.placeholders import PLACEHOLDER
 
 #: Spam runs use them, so carriers filter messages that hold them.
 PUBLIC_SHORTENERS = frozenset(

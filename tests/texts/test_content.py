@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.deliveries.content import OPT_OUT_WORDS, Finding, examine
+from app.texts.content import OPT_OUT_WORDS, Finding, examine
 
 STOP = " STOP"
 LINK = "https://a.es/" + "x" * 27  # 40 characters
