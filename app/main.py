@@ -38,6 +38,8 @@ from app.deliveries.rules import Rules
 from app.deliveries.sending_api import router as sending
 from app.disclosures import Disclosures
 from app.gateways.receipt import Gateway
+from app.inbound import api as inbound_api
+from app.inbound import rules_api as reply_rules
 from app.ingest.api import router as ingest
 from app.ingest.callbacks import PREFIX, callbacks
 from app.ingest.keys import id_hint, rekey
@@ -68,7 +70,6 @@ from app.platform.trial import Reading
 from app.processes import Process
 from app.qualifications.api import router as qualifications
 from app.qualifications.rules import meaning
-from app.quarantine import inbound_api, reply_rules
 from app.quarantine.api import explained
 from app.quarantine.api import router as quarantine
 from app.quarantine.changing import drain, requalified, would_move

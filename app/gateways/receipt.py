@@ -139,7 +139,7 @@ class Gateway:
     implementation: str
     options: Options
     auth: Auth
-    #: What replies to it mean, as it is stored (`quarantine.replies.Rule`); None: the rules that are shipped.
+    #: What replies to it mean, as it is stored (`inbound.rules.Rule`); None: the rules that are shipped.
     reply_rules: tuple[Mapping[str, Any], ...] | None = field(default=None, hash=False)
 
 

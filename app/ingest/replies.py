@@ -1,6 +1,6 @@
 """Replies applied: what phones wrote to us becomes decisions about addresses, by the rules of the gateway it came by.
 
-The rules are pure (`quarantine.replies`); here they meet the facts. A reply that a gateway sends again is recognised
+The rules are pure (`inbound.rules`); here they meet the facts. A reply that a gateway sends again is recognised
 and changes nothing: a STOP repeated late must not undo a START that came between.
 """
 
@@ -13,10 +13,10 @@ import asyncpg
 
 from app.db import Connection, Pool
 from app.gateways.receipt import Gateway, Inbound
+from app.inbound.rules import Rule, Verdict, number, rules_of, sender_of, verdict
 from app.ingest import pipeline
 from app.ingest.drain import Drain, TableDrain
 from app.ingest.kinds import PROBE_ADDRESS, new_id, trying
-from app.quarantine.replies import Rule, Verdict, number, rules_of, sender_of, verdict
 from app.quarantine.store import reexamine
 
 _QUERIES = pipeline.QUERIES
@@ -45,7 +45,7 @@ async def apply_inbound(
     """Applies the oldest `limit` replies that wait and nobody else holds, but those of `without`, or those of `only`; returns
     how many it took.
 
-    Of a gateway whose callbacks prove nothing opt-outs are believed and opt-ins are not (`quarantine.replies.verdict`).
+    Of a gateway whose callbacks prove nothing opt-outs are believed and opt-ins are not (`inbound.rules.verdict`).
     The caller commits."""
     rows = await connection.fetch(_QUERIES["claim_inbound"], limit, only, without)
     if not rows:

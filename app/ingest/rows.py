@@ -16,9 +16,9 @@ import orjson
 
 from app.gateways.ids import canonical
 from app.gateways.receipt import MAX_ID_LENGTH, Gateway, Inbound, Outcome, Receipt
+from app.inbound.rules import number
 from app.links.clicks import ClickRow
 from app.qualifications.rules import KEY_LENGTH, failure_key
-from app.quarantine.replies import number
 
 _STATUS_LENGTH = 64
 _CODE_LENGTH = 64

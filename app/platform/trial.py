@@ -55,7 +55,7 @@ class Meaning(Protocol):
 
 
 class Rule(Protocol):
-    """`quarantine.replies.Rule`: a frozen dataclass."""
+    """`inbound.rules.Rule`: a frozen dataclass."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
@@ -64,7 +64,7 @@ class Rule(Protocol):
 
 
 class Verdict(Protocol):
-    """`quarantine.replies.Verdict`."""
+    """`inbound.rules.Verdict`."""
 
     @property
     def rule(self) -> Rule | None: ...

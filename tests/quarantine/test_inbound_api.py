@@ -14,9 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.db import Pool
 from app.gateways import GATEWAYS
+from app.inbound.api import Asked, page_query
+from app.inbound.rules import SHIPPED, rules_of, stored
 from app.ingest import pipeline
-from app.quarantine.inbound_api import Asked, page_query
-from app.quarantine.replies import SHIPPED, rules_of, stored
 from tests.conftest import Headers, KeyMaker
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)

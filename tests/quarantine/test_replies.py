@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.quarantine.replies import (
+from app.inbound.rules import (
     SHIPPED,
     Rule,
     Verdict,

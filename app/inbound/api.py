@@ -15,7 +15,7 @@ from app.api.excerpts import FETCHED, cut
 from app.api.fields import Plain, path_id
 from app.api.paging import Cursor, Limit, Page
 from app.errors import Invalid, NotFound
-from app.quarantine.replies import number
+from app.inbound.rules import number
 from app.security import Principal, QuarantineReader, asks
 from app.tables import counters, gateways, inbound
 

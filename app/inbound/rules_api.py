@@ -12,7 +12,7 @@ from app.api.fields import PathName, Plain, one_line, refused
 from app.db import POOL_TIMEOUT_SECONDS, unless_away
 from app.errors import Invalid, NotFound
 from app.gateways.receipt import Gateway
-from app.quarantine.replies import Rule, RuleAction, Scope, is_keyword, rules_of, stored
+from app.inbound.rules import Rule, RuleAction, Scope, is_keyword, rules_of, stored
 from app.security import GatewayReader, GatewayWriter, Principal
 
 router = APIRouter(prefix="/v1", tags=["gateways"])
