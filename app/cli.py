@@ -33,7 +33,7 @@ from app.gateways import GATEWAYS
 from app.ingest.keys import rekey
 from app.ingest.replay import replay as ingest_replay
 from app.ingest.runtime import run_worker
-from app.links import keys as token_keys
+from app.links import signing as token_keys
 from app.links import store as links_store
 from app.platform import changes, installation, resealing, store
 from app.platform.known import FILE_NAME

@@ -51,7 +51,7 @@ from app.ingest.replies import verdict_of
 from app.ingest.rows import inbox_row
 from app.ingest.runtime import Runtime
 from app.ingest.shelves import router as shelves
-from app.links import keys as token_keys
+from app.links import signing as token_keys
 from app.links.api import router as links
 from app.links.bursts import Bursts
 from app.links.kept import Kept

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from app.db import Connection
-from app.links import keys as token_keys
 from app.links import registering
+from app.links import signing as token_keys
 from app.links.registering import QUERIES, NotTaken, longest_error
 from app.links.tokens import Keys, encode
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from app import embedded
-from app.links import keys as token_keys
+from app.links import signing as token_keys
 from app.links.tokens import encode
 from tests.chaos.harness import Postgres
 

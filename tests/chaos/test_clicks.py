@@ -12,7 +12,7 @@ from typing import Self
 import asyncpg
 import httpx
 
-from app.links import keys as token_keys
+from app.links import signing as token_keys
 from app.links.machines import TOO_SOON_SECONDS
 from app.links.tokens import encode
 

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from starlette.types import Message
 
 from app.db import Pool
-from app.links import keys as token_keys
+from app.links import signing as token_keys
 from app.links.limiter import BUDGET, MOST, Limiter, network_of
 from app.links.pages import preferred
 from app.links.redirect import short_hosts, short_token

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from app import sealing
 from app.db import Connection, Pool
-from app.links import keys as token_keys
+from app.links import signing as token_keys
 from app.platform import resealing, store
 from app.platform.directory import Gateways
 from app.pseudonyms import load as pseudonyms
