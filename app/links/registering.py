@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.db import Connection, load_queries
-from app.links import targets
+from app.links import destinations as targets
 from app.links.tokens import LINKS as MOST_LINKS
 
 QUERIES = load_queries(__file__, "content.sql")

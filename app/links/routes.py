@@ -21,8 +21,8 @@ from typing import Any
 
 from app.db import POOL_SIZES, Connection, Pool, create_pool, is_away, renew
 from app.errors import Busy
+from app.links import destinations as targets
 from app.links import signing as token_keys
-from app.links import targets
 from app.links.kept import Kept
 from app.links.pulling import Personal, Pulling, needed
 from app.links.store import QUERIES

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from app.links import targets
-from app.links.targets import MAX_LENGTH, Refused, check, fill, names, template_error, with_params
+from app.links import destinations as targets
+from app.links.destinations import MAX_LENGTH, Refused, check, fill, names, template_error, with_params
 from app.texts import placeholders
 
 #: What URLs are made of and what breaks them, close together.
