@@ -13,7 +13,8 @@ from app.api import bulk, excerpts
 from app.api.fields import DeliveryId
 from app.api.paging import Cursor, Limit, Page
 from app.db import Connection, writing
-from app.deliveries import codes, lifecycle, store, targets
+from app.deliveries import audience as targets
+from app.deliveries import codes, lifecycle, store
 from app.deliveries.preparation import QUERIES
 from app.deliveries.requests import allowed, existing, hold_alone
 from app.security import Principal, Reader, Writer

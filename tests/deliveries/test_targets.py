@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from starlette.types import Message
 
 from app.api.bulk import Line
-from app.deliveries import targets
+from app.deliveries import audience as targets
 from app.settings import Settings
 from tests.conftest import ADMIN_SECRET, Headers, KeyMaker
 
