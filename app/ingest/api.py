@@ -29,10 +29,10 @@ from app.errors import Conflict, NotFound
 from app.gateways import generic
 from app.gateways.receipt import MAX_ID_LENGTH, Gateway, Receipt
 from app.ingest.docs import MESSAGES, RECEIPTS, SUBMISSIONS
+from app.ingest.fast_rows import Heads, plain_row
 from app.ingest.inbox import Row
 from app.ingest.named import Named
 from app.ingest.pipeline import QUERIES, TRANSIENT
-from app.ingest.plain import Heads, plain_row
 from app.ingest.recording import KeyTaken, Outcome, Sent, Submission, record_messages, record_submissions
 from app.ingest.rows import inbox_row
 from app.numbers import normalise

@@ -20,9 +20,9 @@ from app import metrics
 from app.db import Pool, is_away
 from app.errors import Busy
 from app.ingest.drain import Drain
+from app.ingest.fast_rows import whole
 from app.ingest.kinds import Row, copy, kind_of, new_id, refusal, rehearse, set_aside
 from app.ingest.outage import Outage
-from app.ingest.plain import whole
 from app.ingest.rows import pack
 from app.ingest.spool import Spool, SpoolFull
 from app.ingest.spooled import bring_all

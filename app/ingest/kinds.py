@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from app.db import Connection, Pool
-from app.ingest.plain import COLUMNS, PlainRow, copied, whole
+from app.ingest.fast_rows import COLUMNS, PlainRow, copied, whole
 from app.ingest.rows import InboundRow, InboxRow, RejectedRow, Shelved, clean, field_of, pack, packed_value, unpack
 from app.links.clicks import ClickRow
 from app.links.clicks import new_id as new_click_id

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from app.db import Pool
 from app.gateways import generic
 from app.gateways.receipt import Auth, Gateway, Options
+from app.ingest.fast_rows import Heads, plain_row, whole
 from app.ingest.kinds import Row, copy, put_back, set_aside
-from app.ingest.plain import Heads, plain_row, whole
 from app.ingest.rows import InboxRow, RejectedRow, inbox_row, pack, unpack
 
 NOW = datetime(2026, 11, 23, 8, tzinfo=UTC)
