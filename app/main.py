@@ -42,6 +42,7 @@ from app.inbound import api as inbound_api
 from app.inbound import rules_api as reply_rules
 from app.ingest.api import router as ingest
 from app.ingest.callbacks import PREFIX, callbacks
+from app.ingest.dead_letters import router as shelves
 from app.ingest.keys import id_hint, rekey
 from app.ingest.links_api import router as asking_links
 from app.ingest.pipeline import fold
@@ -50,7 +51,6 @@ from app.ingest.replay import recompute
 from app.ingest.replies import verdict_of
 from app.ingest.rows import inbox_row
 from app.ingest.runtime import Runtime
-from app.ingest.shelves import router as shelves
 from app.links import signing as token_keys
 from app.links.api import router as links
 from app.links.bursts import Bursts
