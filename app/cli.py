@@ -30,14 +30,14 @@ from app.demo import main as demo
 from app.doctor import Check, examined
 from app.errors import Problem
 from app.gateways import GATEWAYS
-from app.ingest.keys import rekey
-from app.ingest.replay import replay as ingest_replay
 from app.ingest.runtime import run_worker
 from app.links import signing as token_keys
 from app.links import store as links_store
+from app.matching.rekeying import rekey
 from app.platform import changes, installation, resealing, store
 from app.platform.known import FILE_NAME
 from app.private import keep_private
+from app.projections.replay import replay as ingest_replay
 from app.sealing import KEY_FILE, SealError, Sealing, make_key_file
 from app.server.config import config_of
 from app.server.limits import raise_descriptors

@@ -43,11 +43,7 @@ from app.inbound import rules_api as reply_rules
 from app.ingest.api import router as ingest
 from app.ingest.callbacks import PREFIX, callbacks
 from app.ingest.dead_letters import router as shelves
-from app.ingest.keys import id_hint, rekey
 from app.ingest.links_api import router as asking_links
-from app.ingest.pipeline import fold
-from app.ingest.references import claim_references
-from app.ingest.replay import recompute
 from app.ingest.replies import verdict_of
 from app.ingest.rows import inbox_row
 from app.ingest.runtime import Runtime
@@ -62,12 +58,16 @@ from app.links.registering_api import router as link_changes
 from app.links.routes import Routes
 from app.links.shortening import Bases, Links
 from app.logs import log
+from app.matching.references import claim_references
+from app.matching.rekeying import id_hint, rekey
 from app.messages.api import router as messages
 from app.platform import audit_api, gateways, health, installation, keys, resealing, store
 from app.platform.directory import GatewayDirectory
 from app.platform.known import FILE_NAME, KnownFile
 from app.platform.trial import Reading
 from app.processes import Process
+from app.projections.fold import fold
+from app.projections.replay import recompute
 from app.qualifications.api import router as qualifications
 from app.qualifications.rules import meaning
 from app.quarantine.api import explained

@@ -33,8 +33,8 @@ from app.ingest.fast_rows import Heads, plain_row
 from app.ingest.inbox import Row
 from app.ingest.named import Named
 from app.ingest.pipeline import QUERIES, TRANSIENT
-from app.ingest.recording import KeyTaken, Outcome, Sent, Submission, record_messages, record_submissions
 from app.ingest.rows import inbox_row
+from app.matching.recording import KeyTaken, Outcome, Sent, Submission, record_messages, record_submissions
 from app.numbers import normalise
 from app.references import PREFIX, message_of
 from app.security import Principal, ReceiptWriter, Writer

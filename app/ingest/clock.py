@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 from app import audit
 from app.api.uploads import close_orphans
 from app.db import Connection, Pool, is_away, load_queries, renew
-from app.ingest.pipeline import fold
 from app.ingest.retention import forget_payloads
 from app.ingest.survey import survey
 from app.links.store import forget_header_texts, forget_networks
 from app.logs import log
+from app.projections.fold import fold
 from app.quarantine.breaker import forget_minutes
 from app.quarantine.store import examine_some, forget_errors
 from app.visitors import FIRST, forget_some

@@ -21,12 +21,12 @@ from app.gateways.receipt import Callback, Gateway, Inbound, Item, Unreadable
 from app.ingest import batches
 from app.ingest.docs import ONE_REJECTED, ONE_UNMATCHED, REJECTED, RETRIED, UNMATCHED
 from app.ingest.inbox import Row, copy
-from app.ingest.keys import rekey
 from app.ingest.kinds import put_back
 from app.ingest.pipeline import QUERIES
 from app.ingest.refused import verified_again
 from app.ingest.rows import Shelved, inbound_row, inbox_row
 from app.logs import log
+from app.matching.rekeying import rekey
 from app.security import Reader, ReceiptWriter
 
 router = APIRouter(prefix="/v1")

@@ -30,12 +30,12 @@ from app.gateways import bounds
 from app.ingest.api import HAS_TARGETS, OPEN, Id, begin, delivery_of, gateway_named, read_rows, record_chunk
 from app.ingest.docs import LINKS as DOCS
 from app.ingest.named import Named
-from app.ingest.recording import Sent, record_awaited
 from app.links import registering
 from app.links.registering import QUERIES, TooMany
 from app.links.shortening import Links
 from app.links.tokens import LINKS as MOST_LINKS
 from app.links.tokens import Keys, encode
+from app.matching.recording import Sent, record_awaited
 from app.numbers import normalise
 from app.references import message_of
 from app.security import Principal, Writer

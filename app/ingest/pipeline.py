@@ -1,11 +1,10 @@
 """The product on one page: what becomes of receipts and of submissions.
 
 Each function takes an open transaction of a plain asyncpg connection; the caller commits. All of them end in the same
-fold (`messages.store.refold`), which sees facts and not events, so order and repetition cannot matter. Whichever
+fold (`projections/fold.py`), which sees facts and not events, so order and repetition cannot matter. Whichever
 comes first, receipt or submission, they meet on the unique key of `correlations`, and the later one folds.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -14,10 +13,11 @@ import asyncpg
 from app import audit
 from app.db import Connection, load_queries
 from app.gateways import GATEWAYS
-from app.ingest import erased_keys
-from app.messages.store import Changed, refold
+from app.matching import erased_keys
+from app.messages.store import Changed
+from app.projections.fold import fold
+from app.qualifications.learning import met
 from app.qualifications.rules import meaning
-from app.quarantine import breaker
 
 QUERIES = load_queries(__file__)
 CLAIM = QUERIES["claim"]
@@ -63,10 +63,7 @@ async def qualify(connection: Connection, now: datetime) -> None:
     for row in await connection.fetch(QUERIES["unqualified"]):
         adapter = GATEWAYS.get(row["kind"])
         what = meaning(adapter.qualifications if adapter else {}, row["status"], row["code"])
-        await connection.execute(
-            QUERIES["qualify"], row["implementation"], row["status"], row["code"],
-            what.failure_type, what.reason, what.sentence, what.state, row["first_text"], now,
-        )  # fmt: skip
+        await met(connection, row["implementation"], row["status"], row["code"], what, row["first_text"], now)
     await connection.execute(QUERIES["seen"])
 
 
@@ -77,30 +74,6 @@ async def record(connection: Connection, taken: int) -> list[int]:
     if row["recorded"] != taken:
         raise LostReceipt(f"claimed {taken}, recorded {row['recorded']}")
     return row["messages"] or []
-
-
-async def fold(connection: Connection, message_ids: Sequence[int], now: datetime) -> list[Changed]:
-    """Folds these messages, and lets what changed teach what it does about their addresses."""
-    changes = await refold(connection, message_ids, now)
-    await learn(connection, changes, now)
-    return changes
-
-
-async def learn(connection: Connection, changes: Sequence[Changed], now: datetime) -> None:
-    """The changes, not the receipts, touch the health of addresses; failures of an outage are held."""
-    finals: Counter[int] = Counter()
-    for change in changes:
-        if change.gateway_id is not None and change.finals:
-            finals[change.gateway_id] += change.finals
-    heard = breaker.Changes(
-        finals=finals,
-        failures=[id for change in changes for id in change.failures],
-        new_failures={id for change in changes for id in change.new_failures},
-        successes=[id for change in changes for id in change.successes],
-        revised=[id for change in changes for id in change.revised],
-    )
-    if heard.finals or heard.failures or heard.successes or heard.revised:
-        await breaker.learn(connection, heard, now)
 
 
 async def book(connection: Connection) -> None:

@@ -13,8 +13,8 @@ from fastapi import FastAPI
 
 from app.deliveries import lifecycle, outbox
 from app.deliveries.texts import Text
-from app.ingest.pipeline import QUERIES as INGEST
-from app.ingest.references import claim_references
+from app.matching.references import claim_references
+from app.matching.sql import QUERIES as MATCHING
 from app.references import PREFIX
 from tests.conftest import Headers, KeyMaker
 from tests.deliveries.sending import Sending, address
@@ -349,7 +349,13 @@ async def test_the_last_chunk_costs_what_the_first_costs(sending: Sending) -> No
                 await connection.execute("ANALYZE")
             for after in (ids[0] - 1, ids[-201]):
                 chunk = (outbox.QUERIES["outbox"], sending.id, after, 100)
-                claims = (INGEST["claim_references"], [gateway] * 100, [after + n for n in range(1, 101)], PREFIX, now)
+                claims = (
+                    MATCHING["claim_references"],
+                    [gateway] * 100,
+                    [after + n for n in range(1, 101)],
+                    PREFIX,
+                    now,
+                )
                 for query, *values in (chunk, claims, claims):
                     for node in await explained(connection, query, *values):
                         assert node["Actual Rows"] * node["Actual Loops"] <= 100, (query, node)

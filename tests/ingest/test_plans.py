@@ -13,6 +13,7 @@ from app.db import Connection, Pool, create_pool
 from app.ingest.pipeline import QUERIES
 from app.ingest.runtime import WORKER_SETTINGS
 from app.links.store import QUERIES as CLICKS
+from app.matching.sql import QUERIES as MATCHING
 from app.messages.store import QUERIES as FOLD
 from tests.messages.rows import add_delivery, add_gateway
 
@@ -122,16 +123,16 @@ ASKED: Mapping[str, tuple[str, tuple[Any, ...]]] = {
     "unqualified": (QUERIES["unqualified"], ()),
     "seen": (QUERIES["seen"], ()),
     "record": (QUERIES["record"], ()),
-    "taken_keys": (QUERIES["taken_keys"], KEYS),
-    "former_owners": (QUERIES["former_owners"], KEYS),
+    "taken_keys": (MATCHING["taken_keys"], KEYS),
+    "former_owners": (MATCHING["former_owners"], KEYS),
     "claim_keys": (
-        QUERIES["claim_keys"], (*KEYS, KEYS[2], [None] * BATCH, NAMES, datetime.now(UTC)),
+        MATCHING["claim_keys"], (*KEYS, KEYS[2], [None] * BATCH, NAMES, datetime.now(UTC)),
     ),
-    "follow_references": (QUERIES["follow_references"], (NAMES,)),
-    "claim_references": (QUERIES["claim_references"], ([1] * BATCH, NAMES, "acuse-", datetime.now(UTC))),
-    "find_messages": (QUERIES["find_messages"], (1, NAMES, [f"r{n}" for n in NAMES])),
-    "known_submissions": (QUERIES["known_submissions"], (NAMES,)),
-    "submitted_among": (QUERIES["submitted_among"], (1, KEYS[2])),
+    "follow_references": (MATCHING["follow_references"], (NAMES,)),
+    "claim_references": (MATCHING["claim_references"], ([1] * BATCH, NAMES, "acuse-", datetime.now(UTC))),
+    "find_messages": (MATCHING["find_messages"], (1, NAMES, [f"r{n}" for n in NAMES])),
+    "known_submissions": (MATCHING["known_submissions"], (NAMES,)),
+    "submitted_among": (MATCHING["submitted_among"], (1, KEYS[2])),
     "lock_states": (FOLD["lock_states"], (NAMES,)),
     "refold": (FOLD["refold"], (NAMES, datetime.now(UTC))),
     "take": (CLICKS["take"], (BATCH, 2.0, [], None)),

@@ -17,12 +17,12 @@ from app.db import Connection, Pool
 from app.ingest.clicks import Clicks
 from app.ingest.clock import expire
 from app.ingest.inbox import copy
-from app.ingest.pipeline import fold
-from app.ingest.replay import recompute, replay
 from app.ingest.rows import pack, unpack
 from app.links import store
 from app.links.clicks import ClickRow, click, new_id, visitor
 from app.links.machines import RULES_VERSION, Verdict
+from app.projections.fold import fold
+from app.projections.replay import recompute, replay
 from tests.conftest import Headers, KeyMaker
 
 from .conftest import PERSON, PREVIEW, Made, Maker, applied, gateway_id, submit, summary

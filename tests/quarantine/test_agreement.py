@@ -21,10 +21,10 @@ from app.db import Pool
 from app.gateways.receipt import Auth, Gateway, Options, Outcome, Receipt
 from app.ingest.inbox import copy
 from app.ingest.pipeline import TRANSIENT
-from app.ingest.recording import Sent, record_messages
-from app.ingest.replay import recompute, replay
 from app.ingest.rows import inbox_row
+from app.matching.recording import Sent, record_messages
 from app.messages.states import Status, fold
+from app.projections.replay import recompute, replay
 from app.quarantine.changing import Decision, record
 from app.quarantine.rules import ANYBODY, Event, Thresholds, health
 from tests.ingest.test_agreement import Run, Said, Scenario

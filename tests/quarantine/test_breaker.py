@@ -13,9 +13,9 @@ from app.gateways.receipt import Auth, Gateway, Options, Outcome, Receipt
 from app.ingest import pipeline
 from app.ingest.clock import Clock
 from app.ingest.inbox import copy
-from app.ingest.recording import Sent, record_messages
-from app.ingest.replay import recompute, replay
 from app.ingest.rows import inbox_row
+from app.matching.recording import Sent, record_messages
+from app.projections.replay import recompute, replay
 from app.quarantine import breaker, changing
 from app.quarantine.store import examine_some
 from tests.ingest.test_agreement import Killed

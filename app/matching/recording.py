@@ -16,8 +16,10 @@ from app.db import Connection
 from app.gateways import GATEWAYS
 from app.gateways.ids import canonical
 from app.gateways.receipt import Gateway
-from app.ingest import references
-from app.ingest.pipeline import QUERIES, fold
+from app.matching import references
+from app.matching.sql import QUERIES
+from app.projections.fold import fold
+from app.qualifications.learning import met
 from app.qualifications.rules import failure_key, meaning
 from app.references import message_of
 
@@ -419,10 +421,7 @@ async def _qualify(
 async def _qualification(connection: Connection, gateway: Gateway, code: str, text: str | None, now: datetime) -> int:
     adapter = GATEWAYS.get(gateway.kind)
     what = meaning(adapter.qualifications if adapter else {}, SUBMIT_STATUS, code)
-    await connection.execute(
-        QUERIES["qualify"], gateway.implementation, SUBMIT_STATUS, code,
-        what.failure_type, what.reason, what.sentence, what.state, text, now,
-    )  # fmt: skip
+    await met(connection, gateway.implementation, SUBMIT_STATUS, code, what, text, now)
     return int(
         await connection.fetchval(
             "SELECT id FROM qualifications WHERE implementation = $1 AND status = $2 AND code = $3",

@@ -12,7 +12,8 @@ from typing import Any, get_args
 from app.db import Connection
 from app.gateways.ids import canonical
 from app.gateways.receipt import Gateway, IdFormat
-from app.ingest.pipeline import QUERIES, fold
+from app.matching.sql import QUERIES
+from app.projections.fold import fold
 
 _CHUNK = 5_000
 _SAMPLE = 200

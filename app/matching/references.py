@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from app.db import Connection
-from app.ingest.pipeline import QUERIES, fold
+from app.matching.sql import QUERIES
+from app.projections.fold import fold
 from app.references import PREFIX
 
 
