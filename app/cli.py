@@ -25,6 +25,9 @@ from rich.table import Table
 from uvicorn.supervisors import Multiprocess
 
 from app import embedded, logs, migrate
+from app.accounts import administering as changes
+from app.accounts import installation, resealing, store
+from app.accounts.known import FILE_NAME
 from app.db import Connection, create_pool, in_short, is_away, is_refused
 from app.demo import main as demo
 from app.doctor import Check, examined
@@ -34,8 +37,6 @@ from app.ingest.runtime import run_worker
 from app.links import signing as token_keys
 from app.links import store as links_store
 from app.matching.rekeying import rekey
-from app.platform import changes, installation, resealing, store
-from app.platform.known import FILE_NAME
 from app.private import keep_private
 from app.projections.replay import replay as ingest_replay
 from app.sealing import KEY_FILE, SealError, Sealing, make_key_file

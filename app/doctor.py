@@ -12,9 +12,9 @@ from typing import Literal
 from urllib.parse import quote
 
 from app import migrate
+from app.accounts import resealing, store
 from app.db import CONNECTIONS, Connection, create_pool, in_short
 from app.logs import mask_phones
-from app.platform import resealing, store
 from app.quarantine.thresholds import differences, of_settings, read_thresholds
 from app.sealing import KEY_FILE, SealError, Sealing, read_key_file
 from app.settings import Settings, guessable

@@ -24,6 +24,9 @@ from fastapi.routing import iter_route_contexts
 from starlette.types import Receive, Scope, Send
 
 from app import audit_heads, logs, migrate, openapi, problems, pseudonyms
+from app.accounts import installation, resealing, store
+from app.accounts.directory import GatewayDirectory
+from app.accounts.known import FILE_NAME, KnownFile
 from app.addresses.api import router as addresses
 from app.addresses.persons_api import router as persons
 from app.api.paging import CursorSigner
@@ -47,6 +50,7 @@ from app.ingest.links_api import router as asking_links
 from app.ingest.replies import verdict_of
 from app.ingest.rows import inbox_row
 from app.ingest.runtime import Runtime
+from app.ingest.trying_out import Reading
 from app.links import signing as token_keys
 from app.links.api import router as links
 from app.links.bursts import Bursts
@@ -61,10 +65,7 @@ from app.logs import log
 from app.matching.references import claim_references
 from app.matching.rekeying import id_hint, rekey
 from app.messages.api import router as messages
-from app.platform import audit_api, gateways, health, installation, keys, resealing, store
-from app.platform.directory import GatewayDirectory
-from app.platform.known import FILE_NAME, KnownFile
-from app.platform.trial import Reading
+from app.platform import audit_api, gateways, health, keys
 from app.processes import Process
 from app.projections.fold import fold
 from app.projections.replay import recompute

@@ -23,9 +23,9 @@ from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app import embedded, logs, migrate
+from app.accounts import administering as changes
 from app.db import Pool, asyncpg_dsn, create_engine, create_pool
 from app.main import create_app
-from app.platform import changes
 from app.settings import Settings
 from tests.documented import documented_by
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
+from app.accounts.directory import GatewayDirectory
 from app.api.fields import is_slug
 from app.errors import Busy
-from app.platform.directory import GatewayDirectory
 
 #: How often one request may have the database asked: a hostile upload names another unknown key in each row.
 MOST_QUESTIONS = 20

@@ -8,12 +8,12 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from app import audit, audit_heads
+from app.accounts import store
 from app.api import excerpts, export
 from app.api.fields import DeliveryId, Plain
 from app.api.paging import Cursor, Limit, Page
 from app.db import POOL_TIMEOUT_SECONDS
 from app.errors import Busy, Invalid, NotFound
-from app.platform import store
 from app.platform.fields import reading
 from app.security import Principal, Reader
 

@@ -8,6 +8,10 @@ from fastapi import APIRouter, Query, Request, status
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from app.accounts import administering as changes
+from app.accounts import store
+from app.accounts.directory import built
+from app.accounts.store import GatewayRow
 from app.api.export import STREAMS, wanted
 from app.api.fields import AskedFlag, FreeJson, Line, PathName, Plain, Secret, Slug, is_slug
 from app.api.idempotency import once
@@ -15,10 +19,8 @@ from app.api.paging import Cursor, Limit, Page
 from app.errors import Invalid, NotFound
 from app.gateways import GATEWAYS
 from app.gateways.receipt import SHORTEST_SECRET, Adapter, AuthMode
-from app.platform import changes, store, trial
-from app.platform.directory import built
+from app.ingest import trying_out as trial
 from app.platform.fields import reading, whole, writing
-from app.platform.store import GatewayRow
 from app.security import GatewayReader, GatewayWriter
 
 router = APIRouter(prefix="/v1", tags=["gateways"])

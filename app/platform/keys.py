@@ -7,13 +7,14 @@ from fastapi import APIRouter, Request, status
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from app.accounts import administering as changes
+from app.accounts import store
+from app.accounts.installation import ENV_ADMIN
 from app.api.export import STREAMS, wanted
 from app.api.fields import PathName, Slug
 from app.api.idempotency import once
 from app.api.paging import Cursor, Limit, Page
-from app.platform import changes, store
 from app.platform.fields import reading, whole, writing
-from app.platform.installation import ENV_ADMIN
 from app.security import Admin
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"])

@@ -89,7 +89,7 @@ async def test_a_failure_half_way_leaves_nothing(
         raise OSError
 
     with monkeypatch.context() as patched:
-        patched.setattr("app.platform.changes.audit.append", away)
+        patched.setattr("app.accounts.administering.audit.append", away)
         response = await client.post("/v1/gateways", json=gateway("half"), headers=keyed(admin, "k8"))
         assert response.status_code == 503
     assert await pool.fetchval("SELECT count(*) FROM idempotency WHERE key = 'k8'") == 0

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from app.accounts import administering as changes
+from app.accounts import store
+from app.accounts.directory import GatewayDirectory, Gateways
 from app.db import Pool
 from app.errors import Busy
-from app.platform import changes, store
-from app.platform.directory import GatewayDirectory, Gateways
 from app.security import KeyRing, hash_secret, new_secret
 
 

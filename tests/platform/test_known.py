@@ -9,11 +9,11 @@ import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 
+from app.accounts import store
+from app.accounts.directory import GatewayDirectory
+from app.accounts.known import FILE_NAME, KnownFile
 from app.db import Pool
 from app.errors import Busy
-from app.platform import store
-from app.platform.directory import GatewayDirectory
-from app.platform.known import FILE_NAME, KnownFile
 from app.sealing import KEY_FILE, Sealing, make_key_file
 from app.security import KeyRing, hash_secret, new_secret
 from app.settings import Settings

@@ -10,10 +10,10 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from app import sealing
+from app.accounts import resealing, store
+from app.accounts.directory import Gateways
 from app.db import Connection, Pool
 from app.links import signing as token_keys
-from app.platform import resealing, store
-from app.platform.directory import Gateways
 from app.pseudonyms import load as pseudonyms
 from app.sealing import KEY_ROW, Sealing, SealKey
 from app.settings import Settings

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from app.db import Pool
 from app.gateways import GATEWAYS
-from app.platform.trial import effect
+from app.ingest.trying_out import effect
 from tests.conftest import Headers, KeyMaker
 
 RECEIPT_TEXT = "id:77 sub:001 dlvrd:001 submit date:2611230800 done date:2611230801 stat:UNDELIV err:069 text:Hello"

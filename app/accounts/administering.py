@@ -12,14 +12,14 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from app import audit
+from app.accounts import store
+from app.accounts.directory import RETENTION, built
+from app.accounts.store import GatewayRow
 from app.api.fields import SLUG, is_slug
 from app.db import Connection
 from app.errors import Conflict, Invalid, NotFound
 from app.gateways import GATEWAYS
 from app.gateways.receipt import SHORTEST_SECRET, Adapter, AuthMode, Gateway, Options
-from app.platform import store
-from app.platform.directory import RETENTION, built
-from app.platform.store import GatewayRow
 from app.problems import field_errors
 from app.security import SCOPES, hash_secret, new_secret
 

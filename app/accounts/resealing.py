@@ -4,8 +4,8 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from app.accounts import store
 from app.db import Connection
-from app.platform import store
 from app.sealing import (
     KEY_ROW,
     PREFIX,

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from app import audit
+from app.accounts import store
 from app.audit_heads import PURPOSE
 from app.db import Connection
-from app.platform import store
 from app.sealing import Sealing, own_secret
 from app.security import hash_secret
 

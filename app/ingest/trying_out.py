@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 import orjson
 
+from app.accounts import store
 from app.api.reader import MOST_VALUES
 from app.db import Connection
 from app.errors import Invalid
@@ -16,7 +17,6 @@ from app.gateways import GATEWAYS
 from app.gateways.auth import verified
 from app.gateways.bounds import values_fault
 from app.gateways.receipt import Callback, Gateway, Inbound, Item, Outcome, Receipt, Unreadable
-from app.platform import store
 from app.security import Principal
 from app.tables import MESSAGE_STATUSES
 

@@ -19,14 +19,14 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
+from app.accounts import store
+from app.accounts.known import Known, KnownFile
 from app.api.fields import is_slug
 from app.db import POOL_SIZES, Connection, Pool, create_pool, is_away, renew
 from app.errors import Busy
 from app.gateways import GATEWAYS
 from app.gateways.receipt import Auth, AuthMode, Gateway
 from app.logs import log
-from app.platform import store
-from app.platform.known import Known, KnownFile
 from app.sealing import SealError
 from app.security import KeyRing, Principal
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import orjson
 
+from app.accounts.store import UNREADABLE, GatewayRow
 from app.logs import log
-from app.platform.store import UNREADABLE, GatewayRow
 from app.sealing import SealError, Sealing
 from app.security import Principal
 
