@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
+from starlette.requests import HTTPConnection
 
 from app.audit import GENESIS, Known
 from app.db import Connection, Pool, is_away
@@ -189,3 +190,9 @@ class Signing:
             return 0
         async with self._pool.acquire() as connection, connection.transaction():
             return await sign_some(connection, signer, now)
+
+
+def signer_of(connection: HTTPConnection) -> Signer | None:
+    """None until its key has been read."""
+    found: Signer | None = connection.app.state.signer
+    return found

@@ -455,7 +455,7 @@ def create_gateway(
     row = in_database(
         lambda connection: changes.create_gateway(
             connection, key=key, kind=kind, label=label, implementation=implementation, options=options,
-            auth=credentials, actor=ACTOR, rekey=lambda held, before, after: rekey(held, after),
+            auth=credentials, actor=ACTOR, rekey=rekey,
             retention=timedelta(days=settings.deleted_gateway_days),
         )
     )  # fmt: skip

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
-    from starlette.requests import Request
+    from starlette.requests import HTTPConnection, Request
 
     Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
     Pool = asyncpg.Pool[asyncpg.Record]
@@ -178,7 +178,7 @@ async def create_pool(url: str, *, name: str, size: int, settings: Mapping[str, 
 async def writing(request: "Request") -> AsyncIterator[Connection]:
     """A transaction for a request that writes; it commits at the end of the block, and waits for a free connection only
     so long."""
-    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
+    async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
         yield connection
 
 
@@ -205,3 +205,15 @@ def load_queries(folder: str | Path, name: str = "queries.sql") -> Mapping[str, 
         text = body.strip().rstrip(";")
         queries[name.strip()] = re.sub(r"\{(\w+)\}", lambda found: queries[found[1]], text)
     return MappingProxyType(queries)
+
+
+def engine_of(connection: "HTTPConnection") -> AsyncEngine:
+    """For reads."""
+    found: AsyncEngine = connection.app.state.engine
+    return found
+
+
+def pool_of(connection: "HTTPConnection") -> Pool:
+    """For what writes."""
+    found: Pool = connection.app.state.pool
+    return found

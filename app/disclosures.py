@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from starlette.requests import HTTPConnection
+
 from app import audit
 from app.db import POOL_TIMEOUT_SECONDS, Pool
 from app.logs import log
@@ -146,3 +148,8 @@ class Given:
     def end_stream(self, *, ended: bool) -> None:
         if self._begin is not None:
             self._disclosures.exported(self._key, self._operation, self._begin, self._rows, ended=ended)
+
+
+def disclosures_of(connection: HTTPConnection) -> Disclosures:
+    found: Disclosures = connection.app.state.disclosures
+    return found

@@ -5,16 +5,15 @@ On `app.state` stand: `settings`, `public_base` (ACUSE_PUBLIC_URL without a slas
 (asyncpg, for what writes), `preparer`, `routes` (where short URLs lead, in memory), `limiter` (who asks for wrong ones),
 `bursts` (who asks for one too often),
 `directory` and `keys` (gateways and API keys in memory), `rates` (how often one may ask), `sealing` (secrets at rest),
-`cursors` (signs list cursors); and what one domain does for another, because they do not import each other: `rekey`,
-`id_hint`, `reading`, `main_figures`, `refold`, `recompute`, `claim_references`, `address_health`, `reexamine`,
-`exclusion_sentence`, `delivery_rules`.
+`cursors` (signs list cursors). Each has one accessor beside its class (`directory_of(request)` and the like): nobody else
+reads `app.state`.
 """
 
 import asyncio
 import contextlib
 import gc
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -31,26 +30,20 @@ from app.addresses.api import router as addresses
 from app.addresses.persons_api import router as persons
 from app.api.paging import CursorSigner
 from app.apidocs.pages import router as apidocs
-from app.db import Connection, create_engine, create_pool, is_away
+from app.db import create_engine, create_pool, is_away
 from app.deliveries.api import router as deliveries
 from app.deliveries.audience_api import router as audience
-from app.deliveries.exclusions import sentence
 from app.deliveries.preparation_api import router as preparation
 from app.deliveries.preparer import Preparer
-from app.deliveries.rules import Rules
 from app.deliveries.sending_api import router as sending
 from app.disclosures import Disclosures
-from app.gateways.receipt import Gateway
 from app.inbound import api as inbound_api
 from app.inbound import rules_api as reply_rules
 from app.ingest.api import router as ingest
 from app.ingest.callbacks import PREFIX, callbacks
 from app.ingest.dead_letters import router as shelves
 from app.ingest.links_api import router as asking_links
-from app.ingest.replies import verdict_of
-from app.ingest.rows import inbox_row
 from app.ingest.runtime import Runtime
-from app.ingest.trying_out import Reading
 from app.links import signing as token_keys
 from app.links.api import router as links
 from app.links.bursts import Bursts
@@ -62,27 +55,18 @@ from app.links.registering_api import router as link_changes
 from app.links.routes import Routes
 from app.links.shortening import Bases, Links
 from app.logs import log
-from app.matching.references import claim_references
-from app.matching.rekeying import id_hint, rekey
 from app.messages.api import router as messages
 from app.platform import audit_api, gateways, health, keys
 from app.processes import Process
-from app.projections.fold import fold
-from app.projections.replay import recompute
 from app.qualifications.api import router as qualifications
-from app.qualifications.rules import meaning
-from app.quarantine.api import explained
 from app.quarantine.api import router as quarantine
-from app.quarantine.changing import drain, requalified, would_move
 from app.quarantine.imports import router as quarantine_imports
-from app.quarantine.store import reexamine
 from app.quarantine.thresholds import of_settings, packed, settle
 from app.sealing import SealError, Sealing
 from app.security import KeyRing
 from app.server.rates import Rates
 from app.settings import Settings, guessable
 from app.stats.api import router as stats
-from app.stats.store import main_figures
 
 #: How long a start waits for the database before it serves without it.
 FIRST_WAIT_SECONDS = 5.0
@@ -207,13 +191,6 @@ def _set_state(app: FastAPI, settings: Settings, database_url: str) -> None:
     )
     state.signer = None  # of the journals' heads, until its key has been read
     state.cursors = CursorSigner(secrets.token_bytes(32))  # until the installation's own key has been read
-    state.rekey, state.id_hint = _rekey, id_hint
-    state.claim_references = claim_references
-    state.address_health, state.reexamine = explained, reexamine
-    state.exclusion_sentence, state.delivery_rules = sentence, Rules
-    state.reading = Reading(row=inbox_row, meaning=meaning, verdict=verdict_of)
-    state.would_move, state.requalified, state.drain = would_move, requalified, drain
-    state.main_figures, state.refold, state.recompute = main_figures, fold, recompute
 
 
 def _kept(state: Any) -> Kept:
@@ -224,10 +201,6 @@ def _kept(state: Any) -> Kept:
         seal=lambda purpose, data: state.sealing.beside.seal(purpose, data),
         unseal=lambda purpose, text: state.sealing.beside.open(purpose, text),
     )
-
-
-async def _rekey(connection: Connection, before: Gateway, after: Gateway) -> Mapping[str, int]:
-    return await rekey(connection, after)
 
 
 # --- the life of one process -----------------------------------------------------------------------------------------

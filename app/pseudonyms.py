@@ -8,6 +8,8 @@ entry. Health, opt-outs and exclusions of an erased number are kept under the ps
 import hashlib
 from dataclasses import dataclass, field
 
+from starlette.requests import HTTPConnection
+
 from app.db import Connection
 from app.sealing import own_secret
 
@@ -42,3 +44,8 @@ async def load(connection: Connection) -> Pseudonyms:
 async def any_erased(connection: Connection) -> bool:
     """While no number was ever erased nobody needs to look for pseudonyms."""
     return await connection.fetchval("SELECT EXISTS (SELECT FROM erased)") is True
+
+
+def pseudonyms_of(connection: HTTPConnection) -> Pseudonyms:
+    found: Pseudonyms = connection.app.state.pseudonyms
+    return found

@@ -11,12 +11,14 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
+from starlette.requests import HTTPConnection
 
 from app import privacy
-from app.disclosures import Given
+from app.accounts.directory import directory_of
+from app.disclosures import Given, disclosures_of
 from app.errors import Forbidden, Unauthenticated
 from app.masking import holds_number, in_pieces, mask_long, mask_numbers
-from app.server.rates import source_of
+from app.server.rates import rates_of, source_of
 
 SCOPES = (
     "deliveries:read",
@@ -97,11 +99,10 @@ async def authenticate(request: Request) -> Principal:
     """The key that `request` came with. Raises `Unauthenticated`, `TooMany`, or `Busy` when nobody can tell now."""
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
     secret = secret.strip() if scheme.lower() == "bearer" else ""
-    state = request.app.state
-    rates, source = state.rates, source_of(request.client.host if request.client else "")
-    principal = state.keys.find(secret)
+    rates, source = rates_of(request), source_of(request.client.host if request.client else "")
+    principal = key_ring_of(request).find(secret)
     if principal is None and secret and not rates.is_guessing(source):
-        principal = await state.directory.find_key(secret)
+        principal = await directory_of(request).find_key(secret)
     if not isinstance(principal, Principal):
         rates.failed(source, "wrong" if secret else "missing", hash_secret(secret).hex()[:8] if secret else None)
         raise Unauthenticated
@@ -136,7 +137,7 @@ def _noting(principal: Principal, request: Request) -> Principal:
     if not principal.sees_all:
         return principal
     route = getattr(request.scope.get("route"), "path", "")
-    return replace(principal, given=Given(request.app.state.disclosures, principal.name, f"{request.method} {route}"))
+    return replace(principal, given=Given(disclosures_of(request), principal.name, f"{request.method} {route}"))
 
 
 async def _number_reader(request: Request) -> Principal:
@@ -160,3 +161,8 @@ Admin = Annotated[Principal, Depends(requires("admin"))]
 NumberReader = Annotated[Principal, Depends(_number_reader)]
 QuarantineReader = Annotated[Principal, Depends(requires("quarantine:read"))]
 QuarantineWriter = Annotated[Principal, Depends(requires("quarantine:write"))]
+
+
+def key_ring_of(connection: HTTPConnection) -> KeyRing:
+    found: KeyRing = connection.app.state.keys
+    return found

@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AnyHttpUrl, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from starlette.requests import HTTPConnection
 
 #: Callers may try keys as fast as they like: one that people think up must at least be long.
 SHORTEST_ADMIN_KEY = 16
@@ -200,3 +201,15 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def public_base_of(connection: HTTPConnection) -> str | None:
+    """ACUSE_PUBLIC_URL without a slash at its end."""
+    found: str | None = connection.app.state.public_base
+    return found
+
+
+def settings_of(connection: HTTPConnection) -> Settings:
+    """Those that this process was started with."""
+    found: Settings = connection.app.state.settings
+    return found

@@ -25,8 +25,8 @@ from app.security import SCOPES, hash_secret, new_secret
 
 _FORMATS = ("submission_id_format", "receipt_id_format")
 
-#: Brings the ids of a gateway into the form that its new options ask for: (connection, before, after) → figures.
-Rekey = Callable[[Connection, Gateway, Gateway], Awaitable[Mapping[str, int]]]
+#: Brings the ids of a gateway into the form that its new options ask for: (connection, gateway as it is now) → figures.
+Rekey = Callable[[Connection, Gateway], Awaitable[Mapping[str, int]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,9 +107,9 @@ async def _rekeyed(
     try:
         old = built(before)
     except ValidationError:  # options of another version
-        return None if rekey is None else await rekey(connection, new, new)
+        return None if rekey is None else await rekey(connection, new)
     formats_changed = any(getattr(old.options, name) != getattr(new.options, name) for name in _FORMATS)
-    return await rekey(connection, old, new) if rekey is not None and formats_changed else None
+    return await rekey(connection, new) if rekey is not None and formats_changed else None
 
 
 async def change_gateway(

@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from pydantic import ValidationError
+from starlette.requests import HTTPConnection
 
 from app.accounts import store
 from app.accounts.known import Known, KnownFile
@@ -293,3 +294,8 @@ def _unreadable() -> Busy:
 
 def _away() -> Busy:
     return Busy("The database is away; try again.", retry_after=2)
+
+
+def directory_of(connection: HTTPConnection) -> GatewayDirectory:
+    found: GatewayDirectory = connection.app.state.directory
+    return found

@@ -27,12 +27,21 @@ from app.addresses.spellings import Spellings
 from app.api import bulk, export
 from app.api.bulk import BadRow, Line
 from app.api.fields import AskedFlag, Plain, Region, SenderName
-from app.db import POOL_TIMEOUT_SECONDS, Connection
+from app.db import POOL_TIMEOUT_SECONDS, Connection, pool_of
+from app.deliveries.exclusions import sentence
+from app.deliveries.rules import Rules
 from app.errors import Busy, Invalid, Problem, TooLarge
+from app.ingest.inbox import inbox_of
+from app.links.routes import routes_of
 from app.masking import mask, mask_numbers
 from app.numbers import normalise
 from app.problems import field_errors
+from app.projections.fold import fold
+from app.pseudonyms import pseudonyms_of
+from app.quarantine.api import explained
+from app.quarantine.store import reexamine
 from app.security import NumberReader, Principal, QuarantineReader, QuarantineWriter, Reader
+from app.settings import settings_of
 
 router = APIRouter(prefix="/v1", tags=["addresses"])
 
@@ -108,7 +117,7 @@ def asked_rules(
     given = {name: codes.split(",") for name, codes in countries.items() if codes is not None}
     values: dict[str, Any] = {"landlines": landlines, "premium_rate": premium_rate}
     try:
-        return request.app.state.delivery_rules(**values, **({"countries": given} if given else {}))
+        return Rules(**values, **({"countries": given} if given else {}))
     except ValidationError as error:
         (first, *_) = field_errors(error.errors(), prefix="/rules")
         raise Invalid.field("?countries_only" if countries_only else "?countries_except", first["detail"]) from None
@@ -138,7 +147,7 @@ async def check(
     async with AsyncExitStack() as cleaning:
         body = cleaning.enter_context(_on_disk())
         await _receive(request, body)
-        most = request.app.state.settings.max_row_bytes
+        most = settings_of(request).max_row_bytes
         chunks = bulk.rows(_pieces(body), content_type, max_row_bytes=most, bare="address")
         first = await anext(chunks)
         checking = await _checking(request, principal, region, rules, sender)
@@ -175,21 +184,18 @@ async def _pieces(body: IO[bytes]) -> AsyncIterator[bytes]:
 
 
 async def _checking(request: Request, principal: Principal, region: str | None, rules: Any, sender: str) -> Check:
-    state = request.app.state
-
     async def kept_away(names: Sequence[str]) -> Sequence[Mapping[str, Any]]:
-        async with state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
-            found: Sequence[Mapping[str, Any]] = await connection.fetch(QUERIES["kept_away"], names, sender)
-            return found
+        async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+            return [dict(row) for row in await connection.fetch(QUERIES["kept_away"], names, sender)]
 
-    async with state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+    async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
         any_erased = await pseudonyms.any_erased(connection)
     return Check(
         region=region,
         rules=rules,
-        sentence=state.exclusion_sentence,
+        sentence=sentence,
         kept_away=kept_away,
-        pseudonyms=state.pseudonyms if any_erased else None,
+        pseudonyms=pseudonyms_of(request) if any_erased else None,
         shown=lambda address: address,
     )
 
@@ -229,17 +235,15 @@ async def read(
     """Its health with the evidence, and the newest hundred each of messages, exclusions, replies and decisions, with
     their totals. Needs `quarantine:read`, `deliveries:read` and `pii:read`. An erased number is found by the number and by its
     pseudonym."""
-    state = request.app.state
     number = address if address.startswith(pseudonyms.PREFIX) else e164(address)
-    name = state.pseudonyms.of(number)
-    health = await state.address_health(request, number, principal)
+    name = pseudonyms_of(request).of(number)
+    health = await explained(request, number, principal)
     async with (
-        state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection,
+        pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
         erased = await connection.fetchrow(QUERIES["erasure"], name)
-        names = {number, name, erased and erased["returned_as"]} - {None}
-        facts = await reading.page(connection, sorted(names), state.exclusion_sentence)
+        facts = await reading.page(connection, sorted(reading.names_of(number, name, erased)), sentence)
     return models.Address(
         address=name if erased else number,
         erased_at=erased and erased["erased_at"],
@@ -271,12 +275,11 @@ async def erase_one(
     `quarantine:write` and `pii:read`. Takes some seconds, and minutes with tens of millions of rows; a second time it finds
     only what came after the first. What providers and phones send about it later is new, and needs another time."""
     number = e164(address)
-    state = request.app.state
     await _nothing_waits(request, number)
     now = datetime.now(UTC)
     asked = Asked(
-        spellings=Spellings(number, state.pseudonyms.of(number)),
-        maker=state.pseudonyms,
+        spellings=Spellings(number, pseudonyms_of(request).of(number)),
+        maker=pseudonyms_of(request),
         reason=mask_numbers(reason).replace("\0", ""),
         actor=principal.name,
         now=now,
@@ -291,28 +294,29 @@ async def erase_one(
         )  # fmt: skip
 
     try:
-        certificate = models.Certificate(**await erase(state.pool, asked, state.reexamine, state.refold, note))
+        certificate = models.Certificate(**await erase(pool_of(request), asked, reexamine, fold, note))
     except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
         raise Busy("The number is being worked on; send this again.") from None
     if dry_run:
         return certificate
-    async with state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
-        ids = [row["id"] for row in await connection.fetch(QUERIES["message_ids"], [state.pseudonyms.of(number)])]
-    await state.routes.forget(ids)
+    async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+        ids = [row["id"] for row in await connection.fetch(QUERIES["message_ids"], [pseudonyms_of(request).of(number)])]
+    await routes_of(request).forget(ids)
     return certificate
 
 
 async def _nothing_waits(request: Request, number: str) -> None:
     """Receipts that wait on the disks of this data directory cannot be looked through: they come to the database first.
     Replies of the number are applied first, so that no opt-out goes unheard."""
-    state = request.app.state
-    names = [number, state.pseudonyms.of(number)]
+    names = [number, pseudonyms_of(request).of(number)]
     until = asyncio.get_running_loop().time() + _SPOOL_WAIT_SECONDS
     while True:
-        if state.inbox.spooled or await asyncio.to_thread(spool_holds_rows, state.settings.data_dir / "spool"):
+        if inbox_of(request).spooled or await asyncio.to_thread(
+            spool_holds_rows, settings_of(request).data_dir / "spool"
+        ):
             waits = "Receipts wait in a spool for the database; send this again when it is empty."
         else:
-            async with state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+            async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
                 if not await connection.fetchval(QUERIES["waits_to_be_applied"], names):
                     return
             waits = "Replies of this number wait to be applied; send this again."

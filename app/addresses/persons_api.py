@@ -9,16 +9,17 @@ from fastapi import APIRouter, Path, Request
 from starlette.responses import Response, StreamingResponse
 
 from app import audit, pseudonyms
-from app.addresses import certificates, models
+from app.addresses import certificates, models, reading
 from app.addresses.api import Path_, e164
 from app.addresses.erasure import QUERIES
 from app.addresses.export import everything
 from app.api import export
 from app.api.fields import Plain
-from app.api.paging import Cursor, Limit
-from app.db import POOL_TIMEOUT_SECONDS, writing
+from app.api.paging import Cursor, Limit, cursors_of
+from app.db import POOL_TIMEOUT_SECONDS, pool_of, writing
 from app.errors import NotFound
 from app.masking import mask
+from app.pseudonyms import pseudonyms_of
 from app.security import NumberReader, Principal, QuarantineReader, Reader
 
 router = APIRouter(prefix="/v1", tags=["addresses"])
@@ -45,17 +46,16 @@ async def export_one(
     exclusions, replies, decisions, quarantine. One JSON document `{address, erased_at, exported_at, items}`, or NDJSON by
     `Accept`, each item with its `kind`. Needs `quarantine:read`, `deliveries:read` and `pii:read`; each time leaves an
     entry in the journal. An erased number is found by the number and by its pseudonym."""
-    state = request.app.state
     number = address if address.startswith(pseudonyms.PREFIX) else e164(address)
-    name = state.pseudonyms.of(number)
+    name = pseudonyms_of(request).of(number)
     now = datetime.now(UTC)
     async with writing(request) as connection:
         erased = await connection.fetchrow(QUERIES["erasure"], name)
         data = {"address": mask(number), "pseudonym": name}
         text = "All that is known about a number was exported."
         await audit.append(connection, audit.PLATFORM, EXPORTED, text, at=now, actor=principal.name, data=data)
-    names = sorted({number, name, erased and erased["returned_as"]} - {None})
-    chunks = export.noted(_counted(everything(state.pool, names), principal), principal)
+    names = sorted(reading.names_of(number, name, erased))
+    chunks = export.noted(_counted(everything(pool_of(request), names), principal), principal)
     if export.wanted(request) == "ndjson":
         return export.stream("ndjson", (), chunks)
     head = {"address": name if erased else number, "erased_at": erased and erased["erased_at"], "exported_at": now}
@@ -86,9 +86,9 @@ async def list_certificates(
     request: Request, principal: QuarantineReader, limit: Limit = 100, cursor: Cursor = None
 ) -> models.CertificatePage:
     """Their certificates, newest first. They name nobody."""
-    signer = request.app.state.cursors
+    signer = cursors_of(request)
     at, name = signer.open("erasures", cursor) if cursor is not None else (None, None)
-    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+    async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
         before = None if at is None else datetime.fromisoformat(at)
         rows = await connection.fetch(QUERIES["certificates"], before, name, limit + 1)
         total = await connection.fetchval("SELECT count(*) FROM erased")
@@ -105,7 +105,7 @@ async def certificate(
     id: Annotated[Plain, Path(max_length=60, pattern=r"^[!-~]+$", description="Of the certificate, or the pseudonym.")],
 ) -> models.Certificate:
     name = id if id.startswith(pseudonyms.PREFIX) else pseudonyms.PREFIX + id
-    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+    async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
         row = await connection.fetchrow(QUERIES["certificate"], name)
     if row is None:
         raise NotFound("There is no such certificate.")

@@ -13,6 +13,12 @@ SHOWN = 100
 Row = Any  # a record of asyncpg
 
 
+def names_of(number: str, pseudonym: str, erased: Row | None) -> set[str]:
+    """What one number is known by: after its erasure it may have come back under another pseudonym."""
+    returned: str | None = erased and erased["returned_as"]
+    return {number, pseudonym} if returned is None else {number, pseudonym, returned}
+
+
 async def page(connection: Connection, names: Sequence[str], sentence: Sentence) -> dict[str, Any]:
     """What `models.Address` shows of the facts, whole; the caller's transaction sees one moment."""
     messages = await connection.fetch(QUERIES["messages_of"], names, SHOWN)

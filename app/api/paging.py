@@ -10,6 +10,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 from fastapi import Query
 from pydantic import BaseModel
+from starlette.requests import HTTPConnection
 
 from app.api.fields import AskedWhole, Plain
 from app.errors import Invalid
@@ -52,3 +53,8 @@ class CursorSigner:
             ) from None
         assert isinstance(position, list)
         return position
+
+
+def cursors_of(connection: HTTPConnection) -> CursorSigner:
+    found: CursorSigner = connection.app.state.cursors
+    return found

@@ -13,17 +13,23 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from app import audit
+from app.accounts.directory import directory_of
 from app.api import excerpts
 from app.api.fields import DeliveryId, Plain, Several, Time
 from app.api.idempotency import once
-from app.api.paging import Cursor, Limit, Page
-from app.db import POOL_TIMEOUT_SECONDS, Connection, writing
+from app.api.paging import Cursor, Limit, Page, cursors_of
+from app.db import POOL_TIMEOUT_SECONDS, Connection, engine_of, pool_of, writing
 from app.deliveries import codes, lifecycle, store
 from app.deliveries.models import EXAMPLE, Delivery, DeliveryChange, NewDelivery, Recomputed, shown
 from app.deliveries.requests import allowed, existing, note
 from app.deliveries.texts import link_texts
 from app.errors import Invalid
+from app.links.shortening import links_of
+from app.projections.fold import fold
+from app.projections.replay import recompute
 from app.security import Principal, Reader, Writer
+from app.settings import settings_of
+from app.stats.store import main_figures
 
 router = APIRouter(tags=["deliveries"])
 
@@ -42,7 +48,7 @@ async def create(request: Request, body: NewDelivery, principal: Writer) -> Resp
     """Starts in `editing`, without messages. Takes `Idempotency-Key`."""
     values = await _columns(request, body.model_dump())
     if values["validity_seconds"] is None:
-        values["validity_seconds"] = request.app.state.settings.default_validity_seconds
+        values["validity_seconds"] = settings_of(request).default_validity_seconds
     async with writing(request) as connection:
 
         async def make() -> Response:
@@ -81,13 +87,13 @@ async def list_deliveries(
         created_before=created_before,
     )  # fmt: skip
     scope = f"deliveries {asked!r}"
-    signer = request.app.state.cursors
+    signer = cursors_of(request)
     before = signer.open(scope, cursor)[0] if cursor is not None else None
-    async with request.app.state.engine.connect() as connection:
+    async with engine_of(request).connect() as connection:
         found = await store.page(connection, asked, before=before, limit=limit + 1)
         total = await store.total(connection, asked)
         rows, more = excerpts.page(found, limit)
-        figures = await request.app.state.main_figures(connection, [row["id"] for row in rows])
+        figures = await main_figures(connection, [row["id"] for row in rows])
     items = await principal.all_shown(shown(row, figures[row["id"]]) for row in rows)
     next_cursor = signer.seal(scope, [rows[-1]["id"]]) if more else None
     return Page(items=[Delivery(**each) for each in items], next_cursor=next_cursor, total=total)
@@ -96,14 +102,14 @@ async def list_deliveries(
 @router.get("/v1/deliveries/{id}", summary="Read a delivery", response_model=Delivery)
 async def read(request: Request, id: DeliveryId, principal: Reader) -> Delivery:
     """With its main indicators; the summary has all of them."""
-    async with request.app.state.engine.connect() as connection:
+    async with engine_of(request).connect() as connection:
         row = await store.read(connection, id)
     return await _shown(request, existing(row), principal)
 
 
 async def _shown(request: Request, row: Mapping[str, Any], principal: Principal) -> Delivery:
-    async with request.app.state.engine.connect() as connection:
-        figures = await request.app.state.main_figures(connection, [row["id"]])
+    async with engine_of(request).connect() as connection:
+        figures = await main_figures(connection, [row["id"]])
     return Delivery(**principal.shown(shown(row, figures[row["id"]])))
 
 
@@ -136,7 +142,7 @@ async def _register_links(
     request: Request, connection: Connection, row: Mapping[str, Any], changed: Mapping[str, Any]
 ) -> None:
     """The delivery's links follow its content, and its own switch. What is wrong with them preparation says."""
-    links = request.app.state.links
+    links = links_of(request)
     if "content" in changed:
         await links.register(connection, row["id"], link_texts(row["content"]), tracked=row["tracking"])
     if "tracking" in changed:
@@ -148,9 +154,9 @@ async def _fold_anew(
 ) -> None:
     """What was prepared keeps the gateway that it was prepared for, until it is prepared again: only proofs move."""
     if old["targets"] and ("gateway_id" not in changed or old["gateway_id"] is not None):
-        await request.app.state.refold(connection, await store.proofs(connection, old["id"]), now)
+        await fold(connection, await store.proofs(connection, old["id"]), now)
     else:
-        await request.app.state.recompute(connection, old["id"], now)
+        await recompute(connection, old["id"], now)
 
 
 @router.post("/v1/deliveries/{id}/cancel", summary="Cancel a delivery", response_model=Delivery)
@@ -158,7 +164,7 @@ async def cancel(request: Request, id: DeliveryId, principal: Writer) -> Deliver
     """Ends it; messages not handed over yet become `cancelled`, all others go on to be reported. 409 once it is over;
     a second call finishes what an interrupted first one left."""
     now = datetime.now(UTC)
-    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+    async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
         async with connection.transaction():
             old = existing(await store.lock(connection, id))
             if old["status"] != "cancelled":
@@ -178,19 +184,19 @@ async def _cancel_messages(request: Request, connection: Connection, id: int, no
             ids = await store.cancel_pending(connection, id, now, last)
             if not ids:
                 return
-            await request.app.state.refold(connection, ids, now)
+            await fold(connection, ids, now)
         last = ids[-1]
 
 
 @router.post(
     "/v1/deliveries/{id}/recompute", summary="Rebuild states and counters from facts", response_model=Recomputed
 )
-async def recompute(request: Request, id: DeliveryId, principal: Writer) -> dict[str, Any]:
+async def recompute_one(request: Request, id: DeliveryId, principal: Writer) -> dict[str, Any]:
     """The proof that the books balance: it reports the drift it found, and mends it."""
     now = datetime.now(UTC)
     async with writing(request) as connection:
         row = existing(await store.lock(connection, id))
-        found: dict[str, Any] = await request.app.state.recompute(connection, id, now)
+        found: dict[str, Any] = await recompute(connection, id, now)
         level: audit.Level = "warning" if found["drift"] else "info"
         text = f"Recomputed: drift {found['drift']}."
         await audit.append(
@@ -207,7 +213,7 @@ async def _columns(request: Request, fields: dict[str, Any]) -> dict[str, Any]:
     if "gateway" not in fields:
         return fields
     key = fields.pop("gateway")
-    gateway = await request.app.state.directory.find(key) if key is not None else None
+    gateway = await directory_of(request).find(key) if key is not None else None
     if key is not None and gateway is None:
         raise Invalid.field("/gateway", "There is no such gateway.")
     return fields | {"gateway_id": gateway.id if gateway else None}

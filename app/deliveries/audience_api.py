@@ -11,13 +11,14 @@ from starlette.responses import Response
 from app import audit
 from app.api import bulk, excerpts
 from app.api.fields import DeliveryId
-from app.api.paging import Cursor, Limit, Page
-from app.db import Connection, writing
+from app.api.paging import Cursor, Limit, Page, cursors_of
+from app.db import Connection, engine_of, writing
 from app.deliveries import audience as targets
 from app.deliveries import codes, lifecycle, store
 from app.deliveries.preparation import QUERIES
 from app.deliveries.requests import allowed, existing, hold_alone
 from app.security import Principal, Reader, Writer
+from app.settings import settings_of
 
 router = APIRouter(tags=["deliveries"])
 
@@ -88,10 +89,10 @@ async def post_targets(
     `recipient_id` and `control` are params. 409 unless the delivery is `editing` or `prepared`; what was prepared must
     be prepared again."""
     content_type = bulk.content_type(request)
-    async with request.app.state.engine.connect() as reading:
+    async with engine_of(request).connect() as reading:
         row = existing(await store.read(reading, id))
     allowed(lifecycle.after_edit, row["status"])
-    settings = request.app.state.settings
+    settings = settings_of(request)
     async with targets.on_disk(request) as body:
         upload = targets.Upload(
             body=body, content_type=content_type, max_row_bytes=settings.max_row_bytes, delivery_id=id,
@@ -172,9 +173,9 @@ async def list_targets(
     request: Request, id: DeliveryId, principal: Reader, limit: Limit = 100, cursor: Cursor = None
 ) -> TargetPage:
     """In the order of the upload. Without `pii:read` addresses come masked, recipient ids and params as `•••`."""
-    signer, scope = request.app.state.cursors, f"targets {id}"
+    signer, scope = cursors_of(request), f"targets {id}"
     after = signer.open(scope, cursor)[0] if cursor is not None else 0
-    async with request.app.state.engine.connect() as connection:
+    async with engine_of(request).connect() as connection:
         row = existing(await store.read(connection, id))
         rows = await store.targets(connection, id, after=after, limit=limit + 1)
     shown, goes_on = excerpts.page(rows, limit)

@@ -11,13 +11,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.api import export
 from app.api.fields import AskedNumber, DeliveryId, Plain, Several, refused
-from app.api.paging import Cursor, Limit, Page
-from app.db import writing
+from app.api.paging import Cursor, Limit, Page, cursors_of
+from app.db import engine_of, writing
 from app.deliveries import codes, lifecycle, reading, store
 from app.deliveries.api import read
 from app.deliveries.exclusions import CAUSES, sentence
 from app.deliveries.models import Delivery
 from app.deliveries.preparation import QUERIES
+from app.deliveries.preparer import preparer_of
 from app.deliveries.requests import allowed, existing, hold_alone, note
 from app.errors import Conflict
 from app.masking import in_pieces
@@ -72,7 +73,7 @@ async def prepare(request: Request, id: DeliveryId, principal: Writer, wait: Wai
         await connection.execute(QUERIES["begin_preparation"], id, now, principal.name)
         text = f"Preparing {row['targets']} targets."
         await note(connection, row, codes.PREPARING, text, principal, now, {"targets": row["targets"]})
-    request.app.state.preparer.wake()
+    preparer_of(request).wake()
     await _done(request, id, wait)
     return await read(request, id, principal)
 
@@ -81,7 +82,7 @@ async def _done(request: Request, id: int, seconds: float) -> None:
     """Returns when the delivery is not `preparing` any more, and after so many seconds anyway."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        async with request.app.state.engine.connect() as connection:
+        async with engine_of(request).connect() as connection:
             if await reading.status(connection, id) != "preparing":
                 return
         await asyncio.sleep(_POLL_SECONDS)
@@ -168,7 +169,7 @@ async def list_exclusions(
     """In the order of the audience, each with its reason. They are no messages; their status is `ignored`. `address` needs
     `pii:read`."""
     asks(principal, number=asked.address)
-    scope, signer = f"exclusions {id} {asked!r}", request.app.state.cursors
+    scope, signer = f"exclusions {id} {asked!r}", cursors_of(request)
     after = signer.open(scope, cursor)[0] if cursor is not None else 0
     form = export.wanted(request)
     rows, total = await _page(request, id, asked, after=after, limit=_CHUNK if form != "json" else limit + 1)
@@ -182,7 +183,7 @@ async def list_exclusions(
 async def _page(
     request: Request, id: int, asked: reading.Filter, *, after: int, limit: int
 ) -> tuple[Sequence[Mapping[str, Any]], int]:
-    async with request.app.state.engine.connect() as connection:
+    async with engine_of(request).connect() as connection:
         existing(await store.read(connection, id))
         rows = await reading.exclusions(connection, id, asked, after=after, limit=limit)
         return rows, await reading.total(connection, id, asked)
@@ -219,7 +220,7 @@ def _item(row: Mapping[str, Any], principal: Principal) -> dict[str, Any]:
 )
 async def list_causes(request: Request, id: DeliveryId, _: Reader) -> list[Cause]:
     """By reason, in the order of the rules."""
-    async with request.app.state.engine.connect() as connection:
+    async with engine_of(request).connect() as connection:
         existing(await store.read(connection, id))
         counts = await reading.causes(connection, id)
     return [

@@ -9,6 +9,7 @@ import contextlib
 from datetime import UTC, datetime
 
 import asyncpg
+from starlette.requests import HTTPConnection
 
 from app import audit
 from app.db import POOL_SIZES, Pool, create_pool, is_away, renew
@@ -135,3 +136,8 @@ class Preparer:
             log.exception("preparation.not_given_up", delivery_id=id)
             return False
         return True
+
+
+def preparer_of(connection: HTTPConnection) -> Preparer:
+    found: Preparer = connection.app.state.preparer
+    return found

@@ -12,18 +12,23 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response, StreamingResponse
 
+from app.accounts.directory import directory_of
 from app.api import excerpts
 from app.api.fields import Address, AskedWhole, DeliveryId, Flag, Id
 from app.api.idempotency import once
-from app.api.paging import Cursor, Limit, Page
-from app.db import POOL_TIMEOUT_SECONDS, Connection, writing
+from app.api.paging import Cursor, Limit, Page, cursors_of
+from app.db import POOL_TIMEOUT_SECONDS, Connection, engine_of, pool_of, writing
 from app.deliveries import codes, lifecycle, outbox, proofs, store
 from app.deliveries.api import read
 from app.deliveries.models import Delivery, GatewayKey, Metadata
 from app.deliveries.requests import allowed, existing, hold_alone, note
 from app.deliveries.texts import Text, link_texts
 from app.errors import Conflict, Forbidden, Invalid
+from app.links.routes import routes_of
+from app.links.shortening import links_of
 from app.masking import in_pieces
+from app.matching.references import claim_references
+from app.projections.fold import fold
 from app.references import reference_of
 from app.security import Principal, Reader, Writer
 from app.texts.encoding import measure
@@ -102,20 +107,20 @@ async def read_outbox(
     `deliveries:write` and `pii:read`: who sends must see whole addresses."""
     if not principal.may("pii:read"):
         raise Forbidden("The outbox gives out whole addresses: this key lacks the scope `pii:read`.")
-    async with request.app.state.engine.connect() as connection:
+    async with engine_of(request).connect() as connection:
         row = existing(await store.read(connection, id))
     allowed(lifecycle.check_outbox, row["status"])
     if not row["content"] or not row["targets"]:
         raise Conflict("This delivery has no content or no audience: it is sent elsewhere, and has no outbox.")
     async with writing(request) as connection:
-        shortener = await request.app.state.links.shortener(connection, id, row["sender"])
+        shortener = await links_of(request).shortener(connection, id, row["sender"])
     asked = outbox.Asked(
         delivery_id=id, gateway_id=row["gateway_id"], sender=row["sender"], text=Text.of(row["content"], shortener),
         text_bytes=len(row["content"].encode()),
         after=int(after or 0), limit=limit, actor=principal.name,
     )  # fmt: skip
-    routes = request.app.state.routes if shortener is not None else None
-    lines = outbox.stream(request.app.state.pool, asked, request.app.state.claim_references, routes)
+    routes = routes_of(request) if shortener is not None else None
+    lines = outbox.stream(pool_of(request), asked, claim_references, routes)
     return StreamingResponse(lines, media_type="application/x-ndjson")
 
 
@@ -201,10 +206,10 @@ async def make_proofs(request: Request, id: DeliveryId, body: NewProofs, princip
             checked = await proofs.check(connection, row, text, wanted, force=body.force, tells=principal.sees_all)
             made = await proofs.make(connection, row, text, checked, gateway_id, now)
             ids.extend(each.id for each in made)
-            await request.app.state.links.add_blocks(connection, id, ids)
-            await request.app.state.refold(connection, ids, now)
+            await links_of(request).add_blocks(connection, id, ids)
+            await fold(connection, ids, now)
             if known_by := gateway_id or row["gateway_id"]:
-                await request.app.state.claim_references(connection, known_by, ids, now)
+                await claim_references(connection, known_by, ids, now)
             data = {"proofs": len(ids), "first_message_id": str(ids[0]), "last_message_id": str(ids[-1])}
             data |= {"gateway": body.gateway or row["gateway"], "force": body.force}
             await note(connection, row, codes.PROOFS, f"Proofs were made: {len(ids)}.", principal, now, data)
@@ -213,21 +218,21 @@ async def make_proofs(request: Request, id: DeliveryId, body: NewProofs, princip
 
         answer = await once(request, principal, connection, make)
     if ids:
-        await request.app.state.routes.announce(id)
-        await request.app.state.routes.give(id, ids)
+        await routes_of(request).announce(id)
+        await routes_of(request).give(id, ids)
     return answer
 
 
 async def _text(request: Request, connection: Connection, row: Mapping[str, Any]) -> Text:
     """As it is now, with short URLs for what is tracked now. The caller holds the delivery."""
-    links = request.app.state.links
+    links = links_of(request)
     await links.register(connection, row["id"], link_texts(row["content"]), tracked=row["tracking"])
     return Text.of(row["content"], await links.shortener(connection, row["id"], row["sender"]))
 
 
 async def _gateway_id(request: Request, key: str | None) -> int | None:
     """Raises `Invalid` when there is no such gateway."""
-    gateway = await request.app.state.directory.find(key) if key is not None else None
+    gateway = await directory_of(request).find(key) if key is not None else None
     if key is not None and gateway is None:
         raise Invalid.field("/gateway", "There is no such gateway.")
     return gateway.id if gateway else None
@@ -239,9 +244,9 @@ async def list_proofs(
 ) -> ProofPage:
     """The newest first, each with the text that it was made with."""
     scope = f"proofs {id}"
-    signer = request.app.state.cursors
+    signer = cursors_of(request)
     before = signer.open(scope, cursor)[0] if cursor is not None else _NO_ID
-    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+    async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
         existing(await connection.fetchrow("SELECT id FROM deliveries WHERE id = $1", id))
         found = await connection.fetch(_PROOFS, id, before, limit + 1)
         total = await connection.fetchval(proofs.QUERIES["count_proofs"], id)

@@ -10,10 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import ColumnElement, Select, and_, func, literal_column, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.accounts.directory import directory_of
 from app.api import export
 from app.api.excerpts import FETCHED, cut
 from app.api.fields import Plain, path_id
-from app.api.paging import Cursor, Limit, Page
+from app.api.paging import Cursor, Limit, Page, cursors_of
+from app.db import engine_of
 from app.errors import Invalid, NotFound
 from app.inbound.rules import number
 from app.security import Principal, QuarantineReader, asks
@@ -124,12 +126,12 @@ async def list_inbound(
     wrote."""
     asks(principal, number=address)
     asked = Asked(gateway=await _gateway(request, gateway), address=_address(address), action=action)
-    signer, scope = request.app.state.cursors, f"inbound {asked!r}"
+    signer, scope = cursors_of(request), f"inbound {asked!r}"
     before = signer.open(scope, cursor) if cursor is not None else None
     form = export.wanted(request)
     if form != "json":
         return export.stream(form, COLUMNS, _all(request, principal, asked), principal)
-    async with request.app.state.engine.connect() as connection:
+    async with engine_of(request).connect() as connection:
         rows = await _page(connection, asked, before, limit + 1)
         total = await _total(connection, asked)
     more = signer.seal(scope, _position(rows[limit - 1])) if len(rows) > limit else None
@@ -145,7 +147,7 @@ async def read_inbound(
     query = (
         select(*_SHOWN, inbound.c.text).join(gateways, gateways.c.id == inbound.c.gateway_id).where(inbound.c.id == id)
     )
-    async with request.app.state.engine.connect() as connection:
+    async with engine_of(request).connect() as connection:
         row = (await connection.execute(query)).mappings().one_or_none()
     if row is None:
         raise NotFound("There is no such message from a phone.")
@@ -155,7 +157,7 @@ async def read_inbound(
 async def _gateway(request: Request, key: str | None) -> int | None:
     if key is None:
         return None
-    gateway = await request.app.state.directory.find_answering(key)
+    gateway = await directory_of(request).find_answering(key)
     if gateway is None:
         raise Invalid.field("?gateway", "There is no such gateway.")
     return int(gateway.id)
@@ -214,7 +216,7 @@ async def _all(request: Request, principal: Principal, asked: Asked) -> AsyncIte
     """Everything, a chunk at a time; no connection is held while a slow client reads."""
     before = None
     while True:
-        async with request.app.state.engine.connect() as connection:
+        async with engine_of(request).connect() as connection:
             rows = await _page(connection, asked, before, _CHUNK)
         if rows:
             yield [cut(each, "text") for each in await principal.all_shown(map(_shown, rows))]

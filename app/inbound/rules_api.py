@@ -8,8 +8,9 @@ from fastapi import APIRouter, Body, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from app import audit
+from app.accounts.directory import directory_of
 from app.api.fields import PathName, Plain, one_line, refused
-from app.db import POOL_TIMEOUT_SECONDS, unless_away
+from app.db import POOL_TIMEOUT_SECONDS, pool_of, unless_away
 from app.errors import Invalid, NotFound
 from app.gateways.receipt import Gateway
 from app.inbound.rules import Rule, RuleAction, Scope, is_keyword, rules_of, stored
@@ -105,7 +106,7 @@ async def write_rules(
     rules = None if wish is None or wish.rules is None else stored(each.rule() for each in wish.rules)
     gateway = await _gateway(request, key)
     async with (
-        request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection,
+        pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection,
         connection.transaction(),
     ):
         row = await connection.fetchrow(
@@ -124,12 +125,12 @@ async def write_rules(
                 at=now, actor=principal.name, data={"key": key}, personal=said,
             )  # fmt: skip
     with unless_away():  # what is committed stands; the refresher tries again by itself
-        await request.app.state.directory.refresh()
+        await directory_of(request).refresh()
     return _shown(rules, principal)
 
 
 async def _gateway(request: Request, key: str) -> Gateway:
-    gateway: Gateway | None = await request.app.state.directory.find(key)
+    gateway: Gateway | None = await directory_of(request).find(key)
     if gateway is None:
         raise NotFound("There is no such gateway.")
     return gateway

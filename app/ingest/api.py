@@ -19,18 +19,19 @@ from pydantic import (
 )
 
 from app import audit
+from app.accounts.directory import directory_of
 from app.api import fields
 from app.api.bulk import BadRow, Line, Tally, chunks, parts
 from app.api.fields import Address, DeliveryId, Plain, Time
 from app.api.reader import RowRefused, detail_of
 from app.api.uploads import journalled
-from app.db import POOL_TIMEOUT_SECONDS, Connection
+from app.db import POOL_TIMEOUT_SECONDS, Connection, pool_of
 from app.errors import Conflict, NotFound
 from app.gateways import generic
 from app.gateways.receipt import MAX_ID_LENGTH, Gateway, Receipt
 from app.ingest.docs import MESSAGES, RECEIPTS, SUBMISSIONS
 from app.ingest.fast_rows import Heads, plain_row
-from app.ingest.inbox import Row
+from app.ingest.inbox import Row, inbox_of
 from app.ingest.named import Named
 from app.ingest.pipeline import QUERIES, TRANSIENT
 from app.ingest.rows import inbox_row
@@ -38,6 +39,7 @@ from app.matching.recording import KeyTaken, Outcome, Sent, Submission, record_m
 from app.numbers import normalise
 from app.references import PREFIX, message_of
 from app.security import Principal, ReceiptWriter, Writer
+from app.settings import settings_of
 
 router = APIRouter(prefix="/v1")
 
@@ -63,14 +65,13 @@ RowT = TypeVar("RowT")
 )
 async def post_receipts(request: Request, principal: ReceiptWriter) -> Response:
     """202 once every accepted row is durable. Rows name their gateway; repeats change nothing."""
-    state = request.app.state
-    named, tally = Named(state.directory, of_receipts=True), Tally()
+    named, tally = Named(directory_of(request), of_receipts=True), Tally()
     storing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     storing.set_result(None)
-    async for chunk in chunks(request, max_row_bytes=state.settings.max_row_bytes):
+    async for chunk in chunks(request, max_row_bytes=settings_of(request).max_row_bytes):
         rows = await _receipt_rows(chunk, named, tally)
         await storing  # one chunk is made durable while the next is read: never more than two in memory
-        storing = asyncio.ensure_future(state.inbox.put(rows))
+        storing = asyncio.ensure_future(inbox_of(request).put(rows))
         tally.accepted += len(rows)
     await storing
     return tally.response(202)
@@ -198,7 +199,7 @@ async def post_messages(id: DeliveryId, request: Request, principal: Writer) -> 
         raise Conflict(f"This delivery is {delivery['status']}: messages sent elsewhere cannot be added to it.")
     if delivery["targets"]:
         raise Conflict(HAS_TARGETS)
-    default = request.app.state.directory.by_id(delivery["gateway_id"]) if delivery["gateway_id"] else None
+    default = directory_of(request).by_id(delivery["gateway_id"]) if delivery["gateway_id"] else None
 
     def read(line: Line, now: datetime) -> Sent:
         row: MessageRow = line.model(_MESSAGE_ROW)
@@ -246,7 +247,7 @@ async def post_submissions(id: DeliveryId, request: Request, principal: Writer) 
         )  # fmt: skip
 
     async def record(connection: Connection, rows: Sequence[Submission], now: datetime) -> Outcome:
-        gateway_of = request.app.state.directory.by_id
+        gateway_of = directory_of(request).by_id
         outcome = await record_submissions(
             connection, delivery["id"], rows, now, gateway_of=gateway_of, only_proofs=only_proofs
         )
@@ -271,14 +272,14 @@ def gateway_named(request: Request, key: str | None, default: Gateway | None) ->
     """Raises `UnknownGateway`."""
     if key is None:
         return default
-    gateway: Gateway | None = request.app.state.directory.get(key)
+    gateway: Gateway | None = directory_of(request).get(key)
     if gateway is None:
         raise UnknownGateway(key)
     return gateway
 
 
 async def delivery_of(request: Request, delivery_id: int) -> Any:
-    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+    async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
         row = await connection.fetchrow(
             "SELECT id, status::text AS status, gateway_id, default_region, targets FROM deliveries WHERE id = $1",
             delivery_id,
@@ -326,7 +327,7 @@ async def _reopen(connection: Connection, delivery_id: int, principal: Principal
 
 
 async def _has_proofs(request: Request, delivery_id: int) -> bool:
-    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+    async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
         query = "SELECT EXISTS (SELECT FROM messages WHERE delivery_id = $1 AND proof)"
         return await connection.fetchval(query, delivery_id) is True
 
@@ -339,9 +340,8 @@ async def _record_all(
     read: Callable[..., Any],
     record: Callable[[Connection, Sequence[Any], datetime], Awaitable[Outcome]],
 ) -> Tally:
-    state = request.app.state
-    named = Named(state.directory)
-    async with journalled(state.pool, delivery_id, code, principal.name) as upload:
+    named = Named(directory_of(request))
+    async with journalled(pool_of(request), delivery_id, code, principal.name) as upload:
         tally = upload.tally
 
         async def noted(connection: Connection, rows: Sequence[Any], now: datetime) -> Outcome:
@@ -349,7 +349,7 @@ async def _record_all(
             await upload.add(connection, accepted=outcome.accepted)
             return outcome
 
-        async for chunk in chunks(request, max_row_bytes=state.settings.max_row_bytes):
+        async for chunk in chunks(request, max_row_bytes=settings_of(request).max_row_bytes):
             now = datetime.now(UTC)
             for rows in by_ids(await read_rows(chunk, partial(read, now=now), named, tally.reject)):
                 outcome = await record_chunk(request, rows, noted, now)
@@ -415,7 +415,7 @@ async def record_chunk(
     for _ in range(_TRIES):
         try:
             async with (
-                request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection,
+                pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection,
                 connection.transaction(),
             ):
                 return await record(connection, rows, now)

@@ -10,17 +10,18 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app import metrics
+from app.accounts.directory import directory_of
 from app.api.bulk import parts
 from app.api.excerpts import FETCHED, cut, text_of
 from app.api.fields import Name, Plain, path_id
-from app.api.paging import Cursor, Limit
-from app.db import POOL_TIMEOUT_SECONDS, Connection, is_everywhere
+from app.api.paging import Cursor, Limit, cursors_of
+from app.db import POOL_TIMEOUT_SECONDS, Connection, is_everywhere, pool_of
 from app.errors import Invalid, NotFound
 from app.gateways import GATEWAYS
 from app.gateways.receipt import Callback, Gateway, Inbound, Item, Unreadable
 from app.ingest import batches
 from app.ingest.docs import ONE_REJECTED, ONE_UNMATCHED, REJECTED, RETRIED, UNMATCHED
-from app.ingest.inbox import Row, copy
+from app.ingest.inbox import Row, copy, inbox_of
 from app.ingest.kinds import put_back
 from app.ingest.pipeline import QUERIES
 from app.ingest.refused import verified_again
@@ -28,6 +29,7 @@ from app.ingest.rows import Shelved, inbound_row, inbox_row
 from app.logs import log
 from app.matching.rekeying import rekey
 from app.security import Reader, ReceiptWriter
+from app.settings import public_base_of, settings_of
 
 router = APIRouter(prefix="/v1")
 
@@ -43,15 +45,14 @@ async def get_unmatched(
     request: Request, principal: Reader, gateway: GatewayFilter = None, limit: Limit = 100, cursor: Cursor = None
 ) -> Response:
     """One item for each id or reference that receipts name and no submission has told yet; they wait without a deadline."""
-    state = request.app.state
     wanted = await _wanted(request, gateway)
     scope = f"unmatched:{gateway}"
-    after = state.cursors.open(scope, cursor)[0] if cursor else 0
-    async with state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+    after = cursors_of(request).open(scope, cursor)[0] if cursor else 0
+    async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
         rows = await connection.fetch(QUERIES["unmatched"], wanted, after, limit + 1, FETCHED, None)
         total = await _total(connection, "count_unmatched", wanted)
     items = [cut(each, "sample") for each in await principal.all_shown(map(_waiting, rows[:limit]))]
-    more = state.cursors.seal(scope, [rows[limit - 1]["id"]]) if len(rows) > limit else None
+    more = cursors_of(request).seal(scope, [rows[limit - 1]["id"]]) if len(rows) > limit else None
     return _json({"items": items, "next_cursor": more, **total})
 
 
@@ -79,7 +80,7 @@ async def get_one_unmatched(
     request: Request, principal: Reader, id: Annotated[int, Depends(path_id("waiting id", "17"))]
 ) -> Response:
     """As in the list; `sample` is whole."""
-    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+    async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
         row = await connection.fetchrow(QUERIES["unmatched"], None, id - 1, 1, 2**31 - 1, id)
     if row is None:
         raise NotFound("Nothing waits under this id.")
@@ -91,11 +92,11 @@ async def get_one_unmatched(
 @router.post("/receipts/unmatched/retry", tags=["receipts"], summary="Match waiting receipts again", **RETRIED)
 async def retry_unmatched(request: Request, principal: ReceiptWriter, gateway: GatewayFilter = None) -> Response:
     """Reads all waiting ids again under the gateway's present options (all gateways without `gateway`)."""
-    directory = request.app.state.directory
+    directory = directory_of(request)
     if gateway is not None:
         await _wanted(request, gateway)
     figures = {"renamed": 0, "matched": 0, "conflicts": 0}
-    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+    async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
         ids = [
             row["gateway_id"]
             for row in await connection.fetch(
@@ -121,17 +122,16 @@ async def get_rejected(
 ) -> Response:
     """Callbacks that could not be read, and receipts, replies and clicks that could not be stored or applied. Newest first;
     each with the reason and the first 1 000 bytes of its body; `raw_bytes` says how many there are."""
-    state = request.app.state
     wanted = await _wanted(request, gateway)
     scope = f"rejected:{gateway}:{kind}"
-    position = state.cursors.open(scope, cursor) if cursor else [None, None]
+    position = cursors_of(request).open(scope, cursor) if cursor else [None, None]
     before = datetime.fromisoformat(position[0]) if position[0] else None
-    async with state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+    async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
         rows = await connection.fetch(QUERIES["rejected_page"], wanted, before, position[1], limit + 1, kind, FETCHED)
         total = await _total(connection, "count_rejected", wanted, kind)
     items = [cut(each, "raw") for each in await principal.all_shown(map(_set_aside, rows[:limit]))]
     last = rows[limit - 1] if len(rows) > limit else None
-    more = state.cursors.seal(scope, [last["received_at"].isoformat(), last["id"]]) if last else None
+    more = cursors_of(request).seal(scope, [last["received_at"].isoformat(), last["id"]]) if last else None
     return _json({"items": items, "next_cursor": more, **total})
 
 
@@ -159,7 +159,7 @@ def _summed_up(request: Mapping[str, Any]) -> Mapping[str, Any]:
 @router.get("/receipts/rejected/{id}", tags=["receipts"], summary="What was set aside, whole", **ONE_REJECTED)
 async def get_one_rejected(request: Request, principal: Reader, id: Annotated[Name, Path(max_length=64)]) -> Response:
     """With its whole body."""
-    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+    async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
         row = await connection.fetchrow(QUERIES["rejected_one"], id)
     if row is None:
         raise NotFound("Nothing is kept under this id.")
@@ -187,16 +187,16 @@ async def retry_rejected(request: Request, principal: ReceiptWriter, which: Retr
         raise Invalid.field("/ids", "Name ids, a gateway, or a kind.")
     wanted = await _wanted(request, which.gateway)
     read = kept = 0
-    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
+    async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
         ids = await connection.fetch(QUERIES["rejected_to_retry"], which.ids, wanted, which.kind)
         for (id,) in ids:  # one by one: a thousand bodies are a gigabyte
             row = await connection.fetchrow(QUERIES["rejected_held"], id)
             if row is None:
                 continue
-            gateway = request.app.state.directory.by_id(row["gateway_id"])
+            gateway = directory_of(request).by_id(row["gateway_id"])
             done = await _tried_again(connection, gateway, row, request.app.state)
             read, kept = read + done, kept + (not done)
-    request.app.state.inbox.arrived.set()
+    inbox_of(request).arrived.set()
     return _json({"read": read, "still_rejected": kept})
 
 
@@ -223,10 +223,10 @@ async def _read_again(connection: Connection, gateway: Gateway | None, row: Any,
         return True
     if gateway is None:
         return False
-    callback = _kept(gateway, row, state.public_base)
+    callback = _kept(gateway, row, public_base_of(request))
     if callback is None:
         return False
-    if batches.fault(callback, state.settings.max_callback_items):
+    if batches.fault(callback, settings_of(request).max_callback_items):
         return await _read_in_pieces(connection, gateway, row, callback)
     rows: list[Row] = []
     items = await batches.parsed(GATEWAYS[gateway.kind], callback, gateway)
@@ -290,7 +290,7 @@ async def _wanted(request: Request, key: str | None) -> int | None:
     """The id of the gateway to filter by. Raises `NotFound` for a key that names none."""
     if key is None:
         return None
-    gateway: Gateway | None = await request.app.state.directory.find_answering(key)
+    gateway: Gateway | None = await directory_of(request).find_answering(key)
     if gateway is None:
         raise NotFound("There is no such gateway.")
     return gateway.id

@@ -16,6 +16,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from starlette.requests import HTTPConnection
+
 from app import metrics
 from app.db import Pool, is_away
 from app.errors import Busy
@@ -281,3 +283,8 @@ def _told(error: Exception) -> Exception:
         log.error("spool.full", reason=str(error))
         return Busy("The database is away and the local spool is full; send this again.", retry_after=30)
     return error
+
+
+def inbox_of(connection: HTTPConnection) -> Inbox:
+    found: Inbox = connection.app.state.inbox
+    return found

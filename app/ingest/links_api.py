@@ -19,12 +19,13 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 
 from app import audit
+from app.accounts.directory import directory_of
 from app.api import bulk, fields
 from app.api.bulk import BadRow, Line, Tally
 from app.api.fields import Address, AskedWhole, DeliveryId, Plain
 from app.api.reader import RowRefused, body_fault
 from app.api.uploads import Upload, journalled
-from app.db import POOL_TIMEOUT_SECONDS, Connection
+from app.db import POOL_TIMEOUT_SECONDS, Connection, pool_of
 from app.errors import Conflict, Invalid, Problem, TooLarge
 from app.gateways import bounds
 from app.ingest.api import HAS_TARGETS, OPEN, Id, begin, delivery_of, gateway_named, read_rows, record_chunk
@@ -32,13 +33,15 @@ from app.ingest.docs import LINKS as DOCS
 from app.ingest.named import Named
 from app.links import registering
 from app.links.registering import QUERIES, TooMany
-from app.links.shortening import Links
+from app.links.routes import routes_of
+from app.links.shortening import Links, links_of
 from app.links.tokens import LINKS as MOST_LINKS
 from app.links.tokens import Keys, encode
 from app.matching.recording import Sent, record_awaited
 from app.numbers import normalise
 from app.references import message_of
 from app.security import Principal, Writer
+from app.settings import settings_of
 
 router = APIRouter(prefix="/v1", tags=["deliveries"])
 
@@ -113,9 +116,9 @@ async def post_links(id: DeliveryId, request: Request, principal: Writer) -> Res
     asking = await _asking(request, delivery)
     with ExitStack() as stack:
         answer = stack.enter_context(tempfile.TemporaryFile())
-        most = request.app.state.settings.max_row_bytes
-        tally, state = asking.tally, request.app.state
-        async with journalled(state.pool, delivery["id"], "DLV-LINKS", principal.name, tally) as asking.upload:
+        most = settings_of(request).max_row_bytes
+        tally = asking.tally
+        async with journalled(pool_of(request), delivery["id"], "DLV-LINKS", principal.name, tally) as asking.upload:
             try:
                 async for chunk in bulk.rows(body, content_type, max_row_bytes=most):
                     answer.writelines(await _answer(request, principal, asking, chunk))
@@ -123,8 +126,8 @@ async def post_links(id: DeliveryId, request: Request, principal: Writer) -> Res
                 raise Problem("The body ended early; rows read so far may have been taken. Send it again.") from error
         if not tally.accepted:
             return tally.response()
-        await state.routes.announce(delivery["id"])
-        await state.routes.give(delivery["id"], sorted(asking.personal))
+        await routes_of(request).announce(delivery["id"])
+        await routes_of(request).give(delivery["id"], sorted(asking.personal))
         stack.pop_all()  # it lives as long as it is read
     return StreamingResponse(_pieces(answer), media_type="application/x-ndjson")
 
@@ -149,7 +152,7 @@ async def _begun(request: Request) -> tuple[AsyncIterator[bytes], bytes]:
 
 
 async def _object(request: Request, body: AsyncIterator[bytes]) -> NewLink:
-    read, most = b"", request.app.state.settings.max_json_bytes
+    read, most = b"", settings_of(request).max_json_bytes
     async for piece in body:
         read += piece
         if len(read) > most:
@@ -168,11 +171,11 @@ async def _register_one(request: Request, id: int, wanted: NewLink, principal: P
     if refused := registering.target_error(wanted.url):
         raise Invalid.field("/url", refused)
     now = datetime.now(UTC)
-    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
+    async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
         fresh = await _register(connection, id, [wanted.url], principal, now, label=wanted.label)
         rows = await connection.fetch(QUERIES["links_of"], id)
     row = next(row for row in rows if row["source_url"] == wanted.url)
-    shown = principal.shown(registering.shown(row), "link")
+    shown = principal.shown(registering.shown(dict(row)), "link")
     return Response(orjson.dumps(shown), 201 if fresh else 200, media_type="application/json")
 
 
@@ -223,8 +226,8 @@ class _Asking:
 
 
 async def _asking(request: Request, delivery: Mapping[str, Any]) -> _Asking:
-    links: Links = request.app.state.links
-    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
+    links: Links = links_of(request)
+    async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
         sender = await connection.fetchval("SELECT sender FROM deliveries WHERE id = $1", delivery["id"])
         base = links.bases.for_sender(sender)
         if base is None:
@@ -233,7 +236,7 @@ async def _asking(request: Request, delivery: Mapping[str, Any]) -> _Asking:
         keys = await links.keys(connection)
     return _Asking(
         delivery=delivery,
-        named=Named(request.app.state.directory),
+        named=Named(directory_of(request)),
         base=base,
         keys=keys,
         numbers={row["source_url"]: row["number"] for row in rows},
@@ -309,7 +312,7 @@ def _sent(request: Request, asking: _Asking, row: LinkRow, line: int, now: datet
     if address is None:
         raise RowRefused("address: this is not a possible phone number.")
     gateway_id = asking.delivery["gateway_id"]
-    gateway = gateway_named(request, row.gateway, request.app.state.directory.by_id(gateway_id) if gateway_id else None)
+    gateway = gateway_named(request, row.gateway, directory_of(request).by_id(gateway_id) if gateway_id else None)
     if gateway is None:
         raise RowRefused("gateway: neither the row nor the delivery names one.")
     return Sent(
@@ -331,7 +334,7 @@ async def _with_links(
     fresh = list(dict.fromkeys(each.url for each in wanted if each.url and each.url not in asking.numbers))
     fresh = fresh[: max(MOST_LINKS - len(asking.numbers), 0)]
     if fresh:
-        async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
+        async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
             await _register(connection, asking.delivery["id"], fresh, principal, now)
             rows = await connection.fetch(QUERIES["links_of"], asking.delivery["id"])
         asking.numbers |= {row["source_url"]: row["number"] for row in rows}
@@ -374,7 +377,7 @@ async def _messages(
         found[each.line] = {
             "line": each.line, "message_id": str(message_id), "reference": reference, "link": number, "short_url": short_url,
         }  # fmt: skip
-    await request.app.state.links.add_blocks(connection, id, sorted(ids))
+    await links_of(request).add_blocks(connection, id, sorted(ids))
     if asking.upload is not None:
         await asking.upload.add(connection, accepted=sum("detail" not in answer for answer in found.values()))
     if outcome.fresh:

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
+from starlette.requests import HTTPConnection
+
 from app import metrics
 from app.db import Pool, is_away
 from app.gateways import GATEWAYS
@@ -181,3 +183,8 @@ def verified_again(
         reference=request.get("reference"),
     )  # fmt: skip
     return callback if gateway.auth.mode == "signature" and verified(callback, adapter, gateway.auth) else None
+
+
+def refused_of(connection: HTTPConnection) -> RefusedShelf:
+    found: RefusedShelf = connection.app.state.refused
+    return found

@@ -5,6 +5,8 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any
 
+from starlette.requests import HTTPConnection
+
 from app.db import POOL_SIZES, Pool, create_pool
 from app.ingest.clock import Clock
 from app.ingest.inbox import Inbox
@@ -95,3 +97,8 @@ async def run_worker(settings: Settings, database_url: str) -> None:
         await asyncio.gather(worker.run(), _clock(pool, settings).run())
     finally:
         pool.terminate()
+
+
+def runtime_of(connection: HTTPConnection) -> Runtime:
+    found: Runtime = connection.app.state.runtime
+    return found

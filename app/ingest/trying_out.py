@@ -1,10 +1,9 @@
 """A callback tried out: what each receipt in it would be read as, and what it would change. Stores nothing."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Protocol
+from typing import Any
 from urllib.parse import urlencode
 
 import orjson
@@ -17,6 +16,10 @@ from app.gateways import GATEWAYS
 from app.gateways.auth import verified
 from app.gateways.bounds import values_fault
 from app.gateways.receipt import Callback, Gateway, Inbound, Item, Outcome, Receipt, Unreadable
+from app.inbound.rules import Verdict
+from app.ingest.replies import verdict_of
+from app.ingest.rows import InboxRow, inbox_row
+from app.qualifications.rules import meaning
 from app.security import Principal
 from app.tables import MESSAGE_STATUSES
 
@@ -24,63 +27,6 @@ _WRAPPER = frozenset({"method", "query", "headers", "body", "reference"})
 #: Each is looked up in the database.
 _MOST_ITEMS = 100
 _FORM = "application/x-www-form-urlencoded"
-
-
-class FlatRow(Protocol):
-    """The parts of `ingest.rows.InboxRow` that decide what a receipt meets."""
-
-    @property
-    def provider_message_id(self) -> str | None: ...
-    @property
-    def reference(self) -> str | None: ...
-    @property
-    def status(self) -> str | None: ...
-    @property
-    def status_text(self) -> str: ...
-    @property
-    def failure_key(self) -> str | None: ...
-
-
-class Meaning(Protocol):
-    """`qualifications.rules.Qualified`."""
-
-    @property
-    def failure_type(self) -> str: ...
-    @property
-    def reason(self) -> str: ...
-    @property
-    def sentence(self) -> str: ...
-    @property
-    def state(self) -> str: ...
-
-
-class Rule(Protocol):
-    """`inbound.rules.Rule`: a frozen dataclass."""
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-    @property
-    def scope(self) -> str: ...
-
-
-class Verdict(Protocol):
-    """`inbound.rules.Verdict`."""
-
-    @property
-    def rule(self) -> Rule | None: ...
-    @property
-    def action(self) -> str | None: ...
-    @property
-    def reply(self) -> str | None: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """What other folders know and this one needs: handed in by `main.py`, for domains do not import one another."""
-
-    row: Callable[[Gateway, Receipt, datetime], FlatRow]
-    meaning: Callable[[Any, str, str], Meaning]
-    verdict: Callable[[Gateway, Inbound], Verdict]
 
 
 # --- the callback ----------------------------------------------------------------------------------------------------
@@ -170,9 +116,7 @@ def _query(value: object) -> str:
 # --- what it says ----------------------------------------------------------------------------------------------------
 
 
-async def tried(
-    connection: Connection, gateway: Gateway, callback: Callback, reading: Reading, principal: Principal
-) -> dict[str, Any]:
+async def tried(connection: Connection, gateway: Gateway, callback: Callback, principal: Principal) -> dict[str, Any]:
     """What would be read, item by item, as `principal` may see it."""
     adapter = GATEWAYS[gateway.kind]
     if values_fault(callback.body, MOST_VALUES) or callback.body.count(b"\n") > MOST_VALUES:
@@ -183,20 +127,18 @@ async def tried(
     return {
         "method": callback.method,
         "verified": verified(callback, adapter, gateway.auth),
-        "items": [await _shown(connection, gateway, item, reading, principal) for item in items],
+        "items": [await _shown(connection, gateway, item, principal) for item in items],
     }
 
 
-async def _shown(
-    connection: Connection, gateway: Gateway, item: Item, reading: Reading, principal: Principal
-) -> dict[str, Any]:
+async def _shown(connection: Connection, gateway: Gateway, item: Item, principal: Principal) -> dict[str, Any]:
     if isinstance(item, Unreadable):
         told = "It would be kept raw as rejected, and the gateway would be told that it cannot be read."
         reason = principal.text(item.reason)
         return {"type": "unreadable", "reason": reason, "raw": await _text(item.raw, principal), "effect": told}
     if isinstance(item, Inbound):
-        return await _reply(gateway, item, reading.verdict(gateway, item), principal)
-    row = reading.row(gateway, item, datetime.now(UTC))
+        return await _reply(gateway, item, verdict_of(gateway, item), principal)
+    row = inbox_row(gateway, item, datetime.now(UTC))
     message = await _message(connection, gateway, row)
     return {
         "type": "receipt",
@@ -204,7 +146,7 @@ async def _shown(
         "canonical_id": row.provider_message_id and principal.text(row.provider_message_id),
         "status": row.status or Outcome.UNKNOWN.value,
         "message": message,
-        "qualification": await _qualification(connection, gateway, row, reading, principal),
+        "qualification": await _qualification(connection, gateway, row, principal),
         "effect": effect(row.status, message, gateway),
     }
 
@@ -247,7 +189,7 @@ async def _text(raw: bytes, principal: Principal) -> str:
     return await principal.long_text(raw.decode("utf-8", "backslashreplace"))
 
 
-async def _message(connection: Connection, gateway: Gateway, row: FlatRow) -> dict[str, Any] | None:
+async def _message(connection: Connection, gateway: Gateway, row: InboxRow) -> dict[str, Any] | None:
     """Found as a receipt finds it: by id, else by the reference that came with it."""
     for kind, value in (("id", row.provider_message_id), ("reference", row.reference)):
         found = await store.message_of(connection, gateway, kind, value) if value else None
@@ -264,7 +206,7 @@ async def _message(connection: Connection, gateway: Gateway, row: FlatRow) -> di
 
 
 async def _qualification(
-    connection: Connection, gateway: Gateway, row: FlatRow, reading: Reading, principal: Principal
+    connection: Connection, gateway: Gateway, row: InboxRow, principal: Principal
 ) -> dict[str, Any] | None:
     """For a failed one: the row that stands, or what a first error of this sort would be qualified as."""
     if row.failure_key is None:
@@ -274,9 +216,9 @@ async def _qualification(
     found = await store.qualification(connection, gateway.implementation, status, row.failure_key)
     if found is not None:
         return principal.shown({**key, **found, "id": str(found["id"])}, "qualification")
-    meant = reading.meaning(GATEWAYS[gateway.kind].qualifications, status, row.failure_key)
-    meaning = {name: getattr(meant, name) for name in ("failure_type", "reason", "sentence", "state")}
-    return principal.shown({**key, "id": None, **meaning}, "qualification")
+    meant = meaning(GATEWAYS[gateway.kind].qualifications, status, row.failure_key)
+    says = {name: getattr(meant, name) for name in ("failure_type", "reason", "sentence", "state")}
+    return principal.shown({**key, "id": None, **says}, "qualification")
 
 
 def effect(status: str | None, message: Mapping[str, Any] | None, gateway: Gateway) -> str:

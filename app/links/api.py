@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api import export
 from app.api.fields import AskedFlag, AskedWhole, DeliveryId
-from app.api.paging import Cursor, Limit, Page
+from app.api.paging import Cursor, Limit, Page, cursors_of
+from app.db import engine_of
 from app.errors import NotFound
 from app.links import reading
 from app.links.tokens import LINKS
@@ -108,7 +109,7 @@ Number = Annotated[AskedWhole | None, Query(ge=0, lt=LINKS, description="The num
 @router.get("/v1/deliveries/{id}/links", summary="A delivery's links with their clicks", response_model=LinkPage)
 async def list_links(request: Request, principal: Reader, id: DeliveryId) -> LinkPage:
     """All of them (64 at the most), by number. The figures come from counters."""
-    async with request.app.state.engine.connect() as connection:
+    async with engine_of(request).connect() as connection:
         rows = await reading.links(connection, id)
     if rows is None:
         raise NotFound("There is no such delivery.")
@@ -131,7 +132,7 @@ async def list_clicks(
     """One row a click, newest first. Machines' are kept and shown, but left out of the indicators; those of proofs are not
     part of it. `total` comes from the counters."""
     scope = f"clicks {id} {human} {link}"
-    signer = request.app.state.cursors
+    signer = cursors_of(request)
     before = signer.open(scope, cursor)[0] if cursor is not None else None
     form = export.wanted(request)
     asked = {"human": human, "link": link}
@@ -157,7 +158,7 @@ async def _page(
 @asynccontextmanager
 async def _snapshot(request: Request) -> AsyncIterator[AsyncConnection]:
     """A connection on which every statement sees the same moment."""
-    async with request.app.state.engine.connect() as connection:
+    async with engine_of(request).connect() as connection:
         yield await connection.execution_options(isolation_level="REPEATABLE READ")
 
 

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from app import audit
 from app.api.fields import AskedWhole, DeliveryId, Flag, one_line
-from app.db import POOL_TIMEOUT_SECONDS, Connection
+from app.db import POOL_TIMEOUT_SECONDS, Connection, engine_of, pool_of
 from app.errors import Conflict, Invalid, NotFound
 from app.links import reading, registering
 from app.links.api import Link, shown_link
@@ -63,17 +63,18 @@ async def change_link(request: Request, id: DeliveryId, number: Number, body: Li
     """The label at any time; `tracked` and `params` until the start (409 after). With these, what was `prepared` goes back to
     `editing`, and must be prepared again."""
     now = datetime.now(UTC)
-    pool = request.app.state.pool
+    pool = pool_of(request)
     async with pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
-        delivery = await connection.fetchrow(QUERIES["hold_delivery"], id)
-        if delivery is None:
+        held = await connection.fetchrow(QUERIES["hold_delivery"], id)
+        if held is None:
             raise NotFound("There is no such delivery.")
+        delivery = dict(held)
         old = await _link(connection, id, number)
         changed = {name: value for name, value in body.model_dump(exclude_unset=True).items() if value != old[name]}
         _check(delivery, old, changed)
         if changed:
             await _write(connection, delivery, old, changed, principal.name, now)
-    async with request.app.state.engine.connect() as reader:
+    async with engine_of(request).connect() as reader:
         rows = await reading.links(reader, id) or ()
     row = next(row for row in rows if row["number"] == number)
     return shown_link(dict(row), principal)

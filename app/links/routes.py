@@ -19,6 +19,8 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
+from starlette.requests import HTTPConnection
+
 from app.db import POOL_SIZES, Connection, Pool, create_pool, is_away, renew
 from app.errors import Busy
 from app.links import destinations as targets
@@ -423,3 +425,8 @@ async def _asking(seconds: float = _LOOKUP_SECONDS) -> Any:
         if is_away(error):
             raise Busy("This cannot be looked up now; try again.") from error
         raise
+
+
+def routes_of(connection: HTTPConnection) -> Routes:
+    found: Routes = connection.app.state.routes
+    return found

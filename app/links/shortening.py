@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
+from starlette.requests import HTTPConnection
+
 from app.db import Connection
 from app.links import registering
 from app.links import signing as token_keys
@@ -100,3 +102,8 @@ class Links:
         templates = [row for row in rows if row["in_content"] and row["tracked"] and row["template"]]
         found = [(row["source_url"], longest_error(row["source_url"], row["params"], longest)) for row in templates]
         return [NotTaken(url=url, code="link_too_long", text=text) for url, text in found if text]
+
+
+def links_of(connection: HTTPConnection) -> Links:
+    found: Links = connection.app.state.links
+    return found

@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.api import export
 from app.api.excerpts import cut
 from app.api.fields import AskedFlag, DeliveryId, MessageId, Plain, Several, known_id
-from app.api.paging import Cursor, Limit, Page
+from app.api.paging import Cursor, Limit, Page, cursors_of
+from app.db import engine_of
 from app.errors import Invalid, NotFound
 from app.masking import in_pieces
 from app.messages import reading
@@ -298,7 +299,7 @@ async def list_messages(
     `total` comes from the counters. Proofs are not part of it. `address` needs `pii:read`."""
     asks(principal, number=asked.address)
     scope = f"messages {id} {asked!r}"
-    signer = request.app.state.cursors
+    signer = cursors_of(request)
     after = signer.open(scope, cursor)[0] if cursor is not None else 0
     form = export.wanted(request)
     rows, total = await _page(request, id, asked, after=after, limit=_CHUNK if form != "json" else limit + 1)
@@ -332,7 +333,7 @@ async def _must_exist(connection: AsyncConnection, gateway: str | None) -> None:
 @asynccontextmanager
 async def _snapshot(request: Request) -> AsyncIterator[AsyncConnection]:
     """A connection on which every statement sees the same moment."""
-    async with request.app.state.engine.connect() as connection:
+    async with engine_of(request).connect() as connection:
         yield await connection.execution_options(isolation_level="REPEATABLE READ")
 
 

@@ -11,8 +11,9 @@ from app import audit, audit_heads
 from app.accounts import store
 from app.api import excerpts, export
 from app.api.fields import DeliveryId, Plain
-from app.api.paging import Cursor, Limit, Page
-from app.db import POOL_TIMEOUT_SECONDS
+from app.api.paging import Cursor, Limit, Page, cursors_of
+from app.audit_heads import signer_of
+from app.db import POOL_TIMEOUT_SECONDS, pool_of
 from app.errors import Busy, Invalid, NotFound
 from app.platform.fields import reading
 from app.security import Principal, Reader
@@ -148,7 +149,7 @@ async def _journal(
     request: Request, principal: Principal, chain: int, level: str | None, limit: int, cursor: str | None
 ) -> Any:
     scope = f"audit:{chain}:{level}"
-    before = request.app.state.cursors.open(scope, cursor)[0] if cursor else None
+    before = cursors_of(request).open(scope, cursor)[0] if cursor else None
     form = export.wanted(request)
     if form != "json":
         return export.stream(form, tuple(Entry.model_fields), _all(request, principal, chain, level), principal)
@@ -156,7 +157,7 @@ async def _journal(
         found = await store.journal_before(connection, chain, level, before, limit + 1)
         total = await store.journal_length(connection, chain, level)
     rows, goes_on = excerpts.page(found, limit)
-    more = request.app.state.cursors.seal(scope, [rows[-1]["seq"]]) if goes_on else None
+    more = cursors_of(request).seal(scope, [rows[-1]["seq"]]) if goes_on else None
     items = await principal.all_shown(map(_whole, rows))
     return EntryPage(items=[Entry(**row) for row in items], next_cursor=more, total=total)
 
@@ -188,13 +189,13 @@ def _whole(row: Any) -> dict[str, Any]:
 
 async def _head(request: Request, chain: int) -> Head:
     signer = _signer(request)
-    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
+    async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
         head = await audit_heads.sign(connection, signer, chain, datetime.now(UTC))
     return Head(**head.shown())
 
 
 def _signer(request: Request) -> audit_heads.Signer:
-    signer: audit_heads.Signer | None = request.app.state.signer
+    signer: audit_heads.Signer | None = signer_of(request)
     if signer is None:
         raise Busy("The key that signs heads is not known yet.")
     return signer

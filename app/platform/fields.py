@@ -7,14 +7,15 @@ from typing import Any
 from fastapi import Request
 from starlette.responses import Response
 
+from app.accounts.directory import directory_of
 from app.api import export
-from app.db import POOL_TIMEOUT_SECONDS, Connection, unless_away
+from app.db import POOL_TIMEOUT_SECONDS, Connection, pool_of, unless_away
 
 
 @contextlib.asynccontextmanager
 async def reading(request: Request) -> AsyncIterator[Connection]:
     """A connection; waits for a free one only so long."""
-    async with request.app.state.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+    async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
         yield connection
 
 
@@ -24,7 +25,7 @@ async def writing(request: Request) -> AsyncIterator[Connection]:
     async with reading(request) as connection, connection.transaction():
         yield connection
     with unless_away():  # what is committed stands; the refresher tries again by itself
-        await request.app.state.directory.refresh()
+        await directory_of(request).refresh()
 
 
 def whole(request: Request, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Response | None:

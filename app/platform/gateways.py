@@ -15,13 +15,15 @@ from app.accounts.store import GatewayRow
 from app.api.export import STREAMS, wanted
 from app.api.fields import AskedFlag, FreeJson, Line, PathName, Plain, Secret, Slug, is_slug
 from app.api.idempotency import once
-from app.api.paging import Cursor, Limit, Page
+from app.api.paging import Cursor, Limit, Page, cursors_of
 from app.errors import Invalid, NotFound
 from app.gateways import GATEWAYS
 from app.gateways.receipt import SHORTEST_SECRET, Adapter, AuthMode
 from app.ingest import trying_out as trial
+from app.matching.rekeying import id_hint, rekey
 from app.platform.fields import reading, whole, writing
 from app.security import GatewayReader, GatewayWriter
+from app.settings import public_base_of, settings_of
 
 router = APIRouter(prefix="/v1", tags=["gateways"])
 
@@ -222,8 +224,8 @@ async def create(request: Request, principal: GatewayWriter, new: NewGateway) ->
                 options=new.options,
                 auth=new.auth.credentials(),
                 actor=principal.name,
-                rekey=request.app.state.rekey,
-                retention=timedelta(days=request.app.state.settings.deleted_gateway_days),
+                rekey=rekey,
+                retention=timedelta(days=settings_of(request).deleted_gateway_days),
             )
             made = GatewayOut(**principal.shown(_shown(request, row)))
             return Response(made.model_dump_json(), status.HTTP_201_CREATED, media_type="application/json")
@@ -234,14 +236,14 @@ async def create(request: Request, principal: GatewayWriter, new: NewGateway) ->
 @router.get("/gateways", response_model=GatewayPage, responses=STREAMS, summary="List gateways")
 async def list_all(request: Request, principal: GatewayReader, limit: Limit = 100, cursor: Cursor = None) -> Any:
     """By key."""
-    after = request.app.state.cursors.open("gateways", cursor)[0] if cursor else ""
+    after = cursors_of(request).open("gateways", cursor)[0] if cursor else ""
     everything = wanted(request) != "json"
     async with reading(request) as connection:
         rows, total = await store.gateways_after(connection, after, None if everything else limit + 1)
     shown = await principal.all_shown(_shown(request, row) for row in rows)
     if everything:
         return whole(request, tuple(GatewayOut.model_fields), shown)
-    more = request.app.state.cursors.seal("gateways", [rows[limit - 1].key]) if len(rows) > limit else None
+    more = cursors_of(request).seal("gateways", [rows[limit - 1].key]) if len(rows) > limit else None
     return GatewayPage(items=[GatewayOut(**each) for each in shown[:limit]], next_cursor=more, total=total)
 
 
@@ -251,7 +253,7 @@ async def read(request: Request, principal: GatewayReader, key: PathName) -> Gat
     async with reading(request) as connection:
         row = await _row(connection, key)
         figures = await store.gateway_figures(connection, row.id)
-        hint = await request.app.state.id_hint(connection, built(row))
+        hint = await id_hint(connection, built(row))
     return GatewayDetails(**principal.shown({**_shown(request, row), **figures, "hint": hint}))
 
 
@@ -268,7 +270,7 @@ async def change(request: Request, principal: GatewayWriter, key: PathName, wish
             options=wish.options,
             auth=wish.auth.credentials() if wish.auth else None,
             actor=principal.name,
-            rekey=request.app.state.rekey,
+            rekey=rekey,
         )
     return GatewayChanged(**principal.shown(_shown(request, row)), rekeyed=None if rekeyed is None else dict(rekeyed))
 
@@ -353,7 +355,7 @@ async def test(request: Request, principal: GatewayWriter, key: PathName) -> Res
         callback = trial.callback_of(
             gateway, url=_callback_url(request, key), content_type=content_type, query=request.url.query, body=body
         )
-        answer = await trial.tried(connection, gateway, callback, request.app.state.reading, principal)
+        answer = await trial.tried(connection, gateway, callback, principal)
     return Response(orjson.dumps(answer, default=str, option=orjson.OPT_UTC_Z), media_type="application/json")
 
 
@@ -388,5 +390,5 @@ def _all_options(row: GatewayRow) -> dict[str, Any]:
 
 
 def _callback_url(request: Request, key: str) -> str:
-    base = request.app.state.public_base or str(request.base_url).rstrip("/")
+    base = public_base_of(request) or str(request.base_url).rstrip("/")
     return f"{base}/callbacks/{key}"

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import PlainTextResponse, Response
 
 from app import metrics
+from app.accounts.directory import directory_of
+from app.ingest.runtime import runtime_of
 
 router = APIRouter(tags=["machines"])
 
@@ -68,20 +70,17 @@ async def ready(request: Request) -> Response:
     found = _readiness(request)
     if found.ready:
         return Response(found.model_dump_json(), media_type="application/json")
-    detail = (
-        "Callbacks cannot be made durable now." if request.app.state.directory.loaded else "Gateways are not known yet."
-    )
+    detail = "Callbacks cannot be made durable now." if directory_of(request).loaded else "Gateways are not known yet."
     problem = {"type": "about:blank", "title": "Service Unavailable", "status": 503, "detail": detail}
     body = orjson.dumps(problem | found.model_dump())
     return Response(body, 503, {"Retry-After": "2"}, "application/problem+json")
 
 
 def _readiness(request: Request) -> Readiness:
-    state = request.app.state
-    found: dict[str, Any] = dict(state.runtime.ready())
-    found["database"] = bool(found["database"] and state.directory.reachable)
+    found: dict[str, Any] = dict(runtime_of(request).ready())
+    found["database"] = bool(found["database"] and directory_of(request).reachable)
     durable = found["database"] or found["spool"]
-    return Readiness(ready=bool(state.directory.loaded and durable), **found)
+    return Readiness(ready=bool(directory_of(request).loaded and durable), **found)
 
 
 @router.get(
@@ -96,7 +95,7 @@ def _readiness(request: Request) -> Readiness:
     },
 )
 async def prometheus(request: Request) -> Response:
-    found = request.app.state.runtime.ready()
+    found = runtime_of(request).ready()
     metrics.inbox_queue.set(found["queued"])
     metrics.spool_rows.set(found["spooled"])
     return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -13,7 +13,7 @@ from app.accounts.installation import ENV_ADMIN
 from app.api.export import STREAMS, wanted
 from app.api.fields import PathName, Slug
 from app.api.idempotency import once
-from app.api.paging import Cursor, Limit, Page
+from app.api.paging import Cursor, Limit, Page, cursors_of
 from app.platform.fields import reading, whole, writing
 from app.security import Admin
 
@@ -82,14 +82,14 @@ async def create(request: Request, principal: Admin, key: NewKey) -> Response:
 @router.get("", response_model=KeyPage, responses=STREAMS, summary="List API keys")
 async def list_all(request: Request, principal: Admin, limit: Limit = 100, cursor: Cursor = None) -> Any:
     """By name. Secrets are never shown again."""
-    after = request.app.state.cursors.open("keys", cursor)[0] if cursor else ""
+    after = cursors_of(request).open("keys", cursor)[0] if cursor else ""
     everything = wanted(request) != "json"
     async with reading(request) as connection:
         rows, total = await store.keys_after(connection, after, None if everything else limit + 1)
     keys = [Key(**row) for row in rows]
     if everything:
         return whole(request, tuple(Key.model_fields), [key.model_dump() for key in keys])
-    more = request.app.state.cursors.seal("keys", [keys[limit - 1].name]) if len(keys) > limit else None
+    more = cursors_of(request).seal("keys", [keys[limit - 1].name]) if len(keys) > limit else None
     return KeyPage(items=keys[:limit], next_cursor=more, total=total)
 
 

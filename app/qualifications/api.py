@@ -11,13 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from app import audit
 from app.api import export
 from app.api.fields import Plain, path_id
-from app.api.paging import Cursor, Limit, Page
-from app.db import Connection, writing
+from app.api.paging import Cursor, Limit, Page, cursors_of
+from app.db import Connection, engine_of, pool_of, writing
 from app.errors import NotFound
 from app.masking import in_pieces
 from app.qualifications import store
 from app.qualifications.reasons import Reason
 from app.qualifications.rules import FailureType, State, shown
+from app.quarantine.changing import drain, requalified, would_move
 from app.security import Principal, Reader, Writer, asks
 
 router = APIRouter(tags=["qualifications"])
@@ -187,12 +188,12 @@ async def list_qualifications(
     asks(principal, words=(asked.implementation,))
     asked = replace(asked, masked=not principal.sees_all)
     scope = f"qualifications {asked!r}"
-    signer = request.app.state.cursors
+    signer = cursors_of(request)
     after = signer.open(scope, cursor)[0] if cursor is not None else 0
     form = export.wanted(request)
     if form != "json":
         return export.stream(form, tuple(Qualification.model_fields), _all(request, principal, asked, after), principal)
-    async with request.app.state.engine.connect() as connection:
+    async with engine_of(request).connect() as connection:
         rows = await store.page(connection, asked, after=after, limit=limit + 1)
         total = await store.total(connection, asked)
     more = signer.seal(scope, [rows[limit - 1]["id"]]) if len(rows) > limit else None
@@ -205,7 +206,7 @@ async def _all(
 ) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
     """A chunk at a time; no connection is held while a slow client reads."""
     while True:
-        async with request.app.state.engine.connect() as connection:
+        async with engine_of(request).connect() as connection:
             rows = await store.page(connection, asked, after=after, limit=_CHUNK)
         if rows:
             yield await in_pieces(_shown(row, principal).model_dump() for row in rows)
@@ -217,7 +218,7 @@ async def _all(
 @router.get("/v1/qualifications/{id}", summary="Read a qualification", response_model=Qualification)
 async def read(request: Request, id: Id, principal: Reader) -> Qualification:
     """With how often it occurs."""
-    async with request.app.state.engine.connect() as connection:
+    async with engine_of(request).connect() as connection:
         row = await store.read(connection, id)
     return _shown(_found(row), principal)
 
@@ -248,7 +249,7 @@ async def preview(request: Request, id: Id, body: Proposal, principal: Reader) -
     async with writing(request) as connection:
         old = _found(await store.lock(connection, id))
         values = _values(body, old)
-        quarantines = await request.app.state.would_move(connection, old, {**old, **values}, datetime.now(UTC))
+        quarantines = await would_move(connection, old, {**old, **values}, datetime.now(UTC))
         moved = _moved(old, values, await store.touched(connection, id), quarantines)
     return Moved(**principal.shown(moved.model_dump()))
 
@@ -264,14 +265,14 @@ async def change(request: Request, id: Id, body: Change, principal: Writer) -> C
         old = _found(await store.lock(connection, id))
         values = _values(body, old)
         touched = await store.touched(connection, id)
-        quarantines = await request.app.state.would_move(connection, old, {**old, **values}, now)
+        quarantines = await would_move(connection, old, {**old, **values}, now)
         moved = _moved(old, values, touched, quarantines)
         if values:
             await store.change(connection, id, values, now)
-            await request.app.state.requalified(connection, old, {**old, **values}, now)
+            await requalified(connection, old, {**old, **values}, now)
             await _tell(connection, old, values, touched if moved.messages else [], moved, principal.name, now)
     if values:
-        await request.app.state.drain(request.app.state.pool, now)
+        await drain(pool_of(request), now)
     told = Moved(**principal.shown(moved.model_dump()))
     return Changed(qualification=await read(request, id, principal), moved=told)
 

@@ -10,12 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app import audit
 from app.api import export
 from app.api.fields import MOST_SEVERAL, DeliveryId, Plain, Time, path_id
-from app.api.paging import Cursor, Limit
-from app.db import Connection, writing
+from app.api.paging import Cursor, Limit, cursors_of
+from app.db import Connection, engine_of, pool_of, writing
 from app.errors import Conflict, Invalid, NotFound
 from app.masking import mask
 from app.numbers import normalise
-from app.pseudonyms import PREFIX
+from app.pseudonyms import PREFIX, pseudonyms_of
 from app.quarantine import breaker, changing, models, reading
 from app.quarantine.rules import ANYBODY, Explained, explain
 from app.quarantine.store import facts_of
@@ -123,7 +123,7 @@ async def list_of_delivery(
     """Addresses that this delivery's own receipts put into quarantine, as they stand now; or those that its preparation
     left out because they were there then (the rows of `exclusions?reason=denylisted,quarantined`)."""
     delivery_id = id
-    async with request.app.state.engine.connect() as connection:
+    async with engine_of(request).connect() as connection:
         if not await reading.delivery_exists(connection, delivery_id):
             raise NotFound("There is no such delivery.")
     pages = _Standing(reading.Filter(delivery_id=delivery_id)) if origin == "receipts" else _LeftOut(delivery_id)
@@ -175,12 +175,12 @@ class _LeftOut:
 async def _listed(
     request: Request, principal: Principal, pages: _Standing | _LeftOut, limit: int, cursor: str | None
 ) -> Any:
-    signer = request.app.state.cursors
+    signer = cursors_of(request)
     after = signer.open(pages.scope, cursor) if cursor is not None else None
     form = export.wanted(request)
     if form != "json":
         return export.stream(form, models.COLUMNS, _all(request, principal, pages), principal)
-    async with request.app.state.engine.connect() as connection:
+    async with engine_of(request).connect() as connection:
         rows = await pages.page(connection, after, limit + 1)
         total = await pages.total(connection)
     more = signer.seal(pages.scope, pages.position(rows[limit - 1])) if len(rows) > limit else None
@@ -193,7 +193,7 @@ async def _all(
 ) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
     after = None
     while True:
-        async with request.app.state.engine.connect() as connection:
+        async with engine_of(request).connect() as connection:
             rows = await pages.page(connection, after, _CHUNK)
         if rows:
             yield await principal.all_shown(map(models.shown, rows))
@@ -218,7 +218,7 @@ async def explained(request: Request, address: str, principal: Principal) -> mod
     async with writing(request) as connection:
         identity, events = await facts_of(connection, address)
         thresholds = await read_thresholds(connection)
-    async with request.app.state.engine.connect() as reader:
+    async with engine_of(request).connect() as reader:
         notes = await reading.notes(reader, events)
         rows = await reading.page(reader, reading.Filter(address=identity), after=None, limit=_CHUNK)
     by_scope = {row["sender"]: row["status"] for row in rows}
@@ -289,7 +289,7 @@ async def release_one(
             note=reason,
         )
         moved = await changing.record(connection, [decision], now)
-        data = {"address": mask(identity), "pseudonym": request.app.state.pseudonyms.of(identity), "was": status}
+        data = {"address": mask(identity), "pseudonym": pseudonyms_of(request).of(identity), "was": status}
         data |= {"kind": decision.kind, "sender": sender or None}
         said, by_delivery = {"reason": reason}, moved.deliveries
         await _note(connection, RELEASED, "An address was released.", principal, now, data, said, by_delivery)
@@ -312,7 +312,7 @@ async def release_many(request: Request, body: models.Release, principal: Quaran
             text = f"{count} addresses were released."
             await _note(connection, RELEASED, text, principal, now, {"addresses": count}, said, by_delivery)
     if not body.dry_run:
-        await changing.drain(request.app.state.pool, now)
+        await changing.drain(pool_of(request), now)
     return models.Released(addresses=count, dry_run=body.dry_run)
 
 
@@ -347,9 +347,9 @@ async def list_breakers(
 ) -> models.BreakerPage:
     """Errors whose failures jumped far above their usual share: what they hold waits for `apply` or `discard`."""
     scope = f"breakers {state}"
-    signer = request.app.state.cursors
+    signer = cursors_of(request)
     before = signer.open(scope, cursor)[0] if cursor is not None else None
-    async with request.app.state.engine.connect() as connection:
+    async with engine_of(request).connect() as connection:
         rows = await reading.breaker_page(connection, open_only=state == "open", before=before, limit=limit + 1)
         total = await reading.breaker_total(connection, open_only=state == "open")
     more = signer.seal(scope, [rows[limit - 1]["id"]]) if len(rows) > limit else None
@@ -388,12 +388,12 @@ async def _decide(
             text = f"What a breaker held was {'applied' if decision == 'apply' else 'discarded'}."
             said = {"reason": reason}
             await _note(connection, DECIDED, text, principal, now, data, said, found["by_delivery"])
-    async with request.app.state.engine.connect() as reader:
+    async with engine_of(request).connect() as reader:
         shown = await reading.breaker(reader, id)
     if shown is None:
         raise NotFound("There is no such breaker.")
     if found is None:
         raise Conflict(f"This breaker was closed before: {shown['decision']}.")
-    await changing.drain(request.app.state.pool, now)
+    await changing.drain(pool_of(request), now)
     told = models.Breaker(**principal.shown(models.shown_breaker(shown)))
     return models.Decided(addresses=found["addresses"], messages=found["messages"], breaker=told)

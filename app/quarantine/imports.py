@@ -13,11 +13,12 @@ from app.api.bulk import BadRow, Line, Tally, chunks, parts
 from app.api.fields import Address, Region, SenderName, Time
 from app.api.reader import RowRefused, detail_of
 from app.api.uploads import journalled
-from app.db import Connection, writing
+from app.db import Connection, pool_of, writing
 from app.numbers import normalise
 from app.quarantine.changing import Decision, record
 from app.quarantine.models import Note
 from app.security import Principal, QuarantineWriter
+from app.settings import settings_of
 
 router = APIRouter(prefix="/v1", tags=["quarantine"])
 
@@ -71,9 +72,9 @@ async def import_rows(
     """Bulk. `denylisted`: the person wants none; `quarantined`: the number is no more. With `sender` it holds for that
     sender only. `at` is when it was said: a START after it still counts. What stands already counts as accepted and
     changes nothing, so an import that broke off can simply be sent again."""
-    state, tally = request.app.state, Tally()
-    async with journalled(state.pool, audit.PLATFORM, IMPORTED, principal.name, tally) as upload:
-        async for chunk in chunks(request, max_row_bytes=state.settings.max_row_bytes):
+    tally = Tally()
+    async with journalled(pool_of(request), audit.PLATFORM, IMPORTED, principal.name, tally) as upload:
+        async for chunk in chunks(request, max_row_bytes=settings_of(request).max_row_bytes):
             decided = await _read(chunk, status, default_region, principal, tally)
             now = datetime.now(UTC)
             async with writing(request) as connection:

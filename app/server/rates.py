@@ -11,6 +11,8 @@ from collections import OrderedDict
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 
+from starlette.requests import HTTPConnection
+
 from app import metrics
 from app.errors import TooMany
 from app.server.telling import Seldom
@@ -101,3 +103,8 @@ def source_of(host: str) -> str:
             return str(ip_network(f"{address}/64", strict=False))
         address = address.ipv4_mapped
     return str(address)
+
+
+def rates_of(connection: HTTPConnection) -> Rates:
+    found: Rates = connection.app.state.rates
+    return found

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import StreamingResponse
 
 from app.api.fields import DeliveryId, Plain, Time
+from app.db import engine_of
 from app.errors import Invalid, NotFound
 from app.security import Reader
 from app.stats import store
@@ -128,7 +129,7 @@ async def read_summary(request: Request, id: DeliveryId, _: Reader) -> dict[str,
 
 
 async def _read(request: Request, id: int) -> dict[str, Any] | None:
-    async with request.app.state.engine.connect() as connection:
+    async with engine_of(request).connect() as connection:
         return await store.summary(connection, id)
 
 
@@ -204,7 +205,7 @@ async def read_history(
     request: Request, id: DeliveryId, _: Reader, step: Step = None, from_: From = None, to: To = None
 ) -> History:
     """Counts by step, rounded outwards to whole steps. A step that would give over 2 000 points is refused."""
-    async with request.app.state.engine.connect() as connection:
+    async with engine_of(request).connect() as connection:
         span = await store.span(connection, id)
         if span is None:
             raise NotFound("There is no such delivery.")

@@ -134,11 +134,11 @@ async def test_patch_merges_options_and_replaces_auth(client: httpx.AsyncClient,
 async def test_a_change_of_formats_and_its_rekeying_stand_or_fall_together(
     client: httpx.AsyncClient, admin: Headers, app: FastAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fails(connection: Connection, before: Gateway, after: Gateway) -> dict[str, int]:
+    async def fails(connection: Connection, gateway: Gateway) -> dict[str, int]:
         raise OSError("away")
 
     await create(client, admin, "together")
-    monkeypatch.setitem(app.state._state, "rekey", fails)
+    monkeypatch.setattr("app.platform.gateways.rekey", fails)
     change = {"options": {"receipt_id_format": "decimal"}}
     assert (await client.patch("/v1/gateways/together", json=change, headers=admin)).status_code == 503
     one = (await client.get("/v1/gateways/together", headers=admin)).json()
