@@ -67,6 +67,7 @@ from app.security import KeyRing
 from app.server.rates import Rates
 from app.settings import Settings, guessable
 from app.stats.api import router as stats
+from app.stats.events import Streams
 
 #: How long a start waits for the database before it serves without it.
 FIRST_WAIT_SECONDS = 5.0
@@ -182,7 +183,7 @@ def _set_state(app: FastAPI, settings: Settings, database_url: str) -> None:
         most_of_network=settings.click_burst_network, most_of_token=settings.click_burst_token,
     )  # fmt: skip
     state.keys, state.disclosures = KeyRing(), Disclosures()
-    state.rates = Rates(settings)
+    state.rates, state.event_streams = Rates(settings), Streams()
     state.directory = GatewayDirectory(
         database_url,
         state.keys,

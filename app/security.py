@@ -14,7 +14,6 @@ from fastapi import Depends, Request
 from starlette.requests import HTTPConnection
 
 from app import privacy
-from app.accounts.directory import directory_of
 from app.disclosures import Given, disclosures_of
 from app.errors import Forbidden, Unauthenticated
 from app.masking import holds_number, in_pieces, mask_long, mask_numbers
@@ -82,11 +81,17 @@ def hash_secret(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
 
 
+async def _nobody(secret: str) -> Principal | None:
+    return None
+
+
 class KeyRing:
     """The API keys by hash, as last read from the database."""
 
     def __init__(self) -> None:
         self._by_hash: Mapping[bytes, Principal] = {}
+        #: Asks the database for a key that is not known yet: the directory does. Raises `Busy` when nobody can tell now.
+        self.find_new: Callable[[str], Awaitable[Principal | None]] = _nobody
 
     def replace(self, keys: Mapping[bytes, Principal]) -> None:
         self._by_hash = keys
@@ -102,7 +107,7 @@ async def authenticate(request: Request) -> Principal:
     rates, source = rates_of(request), source_of(request.client.host if request.client else "")
     principal = key_ring_of(request).find(secret)
     if principal is None and secret and not rates.is_guessing(source):
-        principal = await directory_of(request).find_key(secret)
+        principal = await key_ring_of(request).find_new(secret)
     if not isinstance(principal, Principal):
         rates.failed(source, "wrong" if secret else "missing", hash_secret(secret).hex()[:8] if secret else None)
         raise Unauthenticated

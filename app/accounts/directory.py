@@ -125,6 +125,7 @@ class GatewayDirectory:
         #: As it was last read, when all of it could be read.
         self._known: Known | None = None
         self._keys = keys
+        keys.find_new = self.find_key
         self._gateways = Gateways()
         self._mark: str | None = None
         self._pool: Pool | None = None

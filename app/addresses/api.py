@@ -1,8 +1,4 @@
-"""One number: may it be sent to, what is known about it, and forgetting it.
-
-What other folders do for this one comes by `app.state`: `address_health(request, address, principal)` and
-`reexamine(connection, addresses, now)` (quarantine), `delivery_rules` and `exclusion_sentence` (deliveries).
-"""
+"""One number: may it be sent to, what is known about it, and forgetting it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -28,7 +24,6 @@ from app.api import bulk, export
 from app.api.bulk import BadRow, Line
 from app.api.fields import AskedFlag, Plain, Region, SenderName
 from app.db import POOL_TIMEOUT_SECONDS, Connection, pool_of
-from app.deliveries.exclusions import sentence
 from app.deliveries.rules import Rules
 from app.errors import Busy, Invalid, Problem, TooLarge
 from app.ingest.inbox import inbox_of
@@ -193,7 +188,6 @@ async def _checking(request: Request, principal: Principal, region: str | None, 
     return Check(
         region=region,
         rules=rules,
-        sentence=sentence,
         kept_away=kept_away,
         pseudonyms=pseudonyms_of(request) if any_erased else None,
         shown=lambda address: address,
@@ -243,7 +237,7 @@ async def read(
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
         erased = await connection.fetchrow(QUERIES["erasure"], name)
-        facts = await reading.page(connection, sorted(reading.names_of(number, name, erased)), sentence)
+        facts = await reading.page(connection, sorted(reading.names_of(number, name, erased)))
     return models.Address(
         address=name if erased else number,
         erased_at=erased and erased["erased_at"],

@@ -3,10 +3,12 @@
 from array import array
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from app.api.bulk import BadRow, Line, parts
 from app.api.reader import RowRefused, detail_of
+from app.deliveries.exclusions import sentence
+from app.deliveries.rules import Rules
 from app.numbers import normalise
 from app.pseudonyms import Pseudonyms
 
@@ -14,14 +16,6 @@ from app.pseudonyms import Pseudonyms
 UNREADABLE = "unreadable"
 
 
-class Rules(Protocol):
-    """The operator's choice of numbers (`deliveries.rules.Rules`)."""
-
-    def of_number(self, address: str) -> dict[str, Any] | None: ...
-
-
-#: `deliveries.exclusions.sentence`: of a reason and its detail.
-Sentence = Callable[[str, Mapping[str, Any] | None], str]
 #: Rows of the quarantine by which the names given must not be sent to, with `address`.
 KeptAway = Callable[[Sequence[str]], Awaitable[Sequence[Mapping[str, Any]]]]
 
@@ -72,7 +66,6 @@ class Check:
 
     region: str | None
     rules: Rules
-    sentence: Sentence
     kept_away: KeptAway
     #: None while no number was ever erased.
     pseudonyms: Pseudonyms | None
@@ -141,7 +134,7 @@ class Check:
             return str(detail["text"])
         if row.reason == "double":
             return f"The address stands in the list already: line {detail['line']} stays."
-        return self.sentence(row.reason, row.detail)
+        return sentence(row.reason, row.detail)
 
 
 @dataclass(slots=True)

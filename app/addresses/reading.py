@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.addresses import models
-from app.addresses.checking import Sentence
 from app.addresses.erasure import QUERIES
 from app.db import Connection
+from app.deliveries.exclusions import sentence
 
 #: Rows of each kind, the newest.
 SHOWN = 100
@@ -19,7 +19,7 @@ def names_of(number: str, pseudonym: str, erased: Row | None) -> set[str]:
     return {number, pseudonym} if returned is None else {number, pseudonym, returned}
 
 
-async def page(connection: Connection, names: Sequence[str], sentence: Sentence) -> dict[str, Any]:
+async def page(connection: Connection, names: Sequence[str]) -> dict[str, Any]:
     """What `models.Address` shows of the facts, whole; the caller's transaction sees one moment."""
     messages = await connection.fetch(QUERIES["messages_of"], names, SHOWN)
     exclusions = await connection.fetch(QUERIES["exclusions_of"], names, SHOWN)

@@ -1,9 +1,4 @@
-"""Deliveries: create, list, read, change, cancel, recompute.
-
-What other folders do for this one comes by `app.state`, so that domains do not import one another:
-`main_figures(connection, ids)` (stats), `refold(connection, ids, now)` and `recompute(connection, id, now)` (messages),
-`links` (links).
-"""
+"""Deliveries: create, list, read, change, cancel, recompute."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime

@@ -6,20 +6,22 @@ its submission is reported, so reading from the beginning again gives it again. 
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import asyncpg
 import orjson
 
 from app import audit
 from app.api import excerpts
-from app.db import POOL_TIMEOUT_SECONDS, Connection, Pool, is_away, load_queries
+from app.db import POOL_TIMEOUT_SECONDS, Pool, is_away, load_queries
 from app.deliveries import codes
 from app.deliveries.texts import Text
+from app.links.routes import Routes
 from app.logs import log
+from app.matching.references import claim_references
 from app.pseudonyms import PREFIX as ERASED
 from app.references import reference_of
 from app.texts.encoding import measure
@@ -33,8 +35,6 @@ _TRIES = 5
 #: Ids of messages that were left out, as the journal names them.
 _NAMED = 100
 
-#: `ingest.references.claim_references`: (connection, gateway id, message ids, now) → those that receipts waited for.
-Claim = Callable[[Connection, int, Sequence[int], datetime], Awaitable[list[int]]]
 #: Why there is no more: all given, as many as asked for, the delivery is not in progress any more, the reader went away.
 Ending = Literal["complete", "limit", "over", "broken_off"]
 _ENDINGS: Mapping[Ending, str] = {
@@ -108,34 +108,24 @@ class _Batch:
     more: bool
 
 
-class Routes(Protocol):
-    """`links.routes.Routes`: whoever opens a link is led on also while the database is away."""
-
-    async def announce(self, delivery_id: int) -> None: ...
-
-    async def give(
-        self, delivery_id: int, message_ids: Sequence[int], params: Mapping[int, Mapping[str, Any]]
-    ) -> None: ...
-
-
-async def stream(pool: Pool, asked: Asked, claim: Claim, routes: Routes | None = None) -> AsyncIterator[bytes]:
+async def stream(pool: Pool, asked: Asked, routes: Routes | None = None) -> AsyncIterator[bytes]:
     """NDJSON, a chunk at a time; no connection is held while a slow reader takes it. Ends in the journal. With `routes`, that
     is when its texts have short URLs, no message is given out before those lead somewhere whatever happens."""
     told = _Told()
     try:
-        async for batch in _batches(pool, asked, claim, told, routes):
+        async for batch in _batches(pool, asked, told, routes):
             yield batch
     finally:
         # A task of its own: that the reader goes away must not cancel it.
         await asyncio.shield(asyncio.ensure_future(_note(pool, asked, told)))
 
 
-async def _batches(pool: Pool, asked: Asked, claim: Claim, told: _Told, routes: Routes | None) -> AsyncIterator[bytes]:
+async def _batches(pool: Pool, asked: Asked, told: _Told, routes: Routes | None) -> AsyncIterator[bytes]:
     after = asked.after
     if routes is not None:
         await routes.announce(asked.delivery_id)
     while wanted := CHUNK if asked.limit is None else min(CHUNK, asked.limit - told.given):
-        batch = await _next(pool, asked, claim, after=after, limit=wanted)
+        batch = await _next(pool, asked, after=after, limit=wanted)
         if batch is None:
             told.ending = "over"
             return
@@ -151,25 +141,25 @@ async def _batches(pool: Pool, asked: Asked, claim: Claim, told: _Told, routes: 
     told.ending = "limit"
 
 
-async def _next(pool: Pool, asked: Asked, claim: Claim, *, after: int, limit: int) -> _Batch | None:
+async def _next(pool: Pool, asked: Asked, *, after: int, limit: int) -> _Batch | None:
     """The next messages, their references claimed for good; None when the delivery is not in progress any more. A worker that
     takes in receipts with these references may have the keys the other way round: who is chosen to give way tries again."""
     for _ in range(_TRIES - 1):
         try:
-            return await _claimed(pool, asked, claim, after=after, limit=limit)
+            return await _claimed(pool, asked, after=after, limit=limit)
         except asyncpg.DeadlockDetectedError:
             continue
-    return await _claimed(pool, asked, claim, after=after, limit=limit)
+    return await _claimed(pool, asked, after=after, limit=limit)
 
 
-async def _claimed(pool: Pool, asked: Asked, claim: Claim, *, after: int, limit: int) -> _Batch | None:
+async def _claimed(pool: Pool, asked: Asked, *, after: int, limit: int) -> _Batch | None:
     now = datetime.now(UTC)
     async with pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
         if await connection.fetchval(QUERIES["status"], asked.delivery_id) != "in_progress":
             return None
         rows = await connection.fetch(_WEIGHED, asked.delivery_id, after, limit, asked.text_bytes)
         ids = [each["message_id"] for each in rows]
-        waited = await claim(connection, asked.gateway_id, ids, now) if asked.gateway_id and ids else []
+        waited = await claim_references(connection, asked.gateway_id, ids, now) if asked.gateway_id and ids else []
         sent = {each["message_id"] for each in await connection.fetch(QUERIES["no_longer_pending"], waited)}
     last = ids[-1] if ids else after
     return _Batch(

@@ -21,7 +21,8 @@ from app.deliveries.exclusions import CAUSES
 from app.deliveries.rules import Rules
 from app.deliveries.screening import Screen, Screened
 from app.deliveries.tally import Tally
-from app.deliveries.texts import Links, Shortener, Text, link_texts, short_url_length
+from app.deliveries.texts import Text, link_texts, short_url_length
+from app.links.shortening import Links, Shortener
 from app.texts.content import Finding, cropped, examine
 
 QUERIES = load_queries(__file__)

@@ -1,4 +1,4 @@
-"""Preparing a delivery, and whom that left out. `app.state.preparer` does the work in the background."""
+"""Preparing a delivery, and whom that left out. `preparer.py` does the work in the background."""
 
 import asyncio
 import time

@@ -15,7 +15,7 @@ from app import audit
 from app.db import POOL_SIZES, Pool, create_pool, is_away, renew
 from app.deliveries import codes
 from app.deliveries.preparation import POOL_SETTINGS, QUERIES, Stopped, prepare
-from app.deliveries.texts import Links
+from app.links.shortening import Links
 from app.logs import log
 
 #: Deliveries prepared at the same time by one process; each takes a connection, and of the rest one while it reads ahead.

@@ -1,7 +1,4 @@
-"""Sending from here: start, outbox, proofs. What became of the messages is reported to `POST …/submissions` (ingest).
-
-`app.state.claim_references` (ingest) makes our references known to a gateway, so that receipts find their messages;
-`app.state.links` (links) makes short URLs."""
+"""Sending from here: start, outbox, proofs. What became of the messages is reported to `POST …/submissions`."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -120,7 +117,7 @@ async def read_outbox(
         after=int(after or 0), limit=limit, actor=principal.name,
     )  # fmt: skip
     routes = routes_of(request) if shortener is not None else None
-    lines = outbox.stream(pool_of(request), asked, claim_references, routes)
+    lines = outbox.stream(pool_of(request), asked, routes)
     return StreamingResponse(lines, media_type="application/x-ndjson")
 
 

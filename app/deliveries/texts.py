@@ -1,60 +1,16 @@
 """A delivery's text for each message: placeholders filled, and short URLs in place of the links that are tracked.
 
-Made once and filled a million times. Short URLs come from whoever knows about links (`app.state.links`): `Shortener` is all
-that this side knows of them. A placeholder inside a tracked link is not filled here, but its value must be there, too: the
-link leads nowhere sensible without it.
+Made once and filled a million times. Short URLs come from `links/shortening.py`. A placeholder inside a tracked link is not
+filled here, but its value must be there, too: the link leads nowhere sensible without it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
-from app.db import Connection
+from app.links.shortening import Shortener
 from app.texts.placeholders import MissingParam, Template, written
 from app.texts.urls import Link, find_links
-
-
-class Shortener(Protocol):
-    """Makes the short URLs of one delivery."""
-
-    @property
-    def numbers(self) -> Mapping[str, int]:
-        """The links that are tracked, by how they stand in the content."""
-
-    def url(self, message_id: int, number: int) -> str:
-        """Never longer for a lower message id."""
-
-
-class NotTaken(Protocol):
-    """A URL that nobody can be led to, why (`code` a stable slug, `text` a sentence)."""
-
-    @property
-    def url(self) -> str: ...
-    @property
-    def code(self) -> str: ...
-    @property
-    def text(self) -> str: ...
-
-
-class Links(Protocol):
-    """Whoever knows about links. All takes an open transaction that holds the delivery; its owner commits."""
-
-    async def register(
-        self, connection: Connection, delivery_id: int, urls: Sequence[str], *, tracked: bool
-    ) -> Sequence[NotTaken]:
-        """The content's links are these now."""
-
-    async def tracked(self, connection: Connection, delivery_id: int) -> Mapping[str, int]:
-        """Those that are to become short URLs, by how they stand in the content."""
-
-    async def shortener(self, connection: Connection, delivery_id: int, sender: str) -> Shortener | None:
-        """None when no link is tracked, or nobody has said what short URLs begin with."""
-
-    async def add_block(self, connection: Connection, delivery_id: int, first_id: int, last_id: int) -> None:
-        """These ids are those of the delivery's messages."""
-
-    async def unfit(self, connection: Connection, delivery_id: int, longest: Mapping[str, str]) -> Sequence[NotTaken]:
-        """Tracked links that would lead nowhere with the longest values of the audience."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

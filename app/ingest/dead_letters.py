@@ -29,7 +29,7 @@ from app.ingest.rows import Shelved, inbound_row, inbox_row
 from app.logs import log
 from app.matching.rekeying import rekey
 from app.security import Reader, ReceiptWriter
-from app.settings import public_base_of, settings_of
+from app.settings import Settings, public_base_of, settings_of
 
 router = APIRouter(prefix="/v1")
 
@@ -187,6 +187,7 @@ async def retry_rejected(request: Request, principal: ReceiptWriter, which: Retr
         raise Invalid.field("/ids", "Name ids, a gateway, or a kind.")
     wanted = await _wanted(request, which.gateway)
     read = kept = 0
+    settings, base = settings_of(request), public_base_of(request)
     async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
         ids = await connection.fetch(QUERIES["rejected_to_retry"], which.ids, wanted, which.kind)
         for (id,) in ids:  # one by one: a thousand bodies are a gigabyte
@@ -194,17 +195,19 @@ async def retry_rejected(request: Request, principal: ReceiptWriter, which: Retr
             if row is None:
                 continue
             gateway = directory_of(request).by_id(row["gateway_id"])
-            done = await _tried_again(connection, gateway, row, request.app.state)
+            done = await _tried_again(connection, gateway, row, settings, base)
             read, kept = read + done, kept + (not done)
     inbox_of(request).arrived.set()
     return _json({"read": read, "still_rejected": kept})
 
 
-async def _tried_again(connection: Connection, gateway: Gateway | None, row: Any, state: Any) -> bool:
+async def _tried_again(
+    connection: Connection, gateway: Gateway | None, row: Any, settings: Settings, base: str | None
+) -> bool:
     """Each for itself: what the database, or our own code, refuses again stays where it is, and costs no other."""
     try:
         async with connection.transaction():
-            done = await _read_again(connection, gateway, row, state)
+            done = await _read_again(connection, gateway, row, settings, base)
     except Exception as error:
         if is_everywhere(error):
             raise
@@ -215,7 +218,9 @@ async def _tried_again(connection: Connection, gateway: Gateway | None, row: Any
     return done
 
 
-async def _read_again(connection: Connection, gateway: Gateway | None, row: Any, state: Any) -> bool:
+async def _read_again(
+    connection: Connection, gateway: Gateway | None, row: Any, settings: Settings, base: str | None
+) -> bool:
     request = row["request"]
     if row["kind"] == "spooled" or "row" in request:
         await connection.execute("DELETE FROM rejected WHERE id = $1", row["id"])
@@ -223,10 +228,10 @@ async def _read_again(connection: Connection, gateway: Gateway | None, row: Any,
         return True
     if gateway is None:
         return False
-    callback = _kept(gateway, row, public_base_of(request))
+    callback = _kept(gateway, row, base)
     if callback is None:
         return False
-    if batches.fault(callback, settings_of(request).max_callback_items):
+    if batches.fault(callback, settings.max_callback_items):
         return await _read_in_pieces(connection, gateway, row, callback)
     rows: list[Row] = []
     items = await batches.parsed(GATEWAYS[gateway.kind], callback, gateway)

@@ -1,4 +1,4 @@
-"""Short URLs: `{short base}/{token}`. What other folders need to make texts comes from here, by `app.state.links`.
+"""Short URLs: `{short base}/{token}`. What others need to make texts comes from here.
 
 The base is the first host of `ACUSE_SHORT_HOSTS` that is the sender's own, else the first that is anybody's, with `https://`:
 without a scheme some phones show no link. Without such a host it is `ACUSE_PUBLIC_URL` and `/r`.

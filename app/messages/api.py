@@ -16,6 +16,7 @@ from app.api.fields import AskedFlag, DeliveryId, MessageId, Plain, Several, kno
 from app.api.paging import Cursor, Limit, Page, cursors_of
 from app.db import engine_of
 from app.errors import Invalid, NotFound
+from app.gateways.receipt import FailureType
 from app.masking import in_pieces
 from app.messages import reading
 from app.messages.timeline import Known, by_part, said, timeline
@@ -29,7 +30,6 @@ _MAX_ID = 2**63 - 1
 _CHUNK = 1_000
 
 Status = Literal["pending", "cancelled", "submitted", "accepted", "sent", "no_receipt", "failed", "received"]
-FailureType = Literal["hard", "soft", "ignored", "undefined"]
 
 _ITEM: dict[str, Any] = {
     "id": "42",

@@ -14,10 +14,11 @@ from app.api.fields import Plain, path_id
 from app.api.paging import Cursor, Limit, Page, cursors_of
 from app.db import Connection, engine_of, pool_of, writing
 from app.errors import NotFound
+from app.gateways.receipt import FailureType
 from app.masking import in_pieces
 from app.qualifications import store
 from app.qualifications.reasons import Reason
-from app.qualifications.rules import FailureType, State, shown
+from app.qualifications.rules import State, shown
 from app.quarantine.changing import drain, requalified, would_move
 from app.security import Principal, Reader, Writer, asks
 

@@ -3,9 +3,10 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
-FailureType = Literal["hard", "soft", "ignored", "undefined"]
+from app.gateways.receipt import FailureType, Qualification
+
 State = Literal["keep", "ignore", "to_qualify"]
 #: Longest last part of a qualification's key.
 KEY_LENGTH = 120
@@ -21,17 +22,6 @@ _WORD = r"\w+://\S+|[^\s,;:()\[\]{}\"'<>=]+"
 _PIECES = re.compile(rf"\b(?P<date>{_DATE})\b|{_WORD}", re.IGNORECASE)
 _VARYING = re.compile(r"\d|@|://")
 _REPEATED = re.compile(rf"{VARIABLE}(?:[\s:]+{VARIABLE})+")
-
-
-class Meaning(Protocol):
-    """What an adapter says about one error (`gateways.receipt.Qualification`)."""
-
-    @property
-    def failure_type(self) -> FailureType: ...
-    @property
-    def reason(self) -> str: ...
-    @property
-    def sentence(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +64,7 @@ def shown(implementation: str, status: str, code: str) -> str:
     return " ".join(part for part in ("SR", implementation, status, code) if part)
 
 
-def meaning(table: Mapping[tuple[str, str], Meaning], status: str, code: str) -> Qualified:
+def meaning(table: Mapping[tuple[str, str], Qualification], status: str, code: str) -> Qualified:
     """What the provider documents for this error: for this status and code, else for the code, else for the status."""
     word = status.upper()
     found = table.get((word, code)) or (code and table.get(("*", code))) or table.get((word, ""))

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
+from app.gateways.receipt import FailureType
+
 Status = Literal["with_errors", "quarantined", "denylisted"]
 Kind = Literal["failed", "received", "denylist", "allow", "quarantine", "release"]
-FailureType = Literal["hard", "soft", "ignored", "undefined"]
 Origin = Literal["receipts", "reply", "import", "operator"]
 
 #: The scope of what holds whoever sends.

@@ -280,10 +280,5 @@ async def _followed(request: Request, id: int, streams: Streams) -> AsyncIterato
 
 
 def _streams(request: Request) -> Streams:
-    """One count for the process, made on first use."""
-    state = request.app.state
-    if not hasattr(state, "event_streams"):
-        state.event_streams = Streams()
-    streams = state.event_streams
-    assert isinstance(streams, Streams)
-    return streams
+    found: Streams = request.app.state.event_streams
+    return found

@@ -13,7 +13,6 @@ from fastapi import FastAPI
 
 from app.deliveries import lifecycle, outbox
 from app.deliveries.texts import Text
-from app.matching.references import claim_references
 from app.matching.sql import QUERIES as MATCHING
 from app.references import PREFIX
 from tests.conftest import Headers, KeyMaker
@@ -264,7 +263,7 @@ async def test_the_stream_ends_when_the_delivery_is_cancelled(
     monkeypatch.setattr(outbox, "CHUNK", 2)
     ids = await sending.started(6)
     seen: list[int] = []
-    async for lines in outbox.stream(sending.app.state.pool, asked(sending), claim_references):
+    async for lines in outbox.stream(sending.app.state.pool, asked(sending)):
         seen += [int(orjson.loads(line)["message_id"]) for line in lines.splitlines()]
         if len(seen) == 4:
             assert (await sending.post("cancel")).json()["status"] == "cancelled"
@@ -312,7 +311,7 @@ async def test_no_connection_is_held_while_the_reader_is_slow(
     monkeypatch.setattr(outbox, "CHUNK", 2)
     await sending.started(4)
     pool = sending.app.state.pool
-    async for _ in outbox.stream(pool, asked(sending), claim_references):
+    async for _ in outbox.stream(pool, asked(sending)):
         # nothing of ours is busy: every connection of the pool can be had at once
         held = [await pool.acquire(timeout=1) for _ in range(pool.get_max_size())]
         for connection in held:
@@ -376,7 +375,7 @@ async def test_a_chunk_ends_by_the_bytes_of_its_texts_and_none_is_left_out(sendi
     ids = await sending.prepare([{"name": "ñ" * 1_000} | {f"p{n}": "ñ" * 1_000 for n in range(49)} for _ in range(30)])
     assert (await sending.post("start")).status_code == 200
     pool, read = sending.app.state.pool, asked(sending)
-    chunks = [chunk async for chunk in outbox.stream(pool, read, sending.app.state.claim_references)]
+    chunks = [chunk async for chunk in outbox.stream(pool, read)]
     assert len(chunks) > 1
     assert [orjson.loads(line)["message_id"] for chunk in chunks for line in chunk.splitlines()] == [
         str(id) for id in ids

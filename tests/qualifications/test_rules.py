@@ -1,12 +1,12 @@
 """What makes errors alike, and what they mean."""
 
 import timeit
-from dataclasses import dataclass
 
 import pytest
 
+from app.gateways.receipt import FailureType, Qualification
 from app.qualifications.reasons import CODES, Reason
-from app.qualifications.rules import KEY_LENGTH, FailureType, failure_key, meaning, shown
+from app.qualifications.rules import KEY_LENGTH, failure_key, meaning, shown
 
 
 @pytest.mark.parametrize(
@@ -40,18 +40,15 @@ def test_no_text_takes_long(text: str) -> None:
     assert min(timeit.repeat(lambda: failure_key(None, text), number=20, repeat=3)) / 20 < 0.005
 
 
-@dataclass(frozen=True)
-class Documented:
-    failure_type: FailureType
-    reason: str
-    sentence: str = "It says so."
+def documented(failure_type: FailureType, reason: str) -> Qualification:
+    return Qualification(failure_type=failure_type, reason=reason, sentence="It says so.")
 
 
 TABLE = {
-    ("UNDELIV", "1"): Documented("hard", "user_unknown"),
-    ("*", "1"): Documented("soft", "unreachable"),
-    ("UNDELIV", ""): Documented("soft", "mailbox_full"),
-    ("REJECTD", "9"): Documented("undefined", "refused"),
+    ("UNDELIV", "1"): documented("hard", "user_unknown"),
+    ("*", "1"): documented("soft", "unreachable"),
+    ("UNDELIV", ""): documented("soft", "mailbox_full"),
+    ("REJECTD", "9"): documented("undefined", "refused"),
 }
 
 
