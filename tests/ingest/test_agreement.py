@@ -20,11 +20,8 @@ from app.db import Connection, Pool
 from app.gateways.receipt import Auth, Gateway, Options, Outcome, Receipt
 from app.ingest import pipeline
 from app.ingest.inbox import copy
-from app.ingest.inbox import copy
 from app.ingest.rows import inbox_row
 from app.matching.recording import Outcome as Recorded
-from app.matching.recording import Sent, record_messages
-from app.ingest.rows import inbox_row
 from app.matching.recording import Sent, record_messages
 from app.messages.states import Facts, Handover, Report, State, Status, fold
 from app.messages.store import recompute
