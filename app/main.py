@@ -40,7 +40,7 @@ from app.disclosures import Disclosures
 from app.inbound import api as inbound_api
 from app.inbound import rules_api as reply_rules
 from app.ingest.api import router as ingest
-from app.ingest.callbacks import PREFIX, callbacks
+from app.ingest.callbacks import PREFIX, Road, callbacks
 from app.ingest.dead_letters import router as shelves
 from app.ingest.links_api import router as asking_links
 from app.ingest.runtime import Runtime
@@ -50,7 +50,7 @@ from app.links.bursts import Bursts
 from app.links.kept import Kept
 from app.links.limiter import Limiter
 from app.links.redirect import PREFIX as LINK_PREFIX
-from app.links.redirect import redirect, short_hosts, short_token
+from app.links.redirect import Visits, redirect, short_hosts, short_token
 from app.links.registering_api import router as link_changes
 from app.links.routes import Routes
 from app.links.shortening import Bases, Links
@@ -217,6 +217,14 @@ async def _lifespan(app: FastAPI, *, migrating: bool) -> AsyncIterator[None]:
         await asyncio.wait_for(tried.wait(), FIRST_WAIT_SECONDS)
     await state.runtime.start()
     state.inbox, state.pool, state.refused = state.runtime.inbox, state.runtime.pool, state.runtime.refused
+    state.road = Road(
+        directory=state.directory, inbox=state.inbox, refused=state.refused, settings=state.settings,
+        public_base=state.public_base,
+    )  # fmt: skip
+    state.visits = Visits(
+        routes=state.routes, limiter=state.limiter, bursts=state.bursts, clicks=state.inbox,
+        wait_seconds=state.settings.click_wait_ms / 1_000,
+    )  # fmt: skip
     signing = audit_heads.Signing(state.pool, lambda: state.signer)
     signing.start()
     state.disclosures.start(state.pool)
