@@ -8,6 +8,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,10 +18,11 @@ import orjson
 from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from starlette.requests import HTTPConnection, Request
+from starlette.types import Scope
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
-    from starlette.requests import HTTPConnection, Request
 
     Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
     Pool = asyncpg.Pool[asyncpg.Record]
@@ -140,6 +142,21 @@ def asyncpg_dsn(url: str) -> str:
     return re.sub(r"^postgres(ql)?(\+asyncpg)?://", "postgresql://", url)
 
 
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Whether the database can be reached, as whoever writes to it all the time has found."""
+
+    #: Tables that take no rows now: what comes for them goes to the spool.
+    away: set[str] = field(default_factory=set)
+    #: Set while the database refuses or does not answer at all; one commit that was slow does not set it.
+    unreachable: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def reach_of(scope: Scope) -> Reach:
+    found: Reach = scope["app"].state.reach
+    return found
+
+
 def create_engine(url: str, *, pool_size: int) -> AsyncEngine:
     """The API's engine. Parameters never appear in errors or logs: they hold addresses."""
     return create_async_engine(
@@ -175,7 +192,7 @@ async def create_pool(url: str, *, name: str, size: int, settings: Mapping[str, 
 
 
 @asynccontextmanager
-async def writing(request: "Request") -> AsyncIterator[Connection]:
+async def writing(request: Request) -> AsyncIterator[Connection]:
     """A transaction for a request that writes; it commits at the end of the block, and waits for a free connection only
     so long."""
     async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
@@ -207,13 +224,13 @@ def load_queries(folder: str | Path, name: str = "queries.sql") -> Mapping[str, 
     return MappingProxyType(queries)
 
 
-def engine_of(connection: "HTTPConnection") -> AsyncEngine:
+def engine_of(connection: HTTPConnection) -> AsyncEngine:
     """For reads."""
     found: AsyncEngine = connection.app.state.engine
     return found
 
 
-def pool_of(connection: "HTTPConnection") -> Pool:
+def pool_of(connection: HTTPConnection) -> Pool:
     """For what writes."""
     found: Pool = connection.app.state.pool
     return found

@@ -217,6 +217,7 @@ async def _lifespan(app: FastAPI, *, migrating: bool) -> AsyncIterator[None]:
         await asyncio.wait_for(tried.wait(), FIRST_WAIT_SECONDS)
     await state.runtime.start()
     state.inbox, state.pool, state.refused = state.runtime.inbox, state.runtime.pool, state.runtime.refused
+    state.reach = state.inbox.outage.reach
     state.road = Road(
         directory=state.directory, inbox=state.inbox, refused=state.refused, settings=state.settings,
         public_base=state.public_base,

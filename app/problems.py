@@ -16,12 +16,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.reader import BodyRefused, bounded
-from app.db import is_away, is_of_session, renew
+from app.db import engine_of, is_away, is_of_session, pool_of, reach_of, renew
 from app.errors import Problem, problem_response
 from app.logs import log
 
@@ -186,7 +186,7 @@ class Guard:
             return  # nobody is there to be told
         except Exception as error:
             if is_away(error):
-                await _renew(scope["app"].state, error)
+                await _renew(HTTPConnection(scope), error)
             answer = _unforeseen(scope, error)
             if started:  # half an answer must not look like a whole one: the server breaks the connection off
                 raise
@@ -198,7 +198,7 @@ class Guard:
         if not scope["path"].startswith("/v1/") or self._streams(scope["path"]):
             await work
             return
-        unreachable: asyncio.Event = scope["app"].state.inbox.unreachable
+        unreachable = reach_of(scope).unreachable
         request, watch = asyncio.ensure_future(work), asyncio.ensure_future(unreachable.wait())
         try:
             await asyncio.wait({request, watch}, return_when=asyncio.FIRST_COMPLETED)
@@ -221,11 +221,11 @@ class Guard:
         return bounded(receive, self._max, json=b"json" in kind.lower())
 
 
-async def _renew(state: Any, error: Exception) -> None:
+async def _renew(connection: HTTPConnection, error: Exception) -> None:
     """Settings of sessions outlive their being taken back: the API's connections are opened anew."""
     if is_of_session(error):
-        await state.engine.dispose()
-        await renew(state.pool, error)
+        await engine_of(connection).dispose()
+        await renew(pool_of(connection), error)
 
 
 def _close(message: Message) -> None:
@@ -246,7 +246,7 @@ def _closed(send: Send) -> Send:
 
 def _unforeseen(scope: Scope, error: Exception) -> Response:
     if is_away(error):
-        if not scope["app"].state.inbox.away:  # else it is known, and said
+        if not reach_of(scope).away:  # else it is known, and said
             log.warning("http.database_away", error=type(error).__name__)
         headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
         return problem_response(503, "The database is away; try again.", headers=headers)

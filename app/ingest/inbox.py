@@ -114,11 +114,6 @@ class Inbox:
         """The database, or a table that takes what comes, was away at the last try: that goes to the spool."""
         return bool(self.outage.tables)
 
-    @property
-    def unreachable(self) -> asyncio.Event:
-        """Set while the database refuses or does not answer at all; one commit that was slow does not set it."""
-        return self.outage.unreachable
-
     async def put(self, rows: Sequence[Row]) -> None:
         """Returns once `rows` are durable, all of them. Raises `Busy` when the queue or the spool is full."""
         if not rows:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
-from app.db import Pool, is_away, is_everywhere, renew, sqlstate
+from app.db import Pool, Reach, is_away, is_everywhere, renew, sqlstate
 from app.ingest.kinds import KINDS, Row, new_id, probe
 from app.ingest.rows import InboundRow, InboxRow, RejectedRow
 from app.ingest.spool import Spool
@@ -27,10 +27,8 @@ class Outage:
     def __init__(self, pool: Pool, spool: Spool) -> None:
         self._pool = pool
         self._spool = spool
-        #: Those that are away: what comes for them goes to the spool.
-        self.tables: set[str] = set()
-        #: Set while the database refuses or does not answer at all.
-        self.unreachable = asyncio.Event()
+        self.reach = Reach()
+        self.tables, self.unreachable = self.reach.away, self.reach.unreachable
         self._late: set[asyncio.Task[None]] = set()
 
     async def begins(self, table: str | None, error: Exception) -> None:

@@ -264,7 +264,7 @@ async def follow(request: Request, id: DeliveryId, _: Reader) -> StreamingRespon
     """Ends when the client goes, and after an hour (open it anew). 503 when too many are open."""
     if await _read(request, id) is None:
         raise NotFound("There is no such delivery.")
-    streams = _streams(request)
+    streams = streams_of(request)
     streams.check()
     return StreamingResponse(
         _followed(request, id, streams),
@@ -279,6 +279,6 @@ async def _followed(request: Request, id: int, streams: Streams) -> AsyncIterato
             yield event
 
 
-def _streams(request: Request) -> Streams:
+def streams_of(request: Request) -> Streams:
     found: Streams = request.app.state.event_streams
     return found
