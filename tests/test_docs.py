@@ -65,7 +65,9 @@ def _commands(command: Any, name: str) -> list[str]:
 
 def test_every_kind_of_gateway_is_documented() -> None:
     kinds = set(
-        re.findall(r"^\| `([a-z]+)` \|", API.split("## Gateways and their kinds")[1].split("\n## ")[0], re.MULTILINE)
+        re.findall(
+            r"^\| `([a-z0-9_]+)` \|", API.split("## Gateways and their kinds")[1].split("\n## ")[0], re.MULTILINE
+        )
     )
     assert kinds == {kind for kind in GATEWAYS if GATEWAYS[kind].options.__module__.startswith("app.")}
     assert all(f"`{kind}`" in README for kind in kinds)

@@ -93,7 +93,7 @@ async def _receipt_rows(chunk: Sequence[Line | BadRow], named: Named, tally: Tal
                 if gateway is None:
                     homeless.append((line.number, key, receipt))
                 else:
-                    rows.append(inbox_row(gateway, receipt, now))
+                    rows.append(inbox_row(gateway, receipt, now, vouched=True))
             except Exception as error:  # a bad row costs itself, whatever is wrong with it
                 tally.reject(line.number, detail_of(error))
     if homeless:
@@ -103,7 +103,7 @@ async def _receipt_rows(chunk: Sequence[Line | BadRow], named: Named, tally: Tal
             if gateway is None:
                 tally.reject(number, "There is no such gateway.")
             else:
-                rows.append(inbox_row(gateway, receipt, now))
+                rows.append(inbox_row(gateway, receipt, now, vouched=True))
     return rows
 
 

@@ -59,7 +59,7 @@ class Heads(dict[str, bytes]):
         gateway = self._gateway_of(key)
         if gateway is None or gateway.options.receipt_id_format != "as_is":
             raise KeyError(key)
-        head = _HEAD.pack(len(COLUMNS), 4, gateway.id, 1, gateway.auth.mode != "none", 8, self._at)
+        head = _HEAD.pack(len(COLUMNS), 4, gateway.id, 1, True, 8, self._at)
         self[key] = head
         return head
 

@@ -88,8 +88,9 @@ class RejectedRow(NamedTuple):
     kind: Shelved = "unreadable"
 
 
-def inbox_row(gateway: Gateway, receipt: Receipt, received_at: datetime) -> InboxRow:
-    """`receipt` as it goes into the inbox of `gateway`. `received_at` is ours: aware, UTC."""
+def inbox_row(gateway: Gateway, receipt: Receipt, received_at: datetime, *, vouched: bool = False) -> InboxRow:
+    """`receipt` as it goes into the inbox of `gateway`. `received_at` is ours: aware, UTC. `vouched`: an API key posted it,
+    which vouches for what it says even where the gateway's own callbacks prove nothing."""
     status_text = clean(receipt.status, _STATUS_LENGTH) or ""
     error_code = clean(receipt.error_code, _CODE_LENGTH)
     error_text = clean(receipt.error_text, _TEXT_LENGTH)
@@ -115,7 +116,7 @@ def inbox_row(gateway: Gateway, receipt: Receipt, received_at: datetime) -> Inbo
         clean(receipt.currency, 8),
         clean(receipt.network, 32),
         fingerprint(status_text, error_code, error_text, occurred_at, receipt),
-        gateway.auth.mode != "none",
+        vouched or gateway.auth.mode != "none",
         receipt.raw,
         receipt.details or None,
     )

@@ -59,7 +59,7 @@ def ordinary(line: bytes) -> InboxRow:
     read = generic.read_row(line)
     assert not isinstance(read, str)
     key, receipt = read
-    return inbox_row(GATEWAYS[key or ""], receipt, NOW)
+    return inbox_row(GATEWAYS[key or ""], receipt, NOW, vouched=True)
 
 
 async def stored(pool: Pool, rows: Sequence[Row]) -> list[dict[str, Any]]:
