@@ -3,7 +3,7 @@
 Most rows of `POST /v1/receipts` are such. Each becomes at once the record of PostgreSQL's binary COPY that it would
 become in the end: in a fifth of the time that reading, checking, flattening and encoding any row takes, or in half of
 it where no two rows are of the same time. Whatever is not as plain as that takes the ordinary road. A property test
-holds the two equal (tests/ingest/test_plain.py).
+holds the two equal (tests/ingest/test_fast_rows.py).
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
