@@ -1,6 +1,6 @@
 """What a person may ask for: all that is known about the number; and the certificates of those that were erased."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -15,7 +15,8 @@ from app.addresses.erasure import QUERIES
 from app.addresses.export import everything
 from app.api import export
 from app.api.fields import Plain
-from app.api.paging import Cursor, Limit, cursors_of
+from app.api.listing import Found, Listing, listed
+from app.api.paging import Cursor, Limit
 from app.db import POOL_TIMEOUT_SECONDS, pool_of, writing
 from app.errors import NotFound
 from app.masking import mask
@@ -84,18 +85,21 @@ async def _document(head: dict[str, Any], chunks: AsyncIterator[list[dict[str, A
 @router.get("/erasures", summary="Numbers that were erased", response_model=models.CertificatePage)
 async def list_certificates(
     request: Request, principal: QuarantineReader, limit: Limit = 100, cursor: Cursor = None
-) -> models.CertificatePage:
+) -> Any:
     """Their certificates, newest first. They name nobody."""
-    signer = cursors_of(request)
-    at, name = signer.open("erasures", cursor) if cursor is not None else (None, None)
-    async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
-        before = None if at is None else datetime.fromisoformat(at)
-        rows = await connection.fetch(QUERIES["certificates"], before, name, limit + 1)
-        total = await connection.fetchval("SELECT count(*) FROM erased")
-    last = rows[limit - 1] if len(rows) > limit else None
-    more = signer.seal("erasures", [last["erased_at"].isoformat(), last["pseudonym"]]) if last else None
-    items = [models.Certificate(**principal.shown(certificates.shown(row))) for row in rows[:limit]]
-    return models.CertificatePage(items=items, next_cursor=more, total=total)
+
+    async def find(after: Sequence[Any] | None, limit: int, _: bool) -> Found:
+        at, name = after or (None, None)
+        async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+            before = None if at is None else datetime.fromisoformat(at)
+            rows = await connection.fetch(QUERIES["certificates"], before, name, limit)
+            return Found(rows, await connection.fetchval("SELECT count(*) FROM erased"))
+
+    erasures = Listing(
+        scope="erasures", find=find, position=lambda row: [row["erased_at"].isoformat(), row["pseudonym"]],
+        show=lambda rows: principal.all_shown(map(certificates.shown, rows)), model=models.Certificate,
+    )  # fmt: skip
+    return await listed(request, principal, erasures, limit, cursor, streams=False)
 
 
 @router.get("/erasures/{id}", summary="The certificate of an erasure", response_model=models.Certificate)

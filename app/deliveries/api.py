@@ -1,6 +1,6 @@
 """Deliveries: create, list, read, change, cancel, recompute."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -9,10 +9,10 @@ from starlette.responses import Response
 
 from app import audit
 from app.accounts.directory import directory_of
-from app.api import excerpts
 from app.api.fields import DeliveryId, Plain, Several, Time
 from app.api.idempotency import once
-from app.api.paging import Cursor, Limit, Page, cursors_of
+from app.api.listing import Found, Listing, listed
+from app.api.paging import Cursor, Limit, Page
 from app.db import POOL_TIMEOUT_SECONDS, Connection, engine_of, pool_of, writing
 from app.deliveries import codes, lifecycle, store
 from app.deliveries.models import EXAMPLE, Delivery, DeliveryChange, NewDelivery, Recomputed, shown
@@ -75,23 +75,25 @@ async def list_deliveries(
     created_before: Before = None,
     limit: Limit = 100,
     cursor: Cursor = None,
-) -> Page[Delivery]:
+) -> Any:
     """Newest first, each with its main indicators. `q` looks through what the key may see."""
     asked = store.Filter(
         statuses=sorted(set(status)), q=q, masked=not principal.sees_all, created_after=created_after,
         created_before=created_before,
     )  # fmt: skip
-    scope = f"deliveries {asked!r}"
-    signer = cursors_of(request)
-    before = signer.open(scope, cursor)[0] if cursor is not None else None
-    async with engine_of(request).connect() as connection:
-        found = await store.page(connection, asked, before=before, limit=limit + 1)
-        total = await store.total(connection, asked)
-        rows, more = excerpts.page(found, limit)
-        figures = await main_figures(connection, [row["id"] for row in rows])
-    items = await principal.all_shown(shown(row, figures[row["id"]]) for row in rows)
-    next_cursor = signer.seal(scope, [rows[-1]["id"]]) if more else None
-    return Page(items=[Delivery(**each) for each in items], next_cursor=next_cursor, total=total)
+
+    async def find(after: Sequence[Any] | None, limit: int, counted: bool) -> Found:
+        async with engine_of(request).connect() as connection:
+            rows = await store.page(connection, asked, before=after[0] if after else None, limit=limit)
+            total = await store.total(connection, asked) if counted else None
+            figures = await main_figures(connection, [row["id"] for row in rows])
+        return Found([{**row, "figures": figures[row["id"]]} for row in rows], total)
+
+    deliveries = Listing(
+        scope=f"deliveries {asked!r}", find=find, position=lambda row: [row["id"]],
+        show=lambda rows: principal.all_shown(shown(row, row["figures"]) for row in rows), model=Delivery,
+    )  # fmt: skip
+    return await listed(request, principal, deliveries, limit, cursor, streams=False)
 
 
 @router.get("/v1/deliveries/{id}", summary="Read a delivery", response_model=Delivery)

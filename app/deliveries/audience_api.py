@@ -1,5 +1,6 @@
 """A delivery's audience: targets in, and what was uploaded."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -9,9 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from app import audit
-from app.api import bulk, excerpts
+from app.api import bulk
 from app.api.fields import DeliveryId
-from app.api.paging import Cursor, Limit, Page, cursors_of
+from app.api.listing import Found, Listing, listed
+from app.api.paging import Cursor, Limit, Page
 from app.db import Connection, engine_of, writing
 from app.deliveries import audience as targets
 from app.deliveries import codes, lifecycle, store
@@ -171,17 +173,21 @@ class TargetPage(Page[ShownTarget]):
 @router.get("/v1/deliveries/{id}/targets", summary="The audience as uploaded", response_model=TargetPage)
 async def list_targets(
     request: Request, id: DeliveryId, principal: Reader, limit: Limit = 100, cursor: Cursor = None
-) -> TargetPage:
+) -> Any:
     """In the order of the upload. Without `pii:read` addresses come masked, recipient ids and params as `•••`."""
-    signer, scope = cursors_of(request), f"targets {id}"
-    after = signer.open(scope, cursor)[0] if cursor is not None else 0
-    async with engine_of(request).connect() as connection:
-        row = existing(await store.read(connection, id))
-        rows = await store.targets(connection, id, after=after, limit=limit + 1)
-    shown, goes_on = excerpts.page(rows, limit)
-    items = await principal.all_shown(map(_shown, shown))
-    more = signer.seal(scope, [items[-1]["position"]]) if goes_on else None
-    return TargetPage(items=[ShownTarget(**each) for each in items], next_cursor=more, total=row["targets"])
+
+    async def find(after: Sequence[Any] | None, limit: int, _: bool) -> Found:
+        async with engine_of(request).connect() as connection:
+            row = existing(await store.read(connection, id))
+            return Found(
+                await store.targets(connection, id, after=after[0] if after else 0, limit=limit), row["targets"]
+            )
+
+    targets = Listing(
+        scope=f"targets {id}", find=find, position=lambda row: [row["position"]],
+        show=lambda rows: principal.all_shown(map(_shown, rows)), model=ShownTarget,
+    )  # fmt: skip
+    return await listed(request, principal, targets, limit, cursor, streams=False)
 
 
 def _shown(row: Any) -> dict[str, Any]:

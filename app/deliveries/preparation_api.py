@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -11,7 +11,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.api import export
 from app.api.fields import AskedNumber, DeliveryId, Plain, Several, refused
-from app.api.paging import Cursor, Limit, Page, cursors_of
+from app.api.listing import Found, Listing, listed
+from app.api.paging import Cursor, Limit, Page
 from app.db import engine_of, writing
 from app.deliveries import codes, lifecycle, reading, store
 from app.deliveries.api import read
@@ -29,7 +30,6 @@ router = APIRouter()
 
 LONGEST_WAIT_SECONDS = 60
 _POLL_SECONDS = 0.1
-_CHUNK = 1_000
 _EXCLUSION: dict[str, Any] = {
     "position": 17,
     "address": "+34600123000",
@@ -169,35 +169,18 @@ async def list_exclusions(
     """In the order of the audience, each with its reason. They are no messages; their status is `ignored`. `address` needs
     `pii:read`."""
     asks(principal, number=asked.address)
-    scope, signer = f"exclusions {id} {asked!r}", cursors_of(request)
-    after = signer.open(scope, cursor)[0] if cursor is not None else 0
-    form = export.wanted(request)
-    rows, total = await _page(request, id, asked, after=after, limit=_CHUNK if form != "json" else limit + 1)
-    if form != "json":
-        return export.stream(form, COLUMNS, _all(request, principal, id, asked, rows), principal)
-    more = signer.seal(scope, [rows[limit - 1]["position"]]) if len(rows) > limit else None
-    items = await in_pieces(_item(row, principal) for row in rows[:limit])
-    return ExclusionPage(items=[Exclusion(**each) for each in items], next_cursor=more, total=total)
 
+    async def find(after: Sequence[Any] | None, limit: int, counted: bool) -> Found:
+        async with engine_of(request).connect() as connection:
+            existing(await store.read(connection, id))
+            rows = await reading.exclusions(connection, id, asked, after=after[0] if after else 0, limit=limit)
+            return Found(rows, await reading.total(connection, id, asked) if counted else None)
 
-async def _page(
-    request: Request, id: int, asked: reading.Filter, *, after: int, limit: int
-) -> tuple[Sequence[Mapping[str, Any]], int]:
-    async with engine_of(request).connect() as connection:
-        existing(await store.read(connection, id))
-        rows = await reading.exclusions(connection, id, asked, after=after, limit=limit)
-        return rows, await reading.total(connection, id, asked)
-
-
-async def _all(
-    request: Request, principal: Principal, id: int, asked: reading.Filter, rows: Sequence[Mapping[str, Any]]
-) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
-    """Everything from `rows` on, a chunk at a time; no connection is held while a slow client reads."""
-    while rows:
-        yield await in_pieces(_item(row, principal) for row in rows)
-        if len(rows) < _CHUNK:
-            return
-        rows, _ = await _page(request, id, asked, after=rows[-1]["position"], limit=_CHUNK)
+    exclusions = Listing(
+        scope=f"exclusions {id} {asked!r}", find=find, position=lambda row: [row["position"]],
+        show=lambda rows: in_pieces(_item(row, principal) for row in rows), model=Exclusion,
+    )  # fmt: skip
+    return await listed(request, principal, exclusions, limit, cursor)
 
 
 def _item(row: Mapping[str, Any], principal: Principal) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Sending from here: start, outbox, proofs. What became of the messages is reported to `POST …/submissions`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -13,7 +13,8 @@ from app.accounts.directory import directory_of
 from app.api import excerpts
 from app.api.fields import Address, AskedWhole, DeliveryId, Flag, Id
 from app.api.idempotency import once
-from app.api.paging import Cursor, Limit, Page, cursors_of
+from app.api.listing import Found, Listing, listed
+from app.api.paging import Cursor, Limit, Page
 from app.db import POOL_TIMEOUT_SECONDS, Connection, engine_of, pool_of, writing
 from app.deliveries import codes, lifecycle, outbox, proofs, store
 from app.deliveries.api import read
@@ -23,7 +24,6 @@ from app.deliveries.texts import Text, link_texts
 from app.errors import Conflict, Forbidden, Invalid
 from app.links.routes import routes_of
 from app.links.shortening import links_of
-from app.masking import in_pieces
 from app.matching.references import claim_references
 from app.projections.fold import fold
 from app.references import reference_of
@@ -238,19 +238,20 @@ async def _gateway_id(request: Request, key: str | None) -> int | None:
 @router.get("/v1/deliveries/{id}/proofs", summary="Proofs of a delivery", response_model=ProofPage)
 async def list_proofs(
     request: Request, id: DeliveryId, principal: Reader, limit: Limit = 100, cursor: Cursor = None
-) -> ProofPage:
+) -> Any:
     """The newest first, each with the text that it was made with."""
-    scope = f"proofs {id}"
-    signer = cursors_of(request)
-    before = signer.open(scope, cursor)[0] if cursor is not None else _NO_ID
-    async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
-        existing(await connection.fetchrow("SELECT id FROM deliveries WHERE id = $1", id))
-        found = await connection.fetch(_PROOFS, id, before, limit + 1)
-        total = await connection.fetchval(proofs.QUERIES["count_proofs"], id)
-    rows, goes_on = excerpts.page(found, limit)
-    more = signer.seal(scope, [rows[-1]["id"]]) if goes_on else None
-    items = await in_pieces(principal.shown(_proof(each), "proof") for each in rows)
-    return ProofPage(items=[Proof(**each) for each in items], next_cursor=more, total=total)
+
+    async def find(after: Sequence[Any] | None, limit: int, _: bool) -> Found:
+        async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+            existing(await connection.fetchrow("SELECT id FROM deliveries WHERE id = $1", id))
+            rows = await connection.fetch(_PROOFS, id, after[0] if after else _NO_ID, limit)
+            return Found(rows, await connection.fetchval(proofs.QUERIES["count_proofs"], id))
+
+    made = Listing(
+        scope=f"proofs {id}", find=find, position=lambda row: [row["id"]],
+        show=lambda rows: principal.all_shown(map(_proof, rows), "proof"), model=Proof,
+    )  # fmt: skip
+    return await listed(request, principal, made, limit, cursor, streams=False)
 
 
 _PROOFS = excerpts.weighed_text(proofs.QUERIES["proofs"], weight="octet_length(params::text)", order="id DESC")

@@ -1,6 +1,6 @@
 """What phones wrote to us, and what came of it."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -14,16 +14,16 @@ from app.accounts.directory import directory_of
 from app.api import export
 from app.api.excerpts import FETCHED, cut
 from app.api.fields import Plain, path_id
-from app.api.paging import Cursor, Limit, Page, cursors_of
+from app.api.listing import Found, Listing, listed
+from app.api.paging import Cursor, Limit, Page
 from app.db import engine_of
 from app.errors import Invalid, NotFound
 from app.inbound.rules import number
-from app.security import Principal, QuarantineReader, asks
+from app.security import QuarantineReader, asks
 from app.tables import counters, gateways, inbound
 
 router = APIRouter(prefix="/v1", tags=["quarantine"])
 
-_CHUNK = 1_000
 Came = Literal["denylist", "allow", "none", "review", "unmatched", "repeat"]
 
 _ITEM: dict[str, Any] = {
@@ -126,17 +126,17 @@ async def list_inbound(
     wrote."""
     asks(principal, number=address)
     asked = Asked(gateway=await _gateway(request, gateway), address=_address(address), action=action)
-    signer, scope = cursors_of(request), f"inbound {asked!r}"
-    before = signer.open(scope, cursor) if cursor is not None else None
-    form = export.wanted(request)
-    if form != "json":
-        return export.stream(form, COLUMNS, _all(request, principal, asked), principal)
-    async with engine_of(request).connect() as connection:
-        rows = await _page(connection, asked, before, limit + 1)
-        total = await _total(connection, asked)
-    more = signer.seal(scope, _position(rows[limit - 1])) if len(rows) > limit else None
-    items = [cut(each, "text") for each in await principal.all_shown(map(_shown, rows[:limit]))]
-    return ItemPage(items=[Item(**each) for each in items], next_cursor=more, total=total)
+
+    async def find(after: Sequence[Any] | None, limit: int, counted: bool) -> Found:
+        async with engine_of(request).connect() as connection:
+            rows = await _page(connection, asked, after, limit)
+            return Found(rows, await _total(connection, asked) if counted else None)
+
+    async def show(rows: Sequence[Any]) -> Sequence[dict[str, Any]]:
+        return [cut(each, "text") for each in await principal.all_shown(map(_shown, rows))]
+
+    messages = Listing(scope=f"inbound {asked!r}", find=find, position=_position, show=show, model=Item)
+    return await listed(request, principal, messages, limit, cursor)
 
 
 @router.get("/inbound/{id}", summary="One message from a phone, whole", response_model=Item)
@@ -210,19 +210,6 @@ async def _total(connection: AsyncConnection, asked: Asked) -> int:
     waiting = select(func.count()).select_from(inbound).where(inbound.c.applied_at.is_(None), *asked.conditions())
     found = int(await connection.scalar(booked) or 0)
     return found if asked.action is not None else found + int(await connection.scalar(waiting) or 0)
-
-
-async def _all(request: Request, principal: Principal, asked: Asked) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
-    """Everything, a chunk at a time; no connection is held while a slow client reads."""
-    before = None
-    while True:
-        async with engine_of(request).connect() as connection:
-            rows = await _page(connection, asked, before, _CHUNK)
-        if rows:
-            yield [cut(each, "text") for each in await principal.all_shown(map(_shown, rows))]
-            before = _position(rows[-1])
-        if len(rows) < _CHUNK:
-            return
 
 
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:

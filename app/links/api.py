@@ -1,28 +1,25 @@
 """A delivery's links with their figures, and its log of clicks."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api import export
 from app.api.fields import AskedFlag, AskedWhole, DeliveryId
-from app.api.paging import Cursor, Limit, Page, cursors_of
+from app.api.listing import Found, Listing, listed
+from app.api.paging import Cursor, Limit, Page
 from app.db import engine_of
 from app.errors import NotFound
 from app.links import reading
 from app.links.tokens import LINKS
-from app.masking import in_pieces
 from app.security import Principal, Reader
 
 router = APIRouter(tags=["reading a delivery"])
 
 _MAX_ID = 2**63 - 1
-_CHUNK = 1_000
 _LINK: dict[str, Any] = {
     "number": 0,
     "label": "Offer",
@@ -131,46 +128,21 @@ async def list_clicks(
 ) -> Any:
     """One row a click, newest first. Machines' are kept and shown, but left out of the indicators; those of proofs are not
     part of it. `total` comes from the counters."""
-    scope = f"clicks {id} {human} {link}"
-    signer = cursors_of(request)
-    before = signer.open(scope, cursor)[0] if cursor is not None else None
-    form = export.wanted(request)
-    asked = {"human": human, "link": link}
-    rows, total = await _page(request, id, asked, before=before, limit=_CHUNK if form != "json" else limit + 1)
-    if form != "json":
-        return export.stream(form, COLUMNS, _all(request, principal, id, asked, rows), principal)
-    more = signer.seal(scope, [rows[limit - 1]["id"]]) if len(rows) > limit else None
-    items = await in_pieces(principal.shown(_item(row), "click") for row in rows[:limit])
-    return ClickPage(items=[Click(**each) for each in items], next_cursor=more, total=total)
 
+    async def find(after: Sequence[Any] | None, limit: int, counted: bool) -> Found:
+        async with engine_of(request).connect() as connection:
+            await connection.execution_options(isolation_level="REPEATABLE READ")
+            before = after[0] if after else None
+            found = await reading.clicks(connection, id, human=human, link=link, before=before, limit=limit)
+        if found is None:
+            raise NotFound("There is no such delivery.")
+        return Found(*found)
 
-async def _page(
-    request: Request, id: int, asked: Mapping[str, Any], *, before: int | None, limit: int
-) -> tuple[Sequence[dict[str, Any]], int]:
-    """Rows and total of one moment. Raises `NotFound`."""
-    async with _snapshot(request) as connection:
-        found = await reading.clicks(connection, id, **asked, before=before, limit=limit)
-    if found is None:
-        raise NotFound("There is no such delivery.")
-    return found
-
-
-@asynccontextmanager
-async def _snapshot(request: Request) -> AsyncIterator[AsyncConnection]:
-    """A connection on which every statement sees the same moment."""
-    async with engine_of(request).connect() as connection:
-        yield await connection.execution_options(isolation_level="REPEATABLE READ")
-
-
-async def _all(
-    request: Request, principal: Principal, id: int, asked: Mapping[str, Any], rows: Sequence[dict[str, Any]]
-) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
-    """Everything from `rows` on, a chunk at a time; no connection is held while a slow client reads."""
-    while rows:
-        yield await in_pieces(principal.shown(_cells(_item(row)), "click") for row in rows)
-        if len(rows) < _CHUNK:
-            return
-        rows, _ = await _page(request, id, asked, before=rows[-1]["id"], limit=_CHUNK)
+    clicks = Listing(
+        scope=f"clicks {id} {human} {link}", find=find, position=lambda row: [row["id"]],
+        show=lambda rows: principal.all_shown(map(_item, rows), "click"), model=Click, cells=_cells,
+    )  # fmt: skip
+    return await listed(request, principal, clicks, limit, cursor)
 
 
 def _cells(item: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The delivery log, and one message with everything that explains it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.api import export
 from app.api.excerpts import cut
 from app.api.fields import AskedFlag, DeliveryId, MessageId, Plain, Several, known_id
-from app.api.paging import Cursor, Limit, Page, cursors_of
+from app.api.listing import Found, Listing, listed
+from app.api.paging import Cursor, Limit, Page
 from app.db import engine_of
 from app.errors import Invalid, NotFound
 from app.gateways.receipt import FailureType
@@ -27,7 +28,6 @@ from app.security import Principal, Reader, asks
 router = APIRouter(tags=["reading a delivery"])
 
 _MAX_ID = 2**63 - 1
-_CHUNK = 1_000
 
 Status = Literal["pending", "cancelled", "submitted", "accepted", "sent", "no_receipt", "failed", "received"]
 
@@ -298,21 +298,15 @@ async def list_messages(
     """In the order in which they were recorded. Filters combine at will. A page costs the same wherever it stands;
     `total` comes from the counters. Proofs are not part of it. `address` needs `pii:read`."""
     asks(principal, number=asked.address)
-    scope = f"messages {id} {asked!r}"
-    signer = cursors_of(request)
-    after = signer.open(scope, cursor)[0] if cursor is not None else 0
-    form = export.wanted(request)
-    rows, total = await _page(request, id, asked, after=after, limit=_CHUNK if form != "json" else limit + 1)
-    if form != "json":
-        return export.stream(form, COLUMNS, _all(request, principal, id, asked, rows), principal)
-    more = signer.seal(scope, [rows[limit - 1]["id"]]) if len(rows) > limit else None
-    items = await principal.all_shown(map(_item, rows[:limit]))
-    return ItemPage(items=[Item(**each) for each in items], next_cursor=more, total=total)
+    messages = Listing(
+        scope=f"messages {id} {asked!r}",
+        find=lambda after, limit, _: _find(request, id, asked, after=after[0] if after else 0, limit=limit),
+        position=lambda row: [row["id"]], show=lambda rows: principal.all_shown(map(_item, rows)), model=Item,
+    )  # fmt: skip
+    return await listed(request, principal, messages, limit, cursor)
 
 
-async def _page(
-    request: Request, id: int, asked: reading.Filter, *, after: int, limit: int
-) -> tuple[Sequence[Mapping[str, Any]], int]:
+async def _find(request: Request, id: int, asked: reading.Filter, *, after: int, limit: int) -> Found:
     """Rows behind message `after`, and the total, both of one moment. Raises `NotFound` and `Invalid`."""
     async with _snapshot(request) as connection:
         cells = await reading.cells(connection, id)
@@ -322,7 +316,7 @@ async def _page(
             await _must_exist(connection, asked.gateway)
         found = await reading.find(connection, id, cells, asked, after=after, limit=limit)
         rows = await reading.details(connection, found.ids) if found.ids else []
-        return [dict(row) for row in rows], found.total
+        return Found([dict(row) for row in rows], found.total)
 
 
 async def _must_exist(connection: AsyncConnection, gateway: str | None) -> None:
@@ -335,17 +329,6 @@ async def _snapshot(request: Request) -> AsyncIterator[AsyncConnection]:
     """A connection on which every statement sees the same moment."""
     async with engine_of(request).connect() as connection:
         yield await connection.execution_options(isolation_level="REPEATABLE READ")
-
-
-async def _all(
-    request: Request, principal: Principal, id: int, asked: reading.Filter, rows: Sequence[Mapping[str, Any]]
-) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
-    """Everything from `rows` on, a chunk at a time; no connection is held while a slow client reads."""
-    while rows:
-        yield await principal.all_shown(map(_item, rows))
-        if len(rows) < _CHUNK:
-            return
-        rows, _ = await _page(request, id, asked, after=rows[-1]["id"], limit=_CHUNK)
 
 
 def _item(row: Mapping[str, Any]) -> dict[str, Any]:

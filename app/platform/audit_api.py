@@ -1,6 +1,6 @@
 """Reading the journals: the platform's own, and that of each delivery; and checking their chains."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -9,9 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app import audit, audit_heads
 from app.accounts import store
-from app.api import excerpts, export
+from app.api import export
 from app.api.fields import DeliveryId, Plain
-from app.api.paging import Cursor, Limit, Page, cursors_of
+from app.api.listing import Found, Listing, listed
+from app.api.paging import Cursor, Limit, Page
 from app.audit_heads import signer_of
 from app.db import POOL_TIMEOUT_SECONDS, pool_of
 from app.errors import Busy, Invalid, NotFound
@@ -148,33 +149,16 @@ async def delivery_head(request: Request, principal: Reader, id: DeliveryId) -> 
 async def _journal(
     request: Request, principal: Principal, chain: int, level: str | None, limit: int, cursor: str | None
 ) -> Any:
-    scope = f"audit:{chain}:{level}"
-    before = cursors_of(request).open(scope, cursor)[0] if cursor else None
-    form = export.wanted(request)
-    if form != "json":
-        return export.stream(form, tuple(Entry.model_fields), _all(request, principal, chain, level), principal)
-    async with reading(request) as connection:
-        found = await store.journal_before(connection, chain, level, before, limit + 1)
-        total = await store.journal_length(connection, chain, level)
-    rows, goes_on = excerpts.page(found, limit)
-    more = cursors_of(request).seal(scope, [rows[-1]["seq"]]) if goes_on else None
-    items = await principal.all_shown(map(_whole, rows))
-    return EntryPage(items=[Entry(**row) for row in items], next_cursor=more, total=total)
-
-
-async def _all(
-    request: Request, principal: Principal, chain: int, level: str | None
-) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
-    """The whole journal, some at a time; the connection goes back between chunks, however slowly they are read."""
-    before: int | None = None
-    while True:
+    async def find(after: Sequence[Any] | None, limit: int, counted: bool) -> Found:
         async with reading(request) as connection:
-            rows = await store.journal_before(connection, chain, level, before, _CHUNK)
-        if rows:
-            yield await principal.all_shown(map(_whole, rows))
-            before = rows[-1]["seq"]
-        if excerpts.ended(rows, _CHUNK):
-            return
+            rows = await store.journal_before(connection, chain, level, after[0] if after else None, limit)
+            return Found(rows, await store.journal_length(connection, chain, level) if counted else None)
+
+    entries = Listing(
+        scope=f"audit:{chain}:{level}", find=find, position=lambda row: [row["seq"]],
+        show=lambda rows: principal.all_shown(map(_whole, rows)), model=Entry,
+    )  # fmt: skip
+    return await listed(request, principal, entries, limit, cursor)
 
 
 _COLUMNS = frozenset(("seq", "at", "level", "code", "text", "actor", "data", "hash", "beside"))

@@ -1,6 +1,6 @@
 """Qualifications: what each provider's errors mean; changing one says first what it moves."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Self
@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from app import audit
 from app.api import export
 from app.api.fields import Plain, path_id
-from app.api.paging import Cursor, Limit, Page, cursors_of
+from app.api.listing import Found, Listing, listed
+from app.api.paging import Cursor, Limit, Page
 from app.db import Connection, engine_of, pool_of, writing
 from app.errors import NotFound
 from app.gateways.receipt import FailureType
@@ -30,7 +31,6 @@ REQUALIFIED = "DLV-REQUALIFIED"
 _TOLD = timedelta(days=90)
 _MOST_TOLD = 200
 _MOST_SHOWN = 100
-_CHUNK = 1_000
 
 _EXAMPLE: dict[str, Any] = {
     "id": "7",
@@ -188,32 +188,17 @@ async def list_qualifications(
     """One for each error of each gateway implementation, with how often it occurs. `q` looks through what the key may see."""
     asks(principal, words=(asked.implementation,))
     asked = replace(asked, masked=not principal.sees_all)
-    scope = f"qualifications {asked!r}"
-    signer = cursors_of(request)
-    after = signer.open(scope, cursor)[0] if cursor is not None else 0
-    form = export.wanted(request)
-    if form != "json":
-        return export.stream(form, tuple(Qualification.model_fields), _all(request, principal, asked, after), principal)
-    async with engine_of(request).connect() as connection:
-        rows = await store.page(connection, asked, after=after, limit=limit + 1)
-        total = await store.total(connection, asked)
-    more = signer.seal(scope, [rows[limit - 1]["id"]]) if len(rows) > limit else None
-    items = await in_pieces(_shown(row, principal) for row in rows[:limit])
-    return QualificationPage(items=items, next_cursor=more, total=total)
 
-
-async def _all(
-    request: Request, principal: Principal, asked: store.Filter, after: int
-) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
-    """A chunk at a time; no connection is held while a slow client reads."""
-    while True:
+    async def find(after: Sequence[Any] | None, limit: int, counted: bool) -> Found:
         async with engine_of(request).connect() as connection:
-            rows = await store.page(connection, asked, after=after, limit=_CHUNK)
-        if rows:
-            yield await in_pieces(_shown(row, principal).model_dump() for row in rows)
-            after = rows[-1]["id"]
-        if len(rows) < _CHUNK:
-            return
+            rows = await store.page(connection, asked, after=after[0] if after else 0, limit=limit)
+            return Found(rows, await store.total(connection, asked) if counted else None)
+
+    qualifications = Listing(
+        scope=f"qualifications {asked!r}", find=find, position=lambda row: [row["id"]],
+        show=lambda rows: in_pieces(_shown(row, principal).model_dump() for row in rows), model=Qualification,
+    )  # fmt: skip
+    return await listed(request, principal, qualifications, limit, cursor)
 
 
 @router.get("/v1/qualifications/{id}", summary="Read a qualification", response_model=Qualification)

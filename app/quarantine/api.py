@@ -1,16 +1,16 @@
 """The quarantine: list, import, one address explained, release of one and of many, breakers, a delivery's own view."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app import audit
 from app.api import export
 from app.api.fields import MOST_SEVERAL, DeliveryId, Plain, Time, path_id
-from app.api.paging import Cursor, Limit, cursors_of
+from app.api.listing import Found, Listing, listed
+from app.api.paging import Cursor, Limit
 from app.db import Connection, engine_of, pool_of, writing
 from app.errors import Conflict, Invalid, NotFound
 from app.masking import mask
@@ -34,7 +34,7 @@ _OF_DELIVERIES = {
     ),
     DECIDED: ("DLV-BREAKER-DECIDED", "What a breaker held was decided; messages of this delivery: {moved}."),
 }
-_CHUNK = 1_000
+_ENTRIES = 1_000
 _MAX_ID = 2**31 - 1
 
 Statuses = Annotated[
@@ -100,7 +100,7 @@ async def list_quarantine(
     """By address. `total` comes from the counters, unless a filter by sender, address or time makes it a count. `address`
     needs `pii:read`."""
     asks(principal, number=asked.address, words=(asked.sender, asked.error_code, *asked.reasons))
-    return await _listed(request, principal, _Standing(asked), limit, cursor)
+    return await listed(request, principal, _standing(request, principal, asked), limit, cursor)
 
 
 @router.get(
@@ -126,80 +126,41 @@ async def list_of_delivery(
     async with engine_of(request).connect() as connection:
         if not await reading.delivery_exists(connection, delivery_id):
             raise NotFound("There is no such delivery.")
-    pages = _Standing(reading.Filter(delivery_id=delivery_id)) if origin == "receipts" else _LeftOut(delivery_id)
-    return await _listed(request, principal, pages, limit, cursor)
+    found = (
+        _standing(request, principal, reading.Filter(delivery_id=delivery_id))
+        if origin == "receipts"
+        else _left_out(request, principal, delivery_id)
+    )
+    return await listed(request, principal, found, limit, cursor)
 
 
-class _Standing:
-    """Rows of the quarantine that a filter finds, page by page."""
+def _standing(request: Request, principal: Principal, asked: reading.Filter) -> Listing[models.Entry]:
+    """Rows of the quarantine that a filter finds."""
 
-    def __init__(self, asked: reading.Filter) -> None:
-        self._asked = asked
-        self.scope = f"quarantine {asked!r}"
-
-    async def page(
-        self, connection: AsyncConnection, after: Sequence[Any] | None, limit: int
-    ) -> list[Mapping[str, Any]]:
-        return await reading.page(
-            connection, self._asked, after=None if after is None else (after[0], after[1]), limit=limit
-        )
-
-    async def total(self, connection: AsyncConnection) -> int:
-        return await reading.total(connection, self._asked)
-
-    @staticmethod
-    def position(row: Mapping[str, Any]) -> list[Any]:
-        return [row["address"], row["sender"]]
-
-
-class _LeftOut:
-    """Exclusions of a delivery for opt-out or quarantine, page by page."""
-
-    def __init__(self, delivery_id: int) -> None:
-        self._delivery_id = delivery_id
-        self.scope = f"quarantine excluded from {delivery_id}"
-
-    async def page(
-        self, connection: AsyncConnection, after: Sequence[Any] | None, limit: int
-    ) -> list[Mapping[str, Any]]:
-        return await reading.left_out(connection, self._delivery_id, after=after[0] if after else 0, limit=limit)
-
-    async def total(self, connection: AsyncConnection) -> int:
-        return await reading.left_out_total(connection, self._delivery_id)
-
-    @staticmethod
-    def position(row: Mapping[str, Any]) -> list[Any]:
-        return [row["position"]]
-
-
-async def _listed(
-    request: Request, principal: Principal, pages: _Standing | _LeftOut, limit: int, cursor: str | None
-) -> Any:
-    signer = cursors_of(request)
-    after = signer.open(pages.scope, cursor) if cursor is not None else None
-    form = export.wanted(request)
-    if form != "json":
-        return export.stream(form, models.COLUMNS, _all(request, principal, pages), principal)
-    async with engine_of(request).connect() as connection:
-        rows = await pages.page(connection, after, limit + 1)
-        total = await pages.total(connection)
-    more = signer.seal(pages.scope, pages.position(rows[limit - 1])) if len(rows) > limit else None
-    items = await principal.all_shown(map(models.shown, rows[:limit]))
-    return models.EntryPage(items=[models.Entry(**each) for each in items], next_cursor=more, total=total)
-
-
-async def _all(
-    request: Request, principal: Principal, pages: _Standing | _LeftOut
-) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
-    after = None
-    while True:
+    async def find(after: Sequence[Any] | None, limit: int, counted: bool) -> Found:
         async with engine_of(request).connect() as connection:
-            rows = await pages.page(connection, after, _CHUNK)
-        if rows:
-            yield await principal.all_shown(map(models.shown, rows))
-            after = pages.position(rows[-1])
-        if len(rows) < _CHUNK:
-            return
+            behind = None if after is None else (after[0], after[1])
+            rows = await reading.page(connection, asked, after=behind, limit=limit)
+            return Found(rows, await reading.total(connection, asked) if counted else None)
+
+    return Listing(
+        scope=f"quarantine {asked!r}", find=find, position=lambda row: [row["address"], row["sender"]],
+        show=lambda rows: principal.all_shown(map(models.shown, rows)), model=models.Entry,
+    )  # fmt: skip
+
+
+def _left_out(request: Request, principal: Principal, delivery_id: int) -> Listing[models.Entry]:
+    """Exclusions of a delivery for opt-out or quarantine."""
+
+    async def find(after: Sequence[Any] | None, limit: int, counted: bool) -> Found:
+        async with engine_of(request).connect() as connection:
+            rows = await reading.left_out(connection, delivery_id, after=after[0] if after else 0, limit=limit)
+            return Found(rows, await reading.left_out_total(connection, delivery_id) if counted else None)
+
+    return Listing(
+        scope=f"quarantine excluded from {delivery_id}", find=find, position=lambda row: [row["position"]],
+        show=lambda rows: principal.all_shown(map(models.shown, rows)), model=models.Entry,
+    )  # fmt: skip
 
 
 # --- one address -----------------------------------------------------------------------------------------------------
@@ -220,7 +181,7 @@ async def explained(request: Request, address: str, principal: Principal) -> mod
         thresholds = await read_thresholds(connection)
     async with engine_of(request).connect() as reader:
         notes = await reading.notes(reader, events)
-        rows = await reading.page(reader, reading.Filter(address=identity), after=None, limit=_CHUNK)
+        rows = await reading.page(reader, reading.Filter(address=identity), after=None, limit=_ENTRIES)
     by_scope = {row["sender"]: row["status"] for row in rows}
     return models.AddressHealth(
         **principal.shown({"address": identity}),
@@ -344,17 +305,21 @@ async def list_breakers(
     state: Annotated[Literal["open", "all"], Query(description="`open`: those that wait for a decision.")] = "open",
     limit: Limit = 100,
     cursor: Cursor = None,
-) -> models.BreakerPage:
+) -> Any:
     """Errors whose failures jumped far above their usual share: what they hold waits for `apply` or `discard`."""
-    scope = f"breakers {state}"
-    signer = cursors_of(request)
-    before = signer.open(scope, cursor)[0] if cursor is not None else None
-    async with engine_of(request).connect() as connection:
-        rows = await reading.breaker_page(connection, open_only=state == "open", before=before, limit=limit + 1)
-        total = await reading.breaker_total(connection, open_only=state == "open")
-    more = signer.seal(scope, [rows[limit - 1]["id"]]) if len(rows) > limit else None
-    items = await principal.all_shown(map(models.shown_breaker, rows[:limit]))
-    return models.BreakerPage(items=[models.Breaker(**each) for each in items], next_cursor=more, total=total)
+
+    async def find(after: Sequence[Any] | None, limit: int, counted: bool) -> Found:
+        async with engine_of(request).connect() as connection:
+            rows = await reading.breaker_page(
+                connection, open_only=state == "open", before=after[0] if after else None, limit=limit
+            )
+            return Found(rows, await reading.breaker_total(connection, open_only=state == "open") if counted else None)
+
+    breakers = Listing(
+        scope=f"breakers {state}", find=find, position=lambda row: [row["id"]],
+        show=lambda rows: principal.all_shown(map(models.shown_breaker, rows)), model=models.Breaker,
+    )  # fmt: skip
+    return await listed(request, principal, breakers, limit, cursor, streams=False)
 
 
 BreakerId = Annotated[int, Depends(path_id("breaker", most=2**31 - 1))]
