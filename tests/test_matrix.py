@@ -21,6 +21,7 @@ from fastapi.routing import iter_route_contexts
 from app.db import Pool
 from app.openapi import operations
 from app.privacy import FIELDS, OF, Class
+from app.projections.fold import fold
 from app.security import SCOPES
 from tests.conftest import Headers, KeyMaker
 
@@ -207,7 +208,7 @@ async def world(app: FastAPI, client: httpx.AsyncClient, admin: Headers, pool: P
     assert (await client.post(f"{url}/proofs", json=proof, headers=admin)).status_code == 201
     async with pool.acquire() as connection, connection.transaction():
         found = await _facts(connection, id)
-        await app.state.refold(connection, [int(found["message"])], NOW)
+        await fold(connection, [int(found["message"])], NOW)
     await app.state.directory.refresh()
     return {"id": str(id), "address": QUOTED, "key": "acme", "number": "0", "name": "nobody"} | found
 

@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from app.api.excerpts import EXCERPT, PAGE_BYTES, cut, text_of
 from app.db import Pool
+from app.projections.fold import fold
 from tests.conftest import Headers, KeyMaker
 
 NOW = datetime(2026, 11, 23, 8, tzinfo=UTC)
@@ -92,7 +93,7 @@ async def world(app: FastAPI, pool: Pool) -> dict[str, str]:
             "'+34677123456', repeat('ñ', 4990) || ' 677123456', true, $3, $2 FROM generate_series(1, 300)",
             gateway, NOW, body,
         )  # fmt: skip
-        await app.state.refold(connection, [message], NOW)
+        await fold(connection, [message], NOW)
     await app.state.directory.refresh()
     inbound = await pool.fetchval("SELECT min(id) FROM inbound")
     return {"message": str(message), "delivery": str(delivery), "waiting": str(waiting[0]), "inbound": str(inbound)}

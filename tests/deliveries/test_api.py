@@ -9,6 +9,7 @@ import pytest
 from fastapi import FastAPI
 
 from app.deliveries import lifecycle
+from app.projections.fold import fold
 from tests.conftest import Headers, KeyMaker
 from tests.messages.rows import Row, add_delivery, add_gateway, add_messages
 
@@ -227,7 +228,7 @@ async def with_messages(app: FastAPI, id: str, count: int) -> list[int]:
             int(id), datetime.now(UTC), count,
         )  # fmt: skip
         ids = [row["id"] for row in rows]
-        await app.state.refold(connection, ids, datetime.now(UTC))
+        await fold(connection, ids, datetime.now(UTC))
     return ids
 
 
@@ -244,7 +245,7 @@ async def test_cancelling_takes_back_what_was_not_handed_over(
             "VALUES ($1, $2, now(), now(), '{A1}')",
             ids[3], gateway,
         )  # fmt: skip
-        await app.state.refold(connection, [ids[3]], datetime.now(UTC))
+        await fold(connection, [ids[3]], datetime.now(UTC))
     await set_status(app, one["id"], "in_progress")
     found = (await client.post(f"{URL}/{one['id']}/cancel", headers=admin)).json()
     assert found["status"] == "cancelled"

@@ -6,6 +6,7 @@ import httpx
 import pytest_asyncio
 from fastapi import FastAPI
 
+from app.projections.fold import fold
 from tests.conftest import Headers, KeyMaker
 
 from .rows import BEGIN, add_delivery, add_gateway
@@ -40,7 +41,7 @@ async def message(app: FastAPI) -> int:
                 number, correlation, gateway, BEGIN + timedelta(seconds=number), "received" if number < 3 else None,
                 number // 3, raw, {"to": "34600123123", "n": 34600123123, "list": ["x34600123123"]},
             )  # fmt: skip
-        await app.state.refold(connection, [id], BEGIN)
+        await fold(connection, [id], BEGIN)
     return id
 
 
