@@ -9,6 +9,8 @@ import httpx
 import orjson
 from fastapi import FastAPI
 
+from app.projections.fold import fold
+
 TOKEN = "token-of-the-gateway"
 CONTENT = "Hello {{name}}, STOP to 25252"
 _serial = itertools.count(1)
@@ -53,7 +55,7 @@ class Sending:
                 columns=("id", "delivery_id", "address", "position", "created_at"),
             )
             for start in range(0, len(ids), 5_000):
-                await self.app.state.refold(connection, ids[start : start + 5_000], now)
+                await fold(connection, ids[start : start + 5_000], now)
             await connection.execute(
                 "INSERT INTO preparations (delivery_id, actor, started_at, finished_at, step, total, done, findings, figures) "
                 "VALUES ($1, 'tests', $2, $2, 'done', $3, $3, $4, '{}') "
