@@ -16,7 +16,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from app import embedded
-from app.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from app.embedded import DATABASE, SUPERUSER, EmbeddedPostgres, EmbeddedPostgresError, cluster, postmaster
+from app.embedded.rights import account_of
 
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
 WAIT_SECONDS = 30.0
@@ -36,7 +37,7 @@ time.sleep(600)
 def data_dir(tmp_path: Path) -> Iterator[Path]:
     """A data directory; whatever server a failed test leaves in it is ended."""
     yield tmp_path / "data"
-    left_over = embedded._postmaster(tmp_path / "data" / "postgres")
+    left_over = postmaster.find(tmp_path / "data" / "postgres")
     if left_over is not None:
         left_over.send_signal(signal.SIGQUIT)
         left_over.wait(10)
@@ -190,7 +191,7 @@ def test_a_second_owner_is_refused_and_told_who_is_first(data_dir: Path, owner: 
 def test_a_pid_file_that_names_somebody_else_does_not_stop_a_start(data_dir: Path) -> None:
     with embedded.start(data_dir) as server:
         server.stop()
-    stranger = subprocess.Popen(["/bin/sleep", "600"], **embedded._account(data_dir / "postgres").switch)
+    stranger = subprocess.Popen(["/bin/sleep", "600"], **account_of(data_dir / "postgres").switch)
     try:
         lines = [stranger.pid, data_dir / "postgres", int(time.time()), 5432, data_dir / "postgres", "", "", "ready"]
         for name in ("postmaster.pid", ".s.PGSQL.5432.lock"):
@@ -242,7 +243,7 @@ def test_a_data_directory_that_cannot_be_is_named(tmp_path: Path) -> None:
 
 
 def test_a_disk_without_room_is_named(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "FRESH_CLUSTER_BYTES", 10**18)
+    monkeypatch.setattr(cluster, "FRESH_CLUSTER_BYTES", 10**18)
     with pytest.raises(EmbeddedPostgresError, match=r"has \d+ MB left; a new database needs 1000000000000 MB"):
         embedded.start(data_dir)
 
@@ -258,7 +259,7 @@ async def test_a_temporary_server_listens_where_asked_and_vanishes(bin_dir: Path
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     with embedded.temporary({"fsync": "off"}, bin_dir=bin_dir, port=port) as server:
-        assert await value(server.tcp_dsn, "SHOW fsync") == "off"
+        assert await value(f"postgresql://{SUPERUSER}@127.0.0.1:{port}/{DATABASE}", "SHOW fsync") == "off"
         assert await value(server.dsn, "SELECT 1") == 1
         pid, folder = server.pid, server.data_dir
     assert not psutil.pid_exists(pid)

@@ -28,7 +28,7 @@ import orjson
 import psutil
 
 from app import embedded
-from app.embedded import EmbeddedPostgres
+from app.embedded import EmbeddedPostgres, postmaster
 
 ROOT = Path(__file__).parents[2]
 #: Where the services' compiled modules are kept between starts; none: nowhere, and a start takes seconds longer.
@@ -258,7 +258,7 @@ async def service(database_url: str | None, **settings: str) -> AsyncIterator[Se
             await asyncio.to_thread(found.stop)
             await found.api.aclose()
             say(f"the service's log ends:\n{found.log[-4000:]}")
-            left_over = embedded._postmaster(found.data_dir / "postgres")
+            left_over = postmaster.find(found.data_dir / "postgres")
             if left_over is not None:
                 left_over.send_signal(signal.SIGQUIT)
                 left_over.wait(10)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from app import embedded
+from app.embedded import postmaster
 
 from .harness import (
     GATEWAY,
@@ -61,7 +62,7 @@ async def test_the_embedded_database_outlives_a_sigkill_of_the_service() -> None
         ledger = await set_up(acuse, messages=500)
         dsn = embedded.running_dsn(acuse.data_dir)
         assert dsn is not None
-        postmaster = embedded._postmaster(acuse.data_dir / "postgres")
+        server = postmaster.find(acuse.data_dir / "postgres")
         async with Load(acuse, ledger) as load:
             await load.goes_on(300)
             await asyncio.to_thread(acuse.kill)
@@ -69,9 +70,7 @@ async def test_the_embedded_database_outlives_a_sigkill_of_the_service() -> None
             await load.goes_on(300)
         await record_late(acuse, ledger)
         await books_balance(acuse, dsn, ledger)
-        assert embedded._postmaster(acuse.data_dir / "postgres") == postmaster, (
-            "the server was taken over, not restarted"
-        )
+        assert postmaster.find(acuse.data_dir / "postgres") == server, "the server was taken over, not restarted"
         await asyncio.to_thread(acuse.stop)
         assert embedded.running_dsn(acuse.data_dir) is None, "who takes a server over stops it, too"
 
