@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 STAMP := .venv/.installed
 JOBS ?= auto
 
-.PHONY: help install run demo test test15 check bench attack fuzz fuzz-api lock format
+.PHONY: help install run demo test quick test15 check bench attack fuzz fuzz-api lock format
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,12 @@ demo: $(STAMP) ## The same with a delivery and simulated gateways
 
 test: $(STAMP) ## All tests, in parallel (JOBS=auto)
 	$(BIN)/python -m pytest -n $(JOBS)
+
+# What kills processes, attacks, or waits for clocks and starts. `make test` has it all.
+SLOW := tests/adversary tests/chaos tests/test_demo.py
+
+quick: $(STAMP) ## The tests but the slow ones: under 4 minutes on two cores
+	$(BIN)/python -m pytest -n $(JOBS) $(addprefix --ignore=,$(SLOW))
 
 test15: $(STAMP) ## The folds, roads and figures on Debian's PostgreSQL 15
 	ACUSE_TEST_POSTGRES_BIN=/usr/lib/postgresql/15/bin $(BIN)/python -m pytest -n $(JOBS) tests/addresses tests/deliveries tests/ingest tests/links \

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import shlex
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,12 @@ from tests.conftest import ADMIN_SECRET
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
+OPERATING = (ROOT / "docs" / "operating.md").read_text("utf-8")
 API = (ROOT / "docs" / "api.md").read_text("utf-8")
 SETTINGS = (ROOT / "docs" / "settings.md").read_text("utf-8")
-PAGES = sorted([ROOT / "README.md", ROOT / "app" / "gateways" / "README.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), ROOT / "app" / "gateways" / "README.md", *(ROOT / "docs").rglob("*.md")])
+#: Whose `curl` lines are to be pasted, in this order.
+TUTORIALS = [ROOT / "README.md", ROOT / "docs" / "sending.md", *sorted((ROOT / "docs" / "gateways").glob("*.md"))]
 ADMIN = {"Authorization": f"Bearer {ADMIN_SECRET}"}
 _AUDIT_CODE = re.compile(r'"([A-Z]{3}-[A-Z]+(?:-[A-Z]+)*)"')
 
@@ -53,7 +57,11 @@ def test_no_setting_is_documented_that_does_not_exist() -> None:
 
 def test_every_command_is_documented() -> None:
     commands = set(_commands(typer.main.get_command(cli.app), "acuse"))
-    assert commands == set(re.findall(r"`(acuse [a-z -]+)`", README))
+    assert commands == {
+        name
+        for row in re.findall(r"^\| (`acuse.+?) \|", OPERATING, re.MULTILINE)
+        for name in re.findall(r"`(acuse [a-z -]+)`", row)
+    }
 
 
 def _commands(command: Any, name: str) -> list[str]:
@@ -70,7 +78,6 @@ def test_every_kind_of_gateway_is_documented() -> None:
         )
     )
     assert kinds == {kind for kind in GATEWAYS if GATEWAYS[kind].options.__module__.startswith("app.")}
-    assert all(f"`{kind}`" in README for kind in kinds)
 
 
 def test_every_audit_code_is_documented() -> None:
@@ -82,9 +89,44 @@ def test_every_scope_is_documented() -> None:
     assert all(f"`{scope}`" in API for scope in SCOPES)
 
 
-def test_metrics_that_the_readme_names_exist() -> None:
+def test_metrics_that_pages_name_exist() -> None:
     exposed = {metric.name for metric in metrics.registry.collect()}
-    assert {name.removesuffix("_total") for name in re.findall(r"`(acuse_[a-z_]+)`", README)} <= exposed
+    for page in PAGES:
+        if page.name != "CHANGELOG.md":  # which names what was renamed, too
+            named = re.findall(r"`(acuse_[a-z_]+)`", page.read_text("utf-8"))
+            assert {name.removesuffix("_total") for name in named} <= exposed, page.name
+
+
+def test_the_readme_is_the_first_five_minutes_and_leads_to_every_page() -> None:
+    assert len(README.splitlines()) <= 130
+    leads = set(re.findall(r"\]\(([^)#]+)", README))
+    pages = {str(page.relative_to(ROOT)) for page in PAGES} - {"README.md"}
+    assert {page for page in pages if not page.startswith("docs/decisions/")} <= leads
+
+
+def test_every_decision_stands_in_the_index() -> None:
+    index = (ROOT / "docs" / "decisions.md").read_text("utf-8")
+    pages = {f"decisions/{page.name}" for page in (ROOT / "docs" / "decisions").glob("*.md")}
+    assert pages == set(re.findall(r"\((decisions/[^)]+)\)", index))
+
+
+def test_the_changelog_begins_with_what_is_not_released() -> None:
+    titles = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    current = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    assert titles[0].startswith("Unreleased")
+    assert titles[1].split()[0] == current
+
+
+def test_contributing_names_every_target_of_make_that_a_change_may_need() -> None:
+    targets = set(re.findall(r"^([a-z0-9-]+):.*## ", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    named = set(re.findall(r"`make ([a-z0-9-]+)", (ROOT / "CONTRIBUTING.md").read_text("utf-8")))
+    assert named <= targets
+    assert targets - named <= {"run", "demo", "lock", "help"}
+
+
+def test_what_make_quick_leaves_out_exists() -> None:
+    (slow,) = re.findall(r"^SLOW := (.+)$", (ROOT / "Makefile").read_text("utf-8").replace("\\\n", " "), re.MULTILINE)
+    assert [path for path in slow.split() if not (ROOT / path).exists()] == []
 
 
 # --- nothing that leads nowhere --------------------------------------------------------------------------------------
@@ -97,9 +139,21 @@ def test_links_to_files_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_to_headings_lead_to_one(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", page.read_text("utf-8")):
+        if "://" not in target:
+            text = (page.parent / target if target else page).read_text("utf-8")
+            assert anchor in {_anchor(title) for title in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}, anchor
+
+
+def _anchor(title: str) -> str:
+    return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+
+
 def test_files_named_in_backticks_exist() -> None:
     for page in PAGES:
-        for path in re.findall(r"`((?:app|tests|docs|migrations)/[\w/.]+)`", page.read_text("utf-8")):
+        for path in re.findall(r"`((?:app|tests|docs|migrations)/[\w/.-]+)`", page.read_text("utf-8")):
             if "KIND" not in path:
                 assert (ROOT / path).exists(), f"{page.name}: {path}"
 
@@ -111,7 +165,8 @@ def test_json_examples_are_json(page: Path) -> None:
 
 
 def _curls() -> list[list[str]]:
-    blocks = "".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL)).replace("\\\n", " ")
+    text = "".join(page.read_text("utf-8") for page in TUTORIALS)
+    blocks = "".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL)).replace("\\\n", " ")
     return [shlex.split(line) for line in blocks.splitlines() if line.startswith("curl ")]
 
 
@@ -128,7 +183,7 @@ def test_curl_lines_call_what_exists_with_json_that_is_json(words: list[str]) ->
     assert any(("post" if data is not None or "-X" in words else "get") in methods for methods in operations), url
 
 
-async def test_the_readme_works_when_pasted(client: httpx.AsyncClient) -> None:
+async def test_the_tutorials_work_when_pasted(client: httpx.AsyncClient) -> None:
     """All its curl lines, in their order; then the summaries say what the callback and the preparation said."""
     deliveries: list[str] = []
     for words in _curls():
