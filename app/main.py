@@ -22,7 +22,7 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from starlette.types import Receive, Scope, Send
 
-from app import audit_heads, logs, migrate, openapi, problems, pseudonyms
+from app import audit_heads, logs, migrate, problems, pseudonyms
 from app.accounts import installation, resealing, store
 from app.accounts.directory import GatewayDirectory
 from app.accounts.known import FILE_NAME, KnownFile
@@ -56,6 +56,7 @@ from app.links.routes import Routes
 from app.links.shortening import Bases, Links
 from app.logs import log
 from app.messages.api import router as messages
+from app.openapi import document
 from app.platform import audit_api, gateways, health, keys
 from app.processes import Process
 from app.qualifications.api import router as qualifications
@@ -139,7 +140,7 @@ def create_app(settings: Settings, *, migrating: bool = False) -> FastAPI:
     for module in (gateways, keys, audit_api, reply_rules, inbound_api):
         app.include_router(module.router)
     problems.install(app, max_body_bytes=settings.max_json_bytes)
-    openapi.install(app)
+    document.install(app)
     app.short_hosts = short_hosts(app.state.links.bases.hosts)
     app.own_paths = frozenset(getattr(route, "path", "") for route in iter_route_contexts(app.router.routes))
     return app

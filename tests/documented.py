@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import httpx
 from fastapi import FastAPI
 
-from app.openapi import operations
+from app.openapi.document import operations
 
 
 def documented_by(app: FastAPI) -> Callable[[httpx.Response], Awaitable[None]]:

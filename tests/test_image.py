@@ -1,6 +1,7 @@
 """What the container is built of: one base that can be pinned, packages by their hashes, nobody is root."""
 
 import re
+import tomllib
 from pathlib import Path
 
 _ROOT = Path(__file__).parent.parent
@@ -23,3 +24,11 @@ def test_every_package_comes_with_its_hashes() -> None:
 def test_nobody_in_it_is_root_and_its_data_is_its_own() -> None:
     assert [line for line in _LINES if line.startswith("USER ")] == ["USER 10001"]
     assert any("-m 0700 /data" in line for line in _LINES)
+
+
+def test_everything_beside_the_code_is_packaged_with_it() -> None:
+    """What is only in the checkout is in no wheel, and so in no image."""
+    patterns = tomllib.loads((_ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["package-data"]["app"]
+    packaged = {path for pattern in patterns for path in (_ROOT / "app").glob(pattern)}
+    beside = {path for path in (_ROOT / "app").rglob("*.*") if path.suffix not in (".py", ".pyc", ".md")}
+    assert beside == packaged

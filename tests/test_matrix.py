@@ -19,7 +19,7 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
 from app.db import Pool
-from app.openapi import operations
+from app.openapi.document import operations
 from app.privacy import FIELDS, OF, Class
 from app.projections.fold import fold
 from app.security import SCOPES

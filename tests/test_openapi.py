@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 
 from app.main import create_app
-from app.openapi import document, operations
+from app.openapi.document import document, operations
 from app.settings import Settings
 
 APP: FastAPI = create_app(Settings(database_url="postgresql://nobody@127.0.0.1:9/none"))

@@ -63,39 +63,7 @@ def e164(address: str) -> str:
 # --- may they be sent to ---------------------------------------------------------------------------------------------
 
 _COLUMNS = ("line", "address", "allowed", "reason", "text")
-_LIST: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {"schema": {"type": "array", "items": {}}, "example": ["+34600123000", "600123001"]},
-            "application/x-ndjson": {"schema": {"type": "string"}, "example": '{"address": "+34600123000"}\n'},
-            "text/csv": {"schema": {"type": "string"}, "example": "address\n+34600123000\n"},
-        },
-    }
-}
-_CHECKED: dict[str, Any] = {
-    "items": [
-        {"line": 1, "address": "+34600123000", "allowed": True, "reason": None, "text": None},
-        {
-            "line": 2,
-            "address": "+34600123001",
-            "allowed": False,
-            "reason": "denylisted",
-            "text": "Opted out since 2026-11-23: denylisted, from reply.",
-        },
-    ],
-    "allowed": 1,
-    "excluded": 1,
-}
-_ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {
-        "content": {
-            "application/json": {"example": _CHECKED},
-            "application/x-ndjson": {"schema": {"type": "string"}},
-            "text/csv": {"schema": {"type": "string"}},
-        }
-    }
-}
+_ANSWERS: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {}, **export.TEXTS}}}
 Countries = Annotated[Plain | None, Query(max_length=1000, examples=["ES,PT"])]
 Choice = Literal["exclude", "send"]
 
@@ -125,7 +93,10 @@ def asked_region(
 
 
 @router.post(
-    "/addresses/check", summary="Check whether numbers may be sent to", openapi_extra=_LIST, responses=_ANSWERS
+    "/addresses/check",
+    summary="Check whether numbers may be sent to",
+    openapi_extra=bulk.described({"type": "array", "items": {}}),
+    responses=_ANSWERS,
 )
 async def check(
     request: Request,

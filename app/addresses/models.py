@@ -3,61 +3,9 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from app.api.paging import Page
-
-_EXAMPLE: dict[str, Any] = {
-    "address": "+34600123000",
-    "erased_at": None,
-    "health": {"address": "+34600123000", "status": "quarantined", "entries": [], "evidence": []},
-    "held": 0,
-    "totals": {"messages": 1, "receipts": 2, "exclusions": 1, "inbound": 0, "decisions": 0, "clicks": 0},
-    "messages": [
-        {
-            "id": "42",
-            "delivery_id": "1",
-            "label": "Autumn sale",
-            "sender": "Acme",
-            "status": "failed",
-            "gateway": "acme",
-            "proof": False,
-            "receipts": 2,
-            "created_at": "2026-11-23T08:00:00Z",
-            "submitted_at": "2026-11-23T08:00:00Z",
-            "occurred_at": "2026-11-23T08:00:04Z",
-            "updated_at": "2026-11-23T08:00:05Z",
-        }
-    ],
-    "exclusions": [
-        {
-            "delivery_id": "2",
-            "label": "Winter sale",
-            "recipient_id": "c-17",
-            "reason": "quarantined",
-            "text": "In quarantine since 2026-11-23: user_unknown, from receipts.",
-            "excluded_at": "2026-11-24T08:00:00Z",
-        }
-    ],
-    "inbound": [],
-    "decisions": [],
-    "clicks": [],
-}
-_CERTIFICATE: dict[str, Any] = {
-    "id": "0f6c1d7e0b7f4bd7a2d0f3a1c9e8b765",
-    "pseudonym": "erased:0f6c1d7e0b7f4bd7a2d0f3a1c9e8b765",
-    "erased_at": "2026-11-24T09:00:00Z",
-    "actor": "office",
-    "reason": "Request of 24 November",
-    "replaced": {"messages": 1, "quarantine": 1, "receipts": 2, "targets": 1},
-    "journal_entries": 0,
-    "journals": [],
-    "kept": "Health, opt-outs, messages, receipts and counters are kept under the pseudonym.",
-    "remains": [
-        {"where": "backups", "what": "Copies made before.", "until": "They have reached their end."},
-    ],
-    "dry_run": False,
-}
 
 
 class Message(BaseModel):
@@ -132,8 +80,6 @@ class Totals(BaseModel):
 class Address(BaseModel):
     """Everything about one number; lists are the newest hundred."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
-
     address: str = Field(description="E.164, masked without `pii:read`; an erased number by its pseudonym.")
     erased_at: datetime | None
     health: dict[str, Any] = Field(description="As `GET /v1/quarantine/{address}` gives it.")
@@ -158,8 +104,6 @@ class Remains(BaseModel):
 
 
 class Certificate(BaseModel):
-    model_config = ConfigDict(json_schema_extra={"examples": [_CERTIFICATE]})
-
     id: str
     pseudonym: str = Field(description="What stands for the number everywhere; nobody can turn it back.")
     erased_at: datetime = Field(description="The first time.")
@@ -177,6 +121,4 @@ class Certificate(BaseModel):
 
 
 class CertificatePage(Page[Certificate]):
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"items": [_CERTIFICATE], "next_cursor": None, "total": 1}]}
-    )
+    pass

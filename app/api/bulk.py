@@ -19,7 +19,7 @@ from app.api.arrays import TOO_LONG
 from app.api.reader import BadRow, Line, Pace, pieces
 from app.errors import Problem, WrongType
 
-__all__ = ["BadRow", "Line", "Tally", "chunks", "content_type", "parts", "rows"]
+__all__ = ["BadRow", "Line", "Tally", "chunks", "content_type", "described", "parts", "rows"]
 
 #: Rows handed on at a time: small enough that callbacks do not wait for an upload, large enough for one COPY.
 CHUNK_ROWS = 1_000
@@ -37,6 +37,13 @@ MOST_COLUMNS = 256
 _SHOWN_ERRORS = 100
 #: The kinds of body and what reads them.
 CONTENT_TYPES = ("application/x-ndjson", "text/csv", "application/json")
+
+
+def described(json: dict[str, Any]) -> dict[str, Any]:
+    """What OpenAPI says of a bulk body, for `openapi_extra`; `json` is the schema of its JSON."""
+    text = {"schema": {"type": "string"}}
+    content = {kind: {"schema": json} if kind == "application/json" else text for kind in CONTENT_TYPES}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 @dataclass(slots=True)

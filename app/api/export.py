@@ -44,11 +44,15 @@ _BEGINS_WITH = ("\t", "\r", "\n")
 _NUMBER = re.compile(r"[+-][\d•.]+", re.ASCII)
 #: Written in one go.
 _ROWS = 200
-#: For the OpenAPI document of a list that can be streamed.
+#: For the OpenAPI document: what a stream is, and a list that can be streamed.
+TEXTS: Mapping[str, Any] = {
+    "text/csv": {"schema": {"type": "string"}},
+    "application/x-ndjson": {"schema": {"type": "string"}},
+}
 STREAMS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "A page; or, by `Accept`, everything as a stream; no row of it appears twice.",
-        "content": {"text/csv": {"schema": {"type": "string"}}, "application/x-ndjson": {"schema": {"type": "string"}}},
+        "content": dict(TEXTS),
     }
 }
 

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-import orjson
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from app import audit
@@ -26,14 +25,6 @@ router = APIRouter(tags=["deliveries"])
 
 Mode = Literal["append", "replace"]
 
-_TARGET: dict[str, Any] = {
-    "address": "+34600123000",
-    "recipient_id": "c-17",
-    "params": {"name": "Ana", "points": 120},
-    "control": False,
-}
-_ROWS: list[dict[str, Any]] = [_TARGET, {"address": "0034600123001"}, {"address": "600 123 002", "control": True}]
-_CSV = "address,recipient_id,control,name,points\n+34600123000,c-17,no,Ana,120\n600123002,c-18,yes,Luis,\n"
 _ROW_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -44,26 +35,9 @@ _ROW_SCHEMA: dict[str, Any] = {
     },
     "additionalProperties": False,
 }
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/x-ndjson": {
-                "schema": {"type": "string"},
-                "example": "\n".join(orjson.dumps(row).decode() for row in _ROWS),
-            },
-            "text/csv": {"schema": {"type": "string"}, "example": _CSV},
-            "application/json": {"schema": {"type": "array", "items": _ROW_SCHEMA}, "example": _ROWS},
-        },
-    }
-}
 
 
 class Uploaded(BaseModel):
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"accepted": 3, "rejected": 0, "errors": [], "total": 3}]}
-    )
-
     accepted: int
     rejected: int
     errors: list[dict[str, Any]] = Field(description="`{line, detail}` of the first 100.")
@@ -76,7 +50,7 @@ class Uploaded(BaseModel):
 @router.post(
     "/v1/deliveries/{id}/targets",
     summary="Upload the audience",
-    openapi_extra=_BODY,
+    openapi_extra=bulk.described({"type": "array", "items": _ROW_SCHEMA}),
     responses={200: {"model": Uploaded}},
     response_model=None,
 )
@@ -165,9 +139,7 @@ class ShownTarget(BaseModel):
 
 
 class TargetPage(Page[ShownTarget]):
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"items": [{"position": 1, **_TARGET}], "next_cursor": None, "total": 1}]}
-    )
+    pass
 
 
 @router.get("/v1/deliveries/{id}/targets", summary="The audience as uploaded", response_model=TargetPage)

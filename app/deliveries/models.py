@@ -52,13 +52,6 @@ Metadata = Annotated[
     Field(description="Yours: any JSON object up to 10 kB.", examples=[{"order": 7}]),
 ]
 
-_NEW: dict[str, Any] = {
-    "label": "Autumn sale",
-    "sender": "Acme",
-    "gateway": "acme",
-    "default_region": "ES",
-    "metadata": {"order": 7},
-}
 _INDICATORS = {
     "targeted": 20000,
     "to_send": 20000,
@@ -74,33 +67,10 @@ _INDICATORS = {
     "unique_clicks": 0,
     "machine_clicks": 0,
 }
-EXAMPLE: dict[str, Any] = {
-    "id": "1",
-    "code": "DM1",
-    "status": "in_progress",
-    "label": "Autumn sale",
-    "sender": "Acme",
-    "content": None,
-    "gateway": "acme",
-    "default_region": "ES",
-    "validity_seconds": 302400,
-    "tracking": True,
-    "metadata": {"order": 7},
-    "created_at": "2026-11-23T08:00:00Z",
-    "updated_at": "2026-11-23T08:00:00Z",
-    "started_at": "2026-11-23T08:05:00Z",
-    "first_receipt_at": "2026-11-23T08:05:02Z",
-    "finished_at": None,
-    "rules": Rules().model_dump(),
-    "targets": 0,
-    "progress": None,
-    "preparation": None,
-    "indicators": _INDICATORS,
-}
 
 
 class NewDelivery(BaseModel):
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_NEW]})
+    model_config = ConfigDict(extra="forbid")
 
     label: Label
     sender: Sender
@@ -116,9 +86,7 @@ class NewDelivery(BaseModel):
 class DeliveryChange(BaseModel):
     """Only what is given changes; null takes away where that is possible."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"label": "Winter sale", "content": None}]}
-    )
+    model_config = ConfigDict(extra="forbid")
 
     label: Label | None = None
     sender: Sender | None = None
@@ -192,8 +160,6 @@ class Preparation(BaseModel):
 
 
 class Delivery(BaseModel):
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
-
     id: str
     code: str = Field(description="`DM` and the id: for people to say.")
     status: Status
@@ -221,12 +187,6 @@ class Delivery(BaseModel):
 
 class Recomputed(BaseModel):
     """`drift`: how far counters and states were from what the facts give; it must be 0. What was off is mended."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"drift": 0, "states_changed": 0, "counters": {"received": 18400, "failed": 810}}]
-        }
-    )
 
     drift: int | float
     states_changed: int = 0

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from app.api import export
 from app.api.fields import AskedNumber, DeliveryId, Plain, Several, refused
@@ -30,18 +30,7 @@ router = APIRouter()
 
 LONGEST_WAIT_SECONDS = 60
 _POLL_SECONDS = 0.1
-_EXCLUSION: dict[str, Any] = {
-    "position": 17,
-    "address": "+34600123000",
-    "recipient_id": "c-17",
-    "status": "ignored",
-    "reason": "double",
-    "text": "The address stands in the delivery already: target 3 (recipient c-3) stays.",
-    "detail": {"position": 3, "recipient_id": "c-3"},
-    "excluded_at": "2026-11-23T08:00:00Z",
-}
 
-_CAUSE = {"reason": "double", "text": CAUSES["double"], "count": 30000}
 
 # --- prepare ---------------------------------------------------------------------------------------------------------
 
@@ -105,9 +94,7 @@ class Exclusion(BaseModel):
 
 
 class ExclusionPage(Page[Exclusion]):
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"items": [_EXCLUSION], "next_cursor": None, "total": 1}]}
-    )
+    pass
 
 
 class Cause(BaseModel):
@@ -199,7 +186,6 @@ def _item(row: Mapping[str, Any], principal: Principal) -> dict[str, Any]:
     tags=["reading a delivery"],
     summary="Why targets are not sent to",
     response_model=list[Cause],
-    responses={200: {"content": {"application/json": {"example": [_CAUSE]}}}},
 )
 async def list_causes(request: Request, id: DeliveryId, _: Reader) -> list[Cause]:
     """By reason, in the order of the rules."""

@@ -8,17 +8,6 @@ from app import numbers
 from app.api.fields import Number, Region, Whole
 from app.texts.encoding import MAX_PARTS
 
-_EXAMPLE: dict[str, Any] = {
-    "landlines": "exclude",
-    "premium_rate": "exclude",
-    "countries": {"only": ["ES", "PT"]},
-    "max_messages": 3,
-    "max_messages_days": 7,
-    "control_share": 0.02,
-    "max_parts": 2,
-}
-
-
 Countries = Annotated[list[Region], Field(min_length=1, max_length=250)]
 Choice = Literal["exclude", "send"]
 
@@ -45,7 +34,7 @@ class CountryRule(BaseModel):
 class Rules(BaseModel):
     """Which numbers a delivery leaves out by choice. What is not given has its default."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
+    model_config = ConfigDict(extra="forbid")
 
     landlines: Choice = Field("exclude", description="Numbers that are surely landlines; most take no SMS.")
     premium_rate: Choice = Field("exclude", description="Numbers whose callers pay extra.")

@@ -33,20 +33,10 @@ from app.texts.encoding import measure
 router = APIRouter(tags=["deliveries"])
 
 _NO_ID = 2**63 - 1
-_ROW: dict[str, Any] = {
-    "message_id": "42",
-    "reference": "acuse-42",
-    "address": "+34600123000",
-    "text": "Hello Ana, 20 % off until Sunday. STOP to 25252",
-    "parts": 1,
-    "sender": "Acme",
-}
 _OUTBOX: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "One line a message, in the order of their ids.",
-        "content": {
-            "application/x-ndjson": {"schema": {"type": "string"}, "example": orjson.dumps(_ROW).decode() + "\n"}
-        },
+        "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
     }
 }
 
@@ -132,10 +122,7 @@ class ProofTo(BaseModel):
 
 
 class NewProofs(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"addresses": [{"address": "+34600123000", "params": {"name": "Ana"}}]}]},
-    )
+    model_config = ConfigDict(extra="forbid")
 
     addresses: Annotated[list[ProofTo], Field(min_length=1, max_length=100)]
     gateway: GatewayKey | None = Field(None, description="None: the delivery's.")
@@ -156,8 +143,6 @@ class OutboxRow(BaseModel):
 class MadeProofs(BaseModel):
     """In the order of `addresses`."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_ROW]}]})
-
     items: list[OutboxRow]
 
 
@@ -171,17 +156,8 @@ class Proof(OutboxRow):
     updated_at: datetime
 
 
-_PROOF = _ROW | {
-    "gateway": "acme",
-    "status": "received",
-    "created_at": "2026-11-23T08:00:00Z",
-    "submitted_at": "2026-11-23T08:00:01Z",
-    "updated_at": "2026-11-23T08:00:04Z",
-}
-
-
 class ProofPage(Page[Proof]):
-    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_PROOF], "next_cursor": None, "total": 1}]})
+    pass
 
 
 @router.post("/v1/deliveries/{id}/proofs", status_code=201, summary="Make proofs", response_model=MadeProofs)

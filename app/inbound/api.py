@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from sqlalchemy import ColumnElement, Select, and_, func, literal_column, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -26,27 +26,9 @@ router = APIRouter(prefix="/v1", tags=["quarantine"])
 
 Came = Literal["denylist", "allow", "none", "review", "unmatched", "repeat"]
 
-_ITEM: dict[str, Any] = {
-    "id": "7",
-    "gateway": "acme",
-    "received_at": "2026-11-23T08:00:05Z",
-    "address": "+34600123000",
-    "recipient": "5555",
-    "text": "STOP please",
-    "text_bytes": 11,
-    "provider_message_id": "mo-1",
-    "verified": True,
-    "keyword": "STOP",
-    "action": "denylist",
-    "repeat_of": None,
-    "applied_at": "2026-11-23T08:00:06Z",
-}
-
 
 class Item(BaseModel):
     """One message from a phone."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [_ITEM]})
 
     id: str
     gateway: str
@@ -68,7 +50,7 @@ class Item(BaseModel):
 
 
 class ItemPage(Page[Item]):
-    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_ITEM], "next_cursor": None, "total": 1}]})
+    pass
 
 
 COLUMNS = tuple(Item.model_fields)

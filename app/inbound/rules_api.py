@@ -56,14 +56,8 @@ class RuleIn(BaseModel):
         return Rule(**self.model_dump())
 
 
-_RULES: list[Any] = [
-    {"keyword": "STOP", "action": "denylist", "short_code": None, "reply": "You get no more.", "scope": "address"},
-    {"keyword": "START", "action": "allow", "short_code": None, "reply": None, "scope": "address"},
-]
-
-
 class RulesIn(BaseModel):
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"rules": _RULES}]})
+    model_config = ConfigDict(extra="forbid")
 
     rules: Annotated[list[RuleIn], Field(min_length=1, max_length=100)] | None = Field(
         description="Tried top to bottom; the first that matches wins. Null: those that are shipped."
@@ -79,8 +73,6 @@ class RuleOut(BaseModel):
 
 
 class RulesOut(BaseModel):
-    model_config = ConfigDict(json_schema_extra={"examples": [{"shipped": False, "rules": _RULES}]})
-
     shipped: bool = Field(description="The gateway has no rules of its own.")
     rules: list[RuleOut] = Field(description="Tried top to bottom; the first that matches wins.")
 
@@ -97,7 +89,7 @@ async def write_rules(
     request: Request,
     principal: GatewayWriter,
     key: PathName,
-    wish: Annotated[RulesIn | None, Body(examples=[{"rules": _RULES}])] = None,
+    wish: Annotated[RulesIn | None, Body()] = None,
 ) -> RulesOut:
     """All of them at once; `{"rules": null}` goes back to those that are shipped. They hold for replies that are applied
     from now on; `POST /v1/gateways/{key}/test` says what a reply would do."""

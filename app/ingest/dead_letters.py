@@ -20,7 +20,7 @@ from app.errors import Invalid, NotFound
 from app.gateways import GATEWAYS
 from app.gateways.receipt import Callback, Gateway, Inbound, Item, Unreadable
 from app.ingest import batches
-from app.ingest.docs import ONE_REJECTED, ONE_UNMATCHED, REJECTED, RETRIED, UNMATCHED
+from app.ingest.docs import ONE_REJECTED, REJECTED, RETRIED, UNMATCHED
 from app.ingest.inbox import Row, copy, inbox_of
 from app.ingest.kinds import put_back
 from app.ingest.pipeline import QUERIES
@@ -74,7 +74,7 @@ def _waiting(row: Any) -> dict[str, Any]:
 
 
 @router.get(
-    "/receipts/unmatched/{id}", tags=["receipts"], summary="What waits, with its newest receipt whole", **ONE_UNMATCHED
+    "/receipts/unmatched/{id}", tags=["receipts"], summary="What waits, with its newest receipt whole", **UNMATCHED
 )
 async def get_one_unmatched(
     request: Request, principal: Reader, id: Annotated[int, Depends(path_id("waiting id", "17"))]
@@ -169,9 +169,7 @@ async def get_one_rejected(request: Request, principal: Reader, id: Annotated[Na
 
 
 class Retry(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"gateway": "acme"}, {"ids": ["rj_0f…"]}]}
-    )
+    model_config = ConfigDict(extra="forbid")
 
     ids: Annotated[list[Annotated[Plain, Field(max_length=64)]], Field(max_length=1000)] | None = None
     gateway: Annotated[Plain, Field(max_length=63)] | None = None

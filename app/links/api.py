@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from app.api import export
 from app.api.fields import AskedFlag, AskedWhole, DeliveryId
@@ -19,40 +19,9 @@ from app.security import Principal, Reader
 
 router = APIRouter(tags=["reading a delivery"])
 
-_MAX_ID = 2**63 - 1
-_LINK: dict[str, Any] = {
-    "number": 0,
-    "label": "Offer",
-    "type": "fixed",
-    "source_url": "https://shop.example/offer",
-    "tracked": True,
-    "params": {"utm_source": "sms"},
-    "in_content": True,
-    "clicks": 310,
-    "unique_clicks": 288,
-    "machine_clicks": 42,
-}
-_CLICK: dict[str, Any] = {
-    "id": "1866212044800123",
-    "message_id": "42",
-    "address": "+34600123000",
-    "recipient_id": "c-17",
-    "link": 0,
-    "label": "Offer",
-    "clicked_at": "2026-11-23T08:02:00Z",
-    "human": True,
-    "reasons": [],
-    "device": "phone",
-    "agent": "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15",
-    "network": "203.0.113.0/24",
-    "count": 1,
-}
-
 
 class Link(BaseModel):
     """Clicks are people's; those of proofs never count."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [_LINK]})
 
     number: int
     label: str
@@ -67,7 +36,7 @@ class Link(BaseModel):
 
 
 class LinkPage(Page[Link]):
-    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_LINK], "next_cursor": None, "total": 1}]})
+    pass
 
 
 class Click(BaseModel):
@@ -93,7 +62,7 @@ class Click(BaseModel):
 
 
 class ClickPage(Page[Click]):
-    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_CLICK], "next_cursor": None, "total": 1}]})
+    pass
 
 
 COLUMNS = tuple(Click.model_fields)

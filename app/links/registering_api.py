@@ -34,10 +34,7 @@ _Value = Annotated[str, StringConstraints(max_length=200), AfterValidator(one_li
 class LinkChange(BaseModel):
     """Only what is given changes."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"label": "Offer", "params": {"utm_source": "sms", "utm_campaign": "autumn"}}]},
-    )
+    model_config = ConfigDict(extra="forbid")
 
     label: _Label | None = None
     tracked: Flag | None = Field(

@@ -23,7 +23,6 @@ KEY_NUMBERS = 8
 SECRET_BYTES = 32
 
 _TAG_BITS, _LINK_BITS, _KEY_BITS = 18, 6, 3
-_OVERHEAD = _TAG_BITS + _LINK_BITS + _KEY_BITS
 _TAG, _LINK, _KEY = (1 << _TAG_BITS) - 1, LINKS - 1, KEY_NUMBERS - 1
 #: How many bits a message id may have in a token of so many characters: what base 62 leaves, 8 characters 20.
 _MESSAGE_BITS = {8: 20, 9: 26, 10: 32, 11: 38, 12: 44, 13: 50, 14: 56, 15: 62, 16: 63}

@@ -27,81 +27,8 @@ from app.security import Principal, Reader, asks
 
 router = APIRouter(tags=["reading a delivery"])
 
-_MAX_ID = 2**63 - 1
 
 Status = Literal["pending", "cancelled", "submitted", "accepted", "sent", "no_receipt", "failed", "received"]
-
-_ITEM: dict[str, Any] = {
-    "id": "42",
-    "address": "+34600123000",
-    "recipient_id": "c-17",
-    "reference": "order-7",
-    "status": "failed",
-    "failure_type": "hard",
-    "reason": "user_unknown",
-    "text": "The number does not exist. Take it out of your lists.",
-    "error": "SR Acme UNDELIV 069",
-    "parts": 1,
-    "parts_received": 0,
-    "gateway": "acme",
-    "submitted_at": "2026-11-23T08:00:00Z",
-    "occurred_at": "2026-11-23T08:00:04Z",
-    "updated_at": "2026-11-23T08:00:05Z",
-    "accepted_at": "2026-11-23T08:00:00Z",
-    "sent_at": None,
-    "failed_at": "2026-11-23T08:00:04Z",
-    "received_at": None,
-    "contradictory": False,
-    "doubtful": False,
-    "clicks": 0,
-    "machine_clicks": 0,
-    "price": "0.0425",
-    "currency": "EUR",
-}
-_EVENTS: list[dict[str, Any]] = [
-    {
-        "kind": "created",
-        "at": "2026-11-23T08:00:00Z",
-        "rule": "The message was recorded: pending.",
-        "effect": {"before": None, "after": "pending", "changed": True},
-    },
-    {
-        "kind": "submission",
-        "at": "2026-11-23T08:00:00Z",
-        "submission_id": "42",
-        "gateway": "acme",
-        "provider_message_ids": ["A1B2"],
-        "submitted_at": "2026-11-23T08:00:00Z",
-        "rule": "The gateway took it and gave an id: at least accepted.",
-        "effect": {"before": "pending", "after": "accepted", "changed": True},
-    },
-    {
-        "kind": "receipt",
-        "at": "2026-11-23T08:00:05Z",
-        "receipt_id": "7",
-        "gateway": "acme",
-        "provider_message_id": "A1B2",
-        "status": "failed",
-        "status_text": "UNDELIV",
-        "error_code": "069",
-        "occurred_at": "2026-11-23T08:00:04Z",
-        "received_at": "2026-11-23T08:00:05Z",
-        "repeat_of": None,
-        "raw": "id:A1B2 stat:UNDELIV err:069",
-        "encoding": "utf-8",
-        "raw_bytes": 28,
-        "rule": "“UNDELIV” means failed for the message. Stronger than all before: the status becomes failed.",
-        "effect": {"before": "accepted", "after": "failed", "changed": True},
-    },
-]
-_PART = {
-    "part": 1,
-    "provider_message_id": "A1B2",
-    "status": "failed",
-    "receipts": 1,
-    "receipt_id": "7",
-    "occurred_at": "2026-11-23T08:00:04Z",
-}
 
 
 class Item(BaseModel):
@@ -161,22 +88,6 @@ class Entry(BaseModel):
 
 
 class Message(Item):
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                _ITEM
-                | {
-                    "delivery_id": "1",
-                    "proof": False,
-                    "by_part": [_PART],
-                    "timeline": _EVENTS,
-                    "timeline_complete": True,
-                    "timeline_omitted": 0,
-                }
-            ]
-        }
-    )
-
     delivery_id: str
     proof: bool
     created_at: datetime
@@ -193,14 +104,6 @@ class Message(Item):
 
 class Receipt(BaseModel):
     """What a gateway said, whole."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {k: v for k, v in _EVENTS[2].items() if k not in ("kind", "at", "repeat_of", "rule", "effect")}
-            ]
-        }
-    )
 
     receipt_id: str
     gateway: str | None
@@ -224,7 +127,7 @@ class Receipt(BaseModel):
 
 
 class ItemPage(Page[Item]):
-    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_ITEM], "next_cursor": None, "total": 1}]})
+    pass
 
 
 COLUMNS = tuple(Item.model_fields)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from app import audit, audit_heads
 from app.accounts import store
@@ -21,33 +21,10 @@ from app.security import Principal, Reader
 
 router = APIRouter(prefix="/v1", tags=["audit"])
 
-_CHUNK = 1_000
-_ENTRY: dict[str, Any] = {
-    "seq": 1,
-    "at": "2026-11-23T08:00:00Z",
-    "level": "info",
-    "code": "DLV-STARTED",
-    "text": "Sending began elsewhere.",
-    "actor": "crm",
-    "data": {},
-    "personal": {},
-    "hash": "5d41402abc4b2a76b9719d911017c592ae2f5c3b4c1f2d6e8a9b0c1d2e3f4a5b",
-}
-_HEAD: dict[str, Any] = {
-    "chain": "1",
-    "seq": 12,
-    "hash": "5d41402abc4b2a76b9719d911017c592ae2f5c3b4c1f2d6e8a9b0c1d2e3f4a5b",
-    "at": "2026-11-23T09:00:00Z",
-    "key_id": "8f14e45fceea",
-    "signature": "0c9a2f6b0e1d4c3b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3",
-    "token": "WyIxIiwxMiwi…",
-}
 Level = Annotated[audit.Level | None, Query(description="Only entries of this level.")]
 
 
 class Entry(BaseModel):
-    model_config = ConfigDict(json_schema_extra={"examples": [_ENTRY]})
-
     seq: int
     at: datetime
     level: str
@@ -63,12 +40,10 @@ class Entry(BaseModel):
 
 
 class EntryPage(Page[Entry]):
-    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_ENTRY], "next_cursor": None, "total": 1}]})
+    pass
 
 
 class Verdict(BaseModel):
-    model_config = ConfigDict(json_schema_extra={"examples": [{"intact": True, "entries": 12, "broken_at": None}]})
-
     intact: bool
     entries: int = Field(description="Entries whose chain holds, from the first.")
     broken_at: int | None = Field(
@@ -79,8 +54,6 @@ class Verdict(BaseModel):
 
 class Head(BaseModel):
     """How far a journal is, signed: whoever keeps it can show later that nothing before was written anew."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [_HEAD]})
 
     chain: str = Field(description="A delivery's id; 0: the platform's own journal.")
     seq: int

@@ -43,14 +43,9 @@ class AuthIn(BaseModel):
 
 Force = Annotated[AskedFlag, Query(description="Also while messages are in transit.")]
 
-_AUTH_IN: dict[str, Any] = {"mode": "token", "secrets": ["a-long-random-text"]}
-
 
 class NewGateway(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"key": "acme", "kind": "generic", "label": "Acme Spain", "auth": _AUTH_IN}]},
-    )
+    model_config = ConfigDict(extra="forbid")
 
     key: Slug = Field(description="Names the gateway everywhere; part of its callback URL.")
     kind: Plain = Field(max_length=63, description="One of `GET /v1/gateway-kinds`.")
@@ -64,35 +59,12 @@ class NewGateway(BaseModel):
 
 
 class GatewayChange(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"label": "Acme Spain", "options": {"receipt_id_format": "hexadecimal"}}]},
-    )
+    model_config = ConfigDict(extra="forbid")
 
     label: Line | None = None
     implementation: Line | None = None
     options: FreeJson | None = Field(None, description="Merged into the present ones; null: back to the default.")
     auth: AuthIn | None = Field(None, description="Replaces the present one, secrets included.")
-
-
-_GATEWAY: dict[str, Any] = {
-    "key": "acme",
-    "kind": "generic",
-    "label": "Acme Spain",
-    "implementation": "Generic (JSON)",
-    "options": {"submission_id_format": "as_is", "receipt_id_format": "as_is", "receipts_per": "part"},
-    "auth": {"mode": "token", "secrets": 1, "username": None},
-    "callback_url": "https://sms.example.com/callbacks/acme",
-    "created_at": "2026-11-23T08:00:00Z",
-    "updated_at": "2026-11-23T08:00:00Z",
-}
-_FIGURES: dict[str, Any] = {
-    "receipts": 1204,
-    "unmatched": 3,
-    "rejected": 1,
-    "unknown_statuses": {"PARKED": 2},
-    "hint": None,
-}
 
 
 class AuthOut(BaseModel):
@@ -102,8 +74,6 @@ class AuthOut(BaseModel):
 
 
 class GatewayOut(BaseModel):
-    model_config = ConfigDict(json_schema_extra={"examples": [_GATEWAY]})
-
     key: str
     kind: str
     label: str
@@ -116,14 +86,10 @@ class GatewayOut(BaseModel):
 
 
 class GatewayChanged(GatewayOut):
-    model_config = ConfigDict(json_schema_extra={"examples": [{**_GATEWAY, "rekeyed": None}]})
-
     rekeyed: dict[str, int] | None = Field(description="When the id formats changed: what was renamed and matched.")
 
 
 class GatewayDetails(GatewayOut):
-    model_config = ConfigDict(json_schema_extra={"examples": [{**_GATEWAY, **_FIGURES}]})
-
     receipts: int
     unmatched: int
     rejected: int
@@ -136,7 +102,7 @@ class GatewayDetails(GatewayOut):
 
 
 class GatewayPage(Page[GatewayOut]):
-    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_GATEWAY], "next_cursor": None, "total": 1}]})
+    pass
 
 
 class Kind(BaseModel):
@@ -149,23 +115,6 @@ class Kind(BaseModel):
 
 
 class Kinds(BaseModel):
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "items": [
-                        {
-                            "kind": "generic", "label": "Generic (JSON)", "source": "…", "methods": ["POST"],
-                            "auth": {"oneOf": []}, "options": {"type": "object"},
-                        }
-                    ],
-                    "next_cursor": None,
-                    "total": 1,
-                }
-            ]
-        }
-    )  # fmt: skip
-
     items: list[Kind]
     next_cursor: None = None
     total: int
@@ -286,7 +235,6 @@ async def delete(request: Request, principal: GatewayWriter, key: PathName, forc
 
 # --- trying out ------------------------------------------------------------------------------------------------------
 
-_RECEIPT_TEXT = "id:77 sub:001 dlvrd:001 submit date:2611230800 done date:2611230801 stat:DELIVRD err:000 text:Hello"
 _TRIAL_BODY = {
     "description": "None: a callback without a body; its query is this request's.",
     "content": {
@@ -306,40 +254,18 @@ _TRIAL_BODY = {
                     {"description": "The callback's own body, whatever the provider sends."},
                 ]
             },
-            "example": {"method": "POST", "body": {"provider_message_id": "77", "status": "delivered"}},
         },
-        "application/x-www-form-urlencoded": {
-            "schema": {"type": "string"},
-            "example": "MessageSid=SM77&MessageStatus=delivered",
-        },
-        "text/plain": {"schema": {"type": "string"}, "example": _RECEIPT_TEXT},
+        "application/x-www-form-urlencoded": {"schema": {"type": "string"}},
+        "text/plain": {"schema": {"type": "string"}},
     },
 }
-_TRIAL_ANSWER: dict[str, Any] = {
-    "method": "POST",
-    "verified": False,
-    "items": [
-        {
-            "type": "receipt",
-            "fields": {"outcome": "received", "status": "delivered", "provider_message_id": "77"},
-            "canonical_id": "77",
-            "status": "received",
-            "message": {
-                "id": "12", "delivery_id": "3", "status": "accepted", "parts": 1, "parts_received": 0,
-                "matched_by": "id",
-            },
-            "qualification": None,
-            "effect": "The message would change from accepted to received.",
-        }
-    ],
-}  # fmt: skip
 
 
 @router.post(
     "/gateways/{key}/test",
     summary="Try a callback out",
     openapi_extra={"requestBody": _TRIAL_BODY},
-    responses={200: {"content": {"application/json": {"schema": {"type": "object"}, "example": _TRIAL_ANSWER}}}},
+    responses={200: {"content": {"application/json": {"schema": {"type": "object"}}}}},
     response_model=None,
 )
 async def test(request: Request, principal: GatewayWriter, key: PathName) -> Response:

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from starlette.responses import PlainTextResponse, Response
 
 from app import metrics
@@ -14,18 +14,12 @@ from app.ingest.runtime import runtime_of
 
 router = APIRouter(tags=["machines"])
 
-_READY: dict[str, Any] = {"ready": True, "database": True, "spool": True, "spooled": 0, "queued": 0}
-
 
 class Alive(BaseModel):
-    model_config = ConfigDict(json_schema_extra={"examples": [{"alive": True}]})
-
     alive: bool = True
 
 
 class Readiness(BaseModel):
-    model_config = ConfigDict(json_schema_extra={"examples": [_READY]})
-
     ready: bool = Field(
         description="Callbacks can be made durable: the gateways are known, and database or spool work."
     )
@@ -36,12 +30,6 @@ class Readiness(BaseModel):
 
 
 class Front(BaseModel):
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"name": "Acuse", "version": "0.2.0", "docs": "/docs", "openapi": "/openapi.json"}]
-        }
-    )
-
     name: str
     version: str
     docs: str
@@ -90,7 +78,7 @@ def _readiness(request: Request) -> Readiness:
     responses={
         200: {
             "description": "Of the process that answers; with several workers, each has its own figures.",
-            "content": {"text/plain": {"schema": {"type": "string"}, "example": "acuse_applied_total 1204.0\n"}},
+            "content": {"text/plain": {"schema": {"type": "string"}}},
         }
     },
 )

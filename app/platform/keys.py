@@ -26,39 +26,24 @@ Scope = Literal[
 
 
 class NewKey(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"name": "crm", "scopes": ["deliveries:read", "pii:read"]}]}
-    )
+    model_config = ConfigDict(extra="forbid")
 
     name: Slug = Field(description="Names the key in the journal and in the list.")
     scopes: list[Scope] = Field(min_length=1, max_length=20, description="`admin` may do everything.")
 
 
-_KEY: dict[str, Any] = {
-    "name": "crm",
-    "scopes": ["deliveries:read", "pii:read"],
-    "created_at": "2026-11-23T08:00:00Z",
-}
-
-
 class Key(BaseModel):
-    model_config = ConfigDict(json_schema_extra={"examples": [_KEY]})
-
     name: str
     scopes: list[str]
     created_at: datetime
 
 
 class KeyWithSecret(Key):
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{**_KEY, "secret": "ak_3qXy…"}]},
-    )
-
     secret: str = Field(description="Shown now and never again.")
 
 
 class KeyPage(Page[Key]):
-    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_KEY], "next_cursor": None, "total": 1}]})
+    pass
 
 
 @router.post("", status_code=status.HTTP_201_CREATED, response_model=KeyWithSecret, summary="Create an API key")

@@ -32,34 +32,8 @@ _TOLD = timedelta(days=90)
 _MOST_TOLD = 200
 _MOST_SHOWN = 100
 
-_EXAMPLE: dict[str, Any] = {
-    "id": "7",
-    "error": "SR Acme UNDELIV 069",
-    "implementation": "Acme",
-    "status": "UNDELIV",
-    "code": "069",
-    "failure_type": "undefined",
-    "reason": "refused",
-    "sentence": "The provider reported an error that nobody has qualified yet.",
-    "state": "to_qualify",
-    "occurrences": 30,
-    "first_text": "Unknown subscriber",
-    "first_seen_at": "2026-11-23T08:00:05Z",
-    "last_seen_at": "2026-11-23T09:12:40Z",
-    "updated_at": "2026-11-23T08:00:05Z",
-}
-_MOVED: dict[str, Any] = {
-    "messages": 30,
-    "deliveries": 1,
-    "counters": 4,
-    "quarantines": 0,
-    "per_delivery": [{"delivery_id": "1", "code": "DM1", "label": "Autumn sale", "messages": 30, "counters": 4}],
-}
-
 
 class Qualification(BaseModel):
-    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
-
     id: str
     error: str = Field(description="The key as people read it.")
     implementation: str
@@ -77,7 +51,7 @@ class Qualification(BaseModel):
 
 
 class QualificationPage(Page[Qualification]):
-    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_EXAMPLE], "next_cursor": None, "total": 1}]})
+    pass
 
 
 Sentence = Annotated[Plain, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
@@ -86,10 +60,7 @@ Sentence = Annotated[Plain, StringConstraints(strip_whitespace=True, min_length=
 class Proposal(BaseModel):
     """What would change; what is not given stays."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"failure_type": "hard", "reason": "user_unknown", "state": "keep"}]},
-    )
+    model_config = ConfigDict(extra="forbid")
 
     failure_type: FailureType | None = None
     reason: Reason | None = None
@@ -105,14 +76,7 @@ class Proposal(BaseModel):
 class Change(Proposal):
     sentence: Sentence | None = Field(None, description="What it means and what to do.")
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {"failure_type": "hard", "reason": "user_unknown", "state": "keep", "sentence": "No such number."}
-            ]
-        },
-    )
+    model_config = ConfigDict(extra="forbid")
 
 
 class MovedDelivery(BaseModel):
@@ -126,8 +90,6 @@ class MovedDelivery(BaseModel):
 class Moved(BaseModel):
     """How much a change moves. All zero when neither failure type nor reason change."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_MOVED]})
-
     messages: int = Field(description="Failed messages that show another failure type or reason.")
     deliveries: int
     counters: int = Field(description="Figures by failure type and by reason that change, in all these deliveries.")
@@ -136,23 +98,6 @@ class Moved(BaseModel):
 
 
 class Changed(BaseModel):
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "qualification": _EXAMPLE
-                    | {
-                        "failure_type": "hard",
-                        "reason": "user_unknown",
-                        "state": "keep",
-                        "sentence": "No such number.",
-                    },
-                    "moved": _MOVED,
-                }
-            ]
-        }
-    )
-
     qualification: Qualification
     moved: Moved
 

@@ -35,7 +35,6 @@ _OF_DELIVERIES = {
     DECIDED: ("DLV-BREAKER-DECIDED", "What a breaker held was decided; messages of this delivery: {moved}."),
 }
 _ENTRIES = 1_000
-_MAX_ID = 2**31 - 1
 
 Statuses = Annotated[
     list[models.Status], Query(max_length=MOST_SEVERAL, description="One or several.", examples=[["quarantined"]])

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 from starlette.responses import Response
 
 from app import audit
+from app.api import bulk
 from app.api.bulk import BadRow, Line, Tally, chunks, parts
 from app.api.fields import Address, Region, SenderName, Time
 from app.api.reader import RowRefused, detail_of
@@ -46,23 +47,13 @@ class Row(BaseModel):
 
 
 _ROW = TypeAdapter(Row)
-_EXAMPLE = [{"address": "+34600123000"}, {"address": "+34600123001", "status": "quarantined", "reason": "user_unknown"}]
-_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {"schema": {"type": "array", "items": {"type": "object"}}, "example": _EXAMPLE},
-            "application/x-ndjson": {"schema": {"type": "string"}, "example": '{"address": "+34600123000"}\n'},
-            "text/csv": {"schema": {"type": "string"}, "example": "address,note\n+34600123000,wrote a letter\n"},
-        },
-    }
-}
-_ANSWER: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"application/json": {"example": {"accepted": 2, "rejected": 0, "errors": []}}}}
-}
 
 
-@router.post("/quarantine", summary="Import opt-outs and dead numbers", openapi_extra=_BODY, responses=_ANSWER)
+@router.post(
+    "/quarantine",
+    summary="Import opt-outs and dead numbers",
+    openapi_extra=bulk.described({"type": "array", "items": {"type": "object"}}),
+)
 async def import_rows(
     request: Request,
     principal: QuarantineWriter,

@@ -13,59 +13,6 @@ from app.quarantine.reading import Filter
 Status = Literal["with_errors", "quarantined", "denylisted"]
 Origin = Literal["receipts", "reply", "import", "operator"]
 
-ITEM: dict[str, Any] = {
-    "address": "+34600123000",
-    "sender": None,
-    "status": "quarantined",
-    "reason": "user_unknown",
-    "text": "The number does not exist. Take it out of your lists.",
-    "origin": "receipts",
-    "errors": 0,
-    "since": "2026-11-23T08:00:04Z",
-    "last_error_at": None,
-    "clears_at": None,
-    "gateway": "acme",
-    "error": "SR Acme UNDELIV 069",
-    "delivery_id": "1",
-    "message_id": "42",
-    "note": None,
-    "actor": None,
-    "updated_at": "2026-11-23T08:00:05Z",
-}
-EVIDENCE: dict[str, Any] = {
-    "at": "2026-11-23T08:00:04Z",
-    "kind": "failed",
-    "message_id": "42",
-    "delivery_id": "1",
-    "gateway": "acme",
-    "error": "SR Acme UNDELIV 069",
-    "failure_type": "hard",
-    "reason": "user_unknown",
-    "sender": "Acme",
-    "verified": True,
-    "held": False,
-    "origin": "receipts",
-    "actor": None,
-    "note": None,
-    "rule": "A hard error quarantines at once.",
-    "status": "quarantined",
-}
-BREAKER: dict[str, Any] = {
-    "id": "1",
-    "gateway": "acme",
-    "error": "SR Acme UNDELIV 069",
-    "text": "The number does not exist. Take it out of your lists.",
-    "opened_at": "2026-11-23T08:00:00Z",
-    "closed_at": None,
-    "decision": None,
-    "decided_by": None,
-    "note": None,
-    "failures": 2000,
-    "finals": 2100,
-    "usual_share": 0.021,
-    "held": 19950,
-}
-
 
 Note = Annotated[
     Plain,
@@ -98,7 +45,7 @@ class Entry(BaseModel):
 
 
 class EntryPage(Page[Entry]):
-    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [ITEM], "next_cursor": None, "total": 1}]})
+    pass
 
 
 class Evidence(BaseModel):
@@ -123,14 +70,6 @@ class Evidence(BaseModel):
 
 
 class AddressHealth(BaseModel):
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"address": "+34600123000", "status": "quarantined", "entries": [ITEM], "evidence": [EVIDENCE]}
-            ]
-        }
-    )
-
     address: str
     status: Literal["valid", "with_errors", "quarantined", "denylisted"] = Field(description="For whoever sends.")
     entries: list[Entry]
@@ -171,18 +110,7 @@ class ReleaseFilter(BaseModel):
 
 
 class Release(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {
-                    "filter": {"gateway": "acme", "error_code": "069"},
-                    "reason": "The carrier had an outage",
-                    "dry_run": True,
-                }
-            ]
-        },
-    )
+    model_config = ConfigDict(extra="forbid")
 
     filter: ReleaseFilter
     reason: Note
@@ -190,15 +118,11 @@ class Release(BaseModel):
 
 
 class Released(BaseModel):
-    model_config = ConfigDict(json_schema_extra={"examples": [{"addresses": 19950, "dry_run": True}]})
-
     addresses: int = Field(description="How many are released, or would be.")
     dry_run: bool
 
 
 class Breaker(BaseModel):
-    model_config = ConfigDict(json_schema_extra={"examples": [BREAKER]})
-
     id: str
     gateway: str
     error: str
@@ -215,20 +139,16 @@ class Breaker(BaseModel):
 
 
 class BreakerPage(Page[Breaker]):
-    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [BREAKER], "next_cursor": None, "total": 1}]})
+    pass
 
 
 class Decide(BaseModel):
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"reason": "The carrier had an outage"}]})
+    model_config = ConfigDict(extra="forbid")
 
     reason: Note
 
 
 class Decided(BaseModel):
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"addresses": 19950, "messages": 19950, "breaker": BREAKER}]}
-    )
-
     addresses: int = Field(description="Addresses that were held.")
     messages: int
     breaker: Breaker
