@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +21,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from starlette.requests import HTTPConnection, Request
 from starlette.types import Scope
+
+from app.locks import Lock
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -213,15 +216,36 @@ async def _use_orjson(connection: Any) -> None:
     )
 
 
-def load_queries(folder: str | Path, name: str = "queries.sql") -> Mapping[str, str]:
-    """The named queries of the file `name` in `folder`: `-- name: x` opens one, `{x}` in another puts `x`'s text there."""
-    source = (Path(folder).parent if Path(folder).is_file() else Path(folder)) / name
+def load_queries(module: str, name: str = "queries.sql") -> Mapping[str, str]:
+    """The named statements of the file `name` beside `module`. `-- name: find_x` opens one, comments say what it is for.
+
+    `{x}` stands for the text of `x`, from the same file above it or from `app/fragments.sql`, `{RECORDING}` for the number of a
+    lock. What else stands in braces is put there by `filled`."""
+    return MappingProxyType(_read_queries(Path(module).with_name(name), _fragments()))
+
+
+@cache
+def _fragments() -> Mapping[str, str]:
+    locks = {lock.name: str(lock.value) for lock in Lock}
+    return locks | _read_queries(Path(__file__).with_name("fragments.sql"), locks)
+
+
+def _read_queries(source: Path, known: Mapping[str, str]) -> dict[str, str]:
     queries: dict[str, str] = {}
     for block in re.split(r"^-- name: ", source.read_text("utf-8"), flags=re.MULTILINE)[1:]:
         name, _, body = block.partition("\n")
-        text = body.strip().rstrip(";")
-        queries[name.strip()] = re.sub(r"\{(\w+)\}", lambda found: queries[found[1]], text)
-    return MappingProxyType(queries)
+        queries[name.strip()] = _put(re.sub(r"\A(--.*\n)*", "", body).strip().rstrip(";"), {**known, **queries})
+    return queries
+
+
+def filled(query: str, **parts: object) -> str:
+    """`query` with `parts` in the places that `load_queries` left open. For numbers and names of our own; once, when a module is
+    imported: what varies from request to request is a parameter, or SQLAlchemy Core."""
+    return _put(query, {name: str(part) for name, part in parts.items()})
+
+
+def _put(text: str, parts: Mapping[str, str]) -> str:
+    return re.sub(r"\{(\w+)\}", lambda found: parts.get(found[1], found[0]), text)
 
 
 def engine_of(connection: HTTPConnection) -> AsyncEngine:

@@ -18,7 +18,7 @@ async def known(connection: Connection, values: Iterable[str]) -> dict[str, str]
         return {}
     maker = await pseudonyms.load(connection)
     named = {value: maker.of_key(value) for value in values}
-    rows = await connection.fetch(QUERIES["standing"], sorted(set(named.values())))
+    rows = await connection.fetch(QUERIES["find_standing"], sorted(set(named.values())))
     standing = {row["value"] for row in rows}
     return {value: name for value, name in named.items() if name in standing and value != name}
 
@@ -26,7 +26,7 @@ async def known(connection: Connection, values: Iterable[str]) -> dict[str, str]
 async def become(connection: Connection, id: int, value: str) -> int | None:
     """The key `id` is `value` from now on. Where that stands already, what hangs on it goes over to that one: its message is
     returned then, if it is known, and is to be folded."""
-    if await connection.fetchval(QUERIES["rename"], id, value):
+    if await connection.fetchval(QUERIES["rename_key"], id, value):
         return None
-    message: int | None = await connection.fetchval(QUERIES["merge"], id, value)
+    message: int | None = await connection.fetchval(QUERIES["merge_key"], id, value)
     return message

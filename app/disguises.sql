@@ -1,17 +1,17 @@
--- name: standing
+-- name: find_standing
 -- Which of the values `$1` are keys of any gateway.
 SELECT DISTINCT k.value FROM unnest($1::text[]) AS k (value) CROSS JOIN gateways g
 CROSS JOIN unnest(enum_range(NULL::correlation_kind)) AS kinds (kind)
 JOIN correlations c ON c.gateway_id = g.id AND c.kind = kinds.kind AND c.value = k.value
 
--- name: rename
+-- name: rename_key
 -- The key `$1` is `$2`, if no other of its gateway and kind is.
 UPDATE correlations c SET value = $2, raw = $2
 WHERE c.id = $1 AND NOT EXISTS (
     SELECT FROM correlations o WHERE o.gateway_id = c.gateway_id AND o.kind = c.kind AND o.value = $2 AND o.id <> c.id)
 RETURNING true
 
--- name: merge
+-- name: merge_key
 -- The key `$1` goes, and all that hangs on it goes over to the one of its gateway and kind that is `$2`; that one is held.
 WITH pair AS MATERIALIZED (
     SELECT f.id AS from_id, t.id AS to_id, f.message_id, f.origin, f.bearing, f.via, f.seen_at

@@ -14,13 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from app.db import CONNECT_TIMEOUT_SECONDS, sqlalchemy_url
+from app.locks import MIGRATING
 
 SCRIPTS = Path(__file__).parents[1] / "migrations"
 #: A migration that waits for a lock makes everything behind it wait, too: better to give up, and try again.
 LOCK_TIMEOUT = "5s"
 STATEMENT_TIMEOUT = "10min"
-#: Names the right to migrate among all advisory locks of the database. Any number, as long as it never changes.
-ADVISORY_LOCK = 4_150_738_337
 
 
 class NewerSchemaError(Exception):
@@ -48,7 +47,7 @@ async def alone(url: str) -> AsyncIterator[AsyncConnection]:
     """A connection whose holder is the only one to migrate, with the timeouts of migrations; not in a transaction."""
     async with _connection(url) as connection:
         # Asked again and again, not waited for: who waits holds a snapshot, and CREATE INDEX CONCURRENTLY waits for it.
-        while not await connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": ADVISORY_LOCK}):
+        while not await connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": MIGRATING}):
             await connection.commit()
             await asyncio.sleep(0.1)
         await connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))

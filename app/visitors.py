@@ -17,15 +17,15 @@ FIRST = UUID(int=0)
 
 async def forget(connection: Connection, ids: Sequence[UUID]) -> int:
     """Takes away those of `ids` that no click refers to any more; how many. The caller commits."""
-    unused = [row["id"] for row in await connection.fetch(QUERIES["unused"], ids)] if ids else []
+    unused = [row["id"] for row in await connection.fetch(QUERIES["lock_unused"], ids)] if ids else []
     if not unused:
         return 0
-    return int((await connection.execute(QUERIES["forget"], unused)).rpartition(" ")[2])
+    return int((await connection.execute(QUERIES["delete_unused"], unused)).rpartition(" ")[2])
 
 
 async def forget_some(connection: Connection, after: UUID, limit: int) -> UUID:
     """Looks at the next `limit` behind `after`, and takes away those that nobody needs. Where to go on. The caller commits."""
-    ids = [row["id"] for row in await connection.fetch(QUERIES["next"], after, limit)]
+    ids = [row["id"] for row in await connection.fetch(QUERIES["list_visitors"], after, limit)]
     await forget(connection, ids)
     return ids[-1] if len(ids) == limit else FIRST
 
@@ -33,6 +33,6 @@ async def forget_some(connection: Connection, after: UUID, limit: int) -> UUID:
 async def rewrite(connection: Connection, id: UUID, agent: str, visit: Mapping[str, Any]) -> None:
     """All clicks of `id`, which the caller holds for himself, say this from now on; nothing of what they said is left, not even
     the id that was made of it. The caller commits."""
-    new = await connection.fetchval(QUERIES["put"], agent, visit)
-    await connection.execute(QUERIES["hand_over"], id, new)
-    await connection.execute(QUERIES["forget"], [id])
+    new = await connection.fetchval(QUERIES["put_visitor"], agent, visit)
+    await connection.execute(QUERIES["move_clicks"], id, new)
+    await connection.execute(QUERIES["delete_unused"], [id])

@@ -152,7 +152,7 @@ async def _pieces(body: IO[bytes]) -> AsyncIterator[bytes]:
 async def _checking(request: Request, principal: Principal, region: str | None, rules: Any, sender: str) -> Check:
     async def kept_away(names: Sequence[str]) -> Sequence[Mapping[str, Any]]:
         async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
-            return [dict(row) for row in await connection.fetch(QUERIES["kept_away"], names, sender)]
+            return [dict(row) for row in await connection.fetch(QUERIES["find_kept_away"], names, sender)]
 
     async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
         any_erased = await pseudonyms.any_erased(connection)
@@ -207,7 +207,7 @@ async def read(
         pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
-        erased = await connection.fetchrow(QUERIES["erasure"], name)
+        erased = await connection.fetchrow(QUERIES["find_erasure"], name)
         facts = await reading.page(connection, sorted(reading.names_of(number, name, erased)))
     return models.Address(
         address=name if erased else number,
@@ -265,7 +265,10 @@ async def erase_one(
     if dry_run:
         return certificate
     async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
-        ids = [row["id"] for row in await connection.fetch(QUERIES["message_ids"], [pseudonyms_of(request).of(number)])]
+        ids = [
+            row["id"]
+            for row in await connection.fetch(QUERIES["list_message_ids"], [pseudonyms_of(request).of(number)])
+        ]
     await routes_of(request).forget(ids)
     return certificate
 
@@ -282,7 +285,7 @@ async def _nothing_waits(request: Request, number: str) -> None:
             waits = "Receipts wait in a spool for the database; send this again when it is empty."
         else:
             async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
-                if not await connection.fetchval(QUERIES["waits_to_be_applied"], names):
+                if not await connection.fetchval(QUERIES["has_unapplied"], names):
                     return
             waits = "Replies of this number wait to be applied; send this again."
         if asyncio.get_running_loop().time() > until:

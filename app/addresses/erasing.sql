@@ -1,36 +1,27 @@
 -- Where a number stands, and its pseudonym in its place. `$1` of what looks at every row is a pattern that finds all spellings;
 -- in large tables only rows that hold the last digits, whatever marks stand between them, are found.
 
--- name: lock
--- Nobody examines the health of the addresses `$1` until the commit: the same lock as the quarantine's.
-SELECT pg_advisory_xact_lock(4, class) FROM (
-    SELECT DISTINCT (hashtext(address) & 255) AS class FROM unnest($1::text[]) AS a (address) ORDER BY 1
-) classes
-
--- name: erase
+-- name: add_erased
 -- The number of pseudonym `$1` counts as erased, from its first erasure (`$2`) on; held until the commit.
 INSERT INTO erased (pseudonym, erased_at, certificate) VALUES ($1, $2, $3)
 ON CONFLICT (pseudonym) DO UPDATE SET returned_as = NULL
 RETURNING certificate
 
--- name: certify
+-- name: set_certificate
 UPDATE erased SET certificate = $2 WHERE pseudonym = $1
 
--- name: is_erased
-SELECT certificate FROM erased WHERE pseudonym = $1
-
--- name: certificates
+-- name: list_certificates
 -- The newest `$3`, before (`$1`, `$2`).
 SELECT pseudonym, erased_at, certificate FROM erased
 WHERE $1::timestamptz IS NULL OR (erased_at, pseudonym) < ($1, $2) ORDER BY erased_at DESC, pseudonym DESC LIMIT $3
 
--- name: certificate
+-- name: find_certificate
 SELECT pseudonym, erased_at, certificate FROM erased WHERE pseudonym = $1
 
--- name: message_ids
+-- name: list_message_ids
 SELECT id FROM messages WHERE address = ANY($1::text[]) ORDER BY id
 
--- name: hold_deliveries
+-- name: lock_deliveries
 -- Deliveries `$1` that are being prepared: until the commit nobody turns their targets into messages.
 SELECT id FROM deliveries WHERE id = ANY($1::bigint[]) AND status = 'preparing' ORDER BY id FOR UPDATE
 
@@ -45,17 +36,17 @@ WITH gone AS (DELETE FROM to_examine WHERE address = $1 RETURNING 1)
 INSERT INTO to_examine (address) SELECT $2 FROM gone ON CONFLICT DO NOTHING
 
 -- --- where the number may stand: rows by their keys ---------------------------------------------------------------
--- What follows `waiting_` looks at every row of a table, for `$1`, a pattern; the rest goes by an index.
+-- What begins with `scan_` looks at every row of a table, for `$1`, a pattern; the rest goes by an index.
 
--- name: waiting_inbox
+-- name: scan_inbox
 SELECT id FROM inbox
 WHERE encode(raw, 'escape') ~ $1 OR concat_ws(' ', provider_message_id, raw_message_id, reference, status_text, error_code,
     error_text, network, failure_key, details::text) ~ $1
 
--- name: waiting_rejected
+-- name: scan_rejected
 SELECT id FROM rejected WHERE encode(raw, 'escape') ~ $1 OR concat_ws(' ', reason, request::text) ~ $1
 
--- name: waiting_receipts
+-- name: scan_receipts
 -- Receipts that nobody's message is known of, and so not whose they are: closely. Those of others: by the last digits.
 SELECT r.id FROM correlations c JOIN receipts r ON r.correlation_id = c.id
 WHERE c.message_id IS NULL AND c.bearing AND (encode(r.raw, 'escape') ~ $1
@@ -65,65 +56,65 @@ SELECT id FROM receipts WHERE position(convert_to($2::text, 'UTF8') IN raw) > 0
     OR translate(concat_ws(' ', status_text, error_code, error_text, network, details::text), E' -.()/_\t\u00a0', '')
         LIKE '%' || $2::text || '%'
 
--- name: waiting_correlations
+-- name: scan_correlations
 -- Keys that nobody has told a message of, and those of others, by the last digits.
 SELECT id FROM correlations
 WHERE translate(value || ' ' || raw, E' -.()/_\t\u00a0', '') LIKE '%' || $2::text || '%'
     OR message_id IS NULL AND (value ~ $1 OR raw ~ $1)
 
--- name: waiting_inbound
+-- name: scan_inbound
 -- What others wrote about the number, or what came from it in a form that is no possible number.
 SELECT id FROM inbound WHERE encode(raw, 'escape') ~ $1 OR concat_ws(' ', address, recipient, text, provider_message_id) ~ $1
 
--- name: waiting_deliveries
+-- name: scan_deliveries
 SELECT id FROM deliveries WHERE concat_ws(' ', label, content, metadata::text) ~ $1
 
--- name: waiting_exclusions
+-- name: scan_exclusions
 -- Addresses that could not be read are kept as they were given; and those of others that speak of the number.
 SELECT delivery_id, position FROM exclusions
 WHERE reason = 'invalid_address' AND address ~ $1
     OR translate(concat_ws(' ', recipient_id, detail::text), E' -.()/_\t\u00a0', '') LIKE '%' || $2::text || '%'
 
--- name: waiting_qualifications
+-- name: scan_qualifications
 SELECT id FROM qualifications WHERE concat_ws(' ', status, code, first_text) ~ $1
 
--- name: waiting_breakers
+-- name: scan_breakers
 SELECT id FROM breakers WHERE note ~ $1
 
--- name: waiting_decisions
+-- name: scan_decisions
 SELECT id FROM decisions WHERE note ~ $1
 
--- name: waiting_preparations
+-- name: scan_preparations
 SELECT delivery_id FROM preparations WHERE concat_ws(' ', findings::text, figures::text) ~ $1
 
--- name: waiting_targets
+-- name: scan_targets
 -- Targets that are the number, prepared or not, and those of others that speak of it.
 SELECT delivery_id, position FROM targets
 WHERE translate(concat_ws(' ', given, recipient_id, params::text), E' -.()/_\t\u00a0', '') LIKE '%' || $1::text || '%'
 
--- name: waiting_messages
+-- name: scan_messages
 -- Messages to others that speak of the number.
 SELECT id FROM messages
 WHERE translate(concat_ws(' ', recipient_id, reference, params::text), E' -.()/_\t\u00a0', '') LIKE '%' || $1::text || '%'
 
--- name: waiting_submissions
+-- name: scan_submissions
 SELECT id FROM submissions
 WHERE translate(concat_ws(' ', array_to_string(provider_message_ids, ' '), error_code, error_text), E' -.()/_\t\u00a0', '')
     LIKE '%' || $1::text || '%'
 
--- name: waiting_other_clicks
+-- name: scan_other_clicks
 SELECT id FROM clicks WHERE translate(concat_ws(' ', agent, visit::text), E' -.()/_\t\u00a0', '') LIKE '%' || $1::text || '%'
 
--- name: waiting_visitors
+-- name: scan_visitors
 SELECT id FROM visitors WHERE concat_ws(' ', agent, visit::text) ~ $1
 
--- name: waiting_gateways
+-- name: scan_gateways
 SELECT id FROM gateways WHERE concat_ws(' ', label, reply_rules::text) ~ $1
 
--- name: waiting_idempotency
+-- name: scan_idempotency
 SELECT owner, key FROM idempotency WHERE key ~ $1
 
--- name: waiting_counters
+-- name: scan_counters
 -- Words of gateways that nobody knows are counted by what they are.
 SELECT delivery_id, metric, gateway_id, label, bucket FROM counters WHERE label ~ $1
 
@@ -133,75 +124,75 @@ WITH gone AS (
     DELETE FROM counters WHERE delivery_id = $1 AND metric = $2 AND gateway_id = $3 AND label = $4 AND bucket = $5
     RETURNING delivery_id, metric, gateway_id, bucket, value
 )
-INSERT INTO counters AS t (delivery_id, metric, gateway_id, label, bucket, value)
+{into_counters}
 SELECT delivery_id, metric, gateway_id, $6, bucket, value FROM gone
-ON CONFLICT (delivery_id, metric, gateway_id, label, bucket) DO UPDATE SET value = t.value + excluded.value
+{added_up}
 
--- name: waiting_journals
+-- name: scan_journals
 SELECT chain, seq, text, data FROM audit WHERE text ~ $1 OR data::text ~ $1 ORDER BY chain, seq
 
--- name: waiting_private
+-- name: scan_private
 -- Values beside the journals' chains: closely; and those of entries about the number of pseudonym `$2`.
 SELECT p.chain, p.seq, p.name, p.value, a.data ->> 'pseudonym' = $2 AND a.code <> 'ADR-ERASED' AS about
 FROM audit_private p JOIN audit a ON a.chain = p.chain AND a.seq = p.seq
 WHERE p.value ~ $1 OR a.data ->> 'pseudonym' = $2 ORDER BY p.chain, p.seq, p.name
 
--- name: forget_private
+-- name: delete_private
 DELETE FROM audit_private p USING unnest($1::bigint[], $2::bigint[], $3::text[]) AS k (chain, seq, name)
 WHERE p.chain = k.chain AND p.seq = k.seq AND p.name = k.name
 
--- name: own_exclusions
+-- name: list_own_exclusions
 SELECT delivery_id, position FROM exclusions WHERE address = ANY($1::text[])
 
--- name: own_targets
+-- name: list_own_targets
 SELECT delivery_id, position FROM messages WHERE address = ANY($1::text[]) AND position IS NOT NULL
 UNION
 SELECT delivery_id, position FROM exclusions WHERE address = ANY($1::text[])
 
--- name: own_submissions
+-- name: list_own_submissions
 SELECT id FROM submissions WHERE message_id = ANY($1::bigint[])
 
--- name: own_correlations
+-- name: list_own_correlations
 -- Keys of its messages, and the references that came with those.
 SELECT id FROM correlations WHERE message_id = ANY($1::bigint[])
 UNION
 SELECT via FROM correlations WHERE message_id = ANY($1::bigint[]) AND via IS NOT NULL
 
--- name: keys
+-- name: lock_keys
 -- Held until the commit.
 SELECT id, kind::text AS kind, value, raw FROM correlations WHERE id = ANY($1::bigint[]) ORDER BY id FOR UPDATE
 
--- name: own_receipts
+-- name: list_own_receipts
 SELECT r.id FROM correlations c JOIN receipts r ON r.correlation_id = c.id WHERE c.message_id = ANY($1::bigint[])
 
--- name: own_inbound
+-- name: list_own_inbound
 SELECT id FROM inbound WHERE address = ANY($1::text[]) AND applied_at IS NOT NULL
 
--- name: own_decisions
+-- name: list_own_decisions
 SELECT id FROM decisions WHERE address = ANY($1::text[])
 
--- name: own_clicks
+-- name: list_own_clicks
 SELECT id FROM clicks WHERE message_id = ANY($1::bigint[])
 
--- name: own_visitors
+-- name: list_own_visitors
 SELECT DISTINCT visitor FROM clicks WHERE message_id = ANY($1::bigint[]) AND visitor IS NOT NULL
 
--- name: own_waiting_clicks
+-- name: list_own_waiting_clicks
 SELECT seq FROM click_inbox WHERE message_id = ANY($1::bigint[])
 
--- name: own_preparations
+-- name: list_own_preparations
 -- Of deliveries in which it stands: what was found names the longest values.
 SELECT delivery_id FROM preparations WHERE delivery_id IN (
     SELECT delivery_id FROM messages WHERE address = ANY($1::text[])
     UNION SELECT delivery_id FROM exclusions WHERE address = ANY($1::text[]))
 
--- name: said_of
+-- name: list_said
 -- What is known of the person by its messages and exclusions.
 SELECT recipient_id, reference, params FROM messages WHERE address = ANY($1::text[])
 UNION ALL
 SELECT recipient_id, NULL, NULL FROM exclusions WHERE address = ANY($1::text[])
 
--- name: said_in
+-- name: list_said_in
 -- What targets (`$1` deliveries, `$2` positions) say, and those around the first of them (`own` false).
 SELECT t.delivery_id, t.given, t.recipient_id, t.params, true AS own
 FROM unnest($1::bigint[], $2::int[]) AS k (delivery_id, position) JOIN targets t USING (delivery_id, position)
@@ -211,11 +202,11 @@ SELECT t.delivery_id, t.given, t.recipient_id, t.params, false FROM (
 JOIN targets t ON t.delivery_id = f.delivery_id AND t.position BETWEEN f.position - 200 AND f.position + 200
     AND t.position <> f.position
 
--- name: waits_to_be_applied
+-- name: has_unapplied
 SELECT EXISTS (SELECT FROM inbound WHERE address = ANY($1::text[]) AND applied_at IS NULL)
 
--- name: waiting_clicks
+-- name: scan_clicks
 SELECT seq FROM click_inbox WHERE concat_ws(' ', agent, visit::text, network) ~ $1
 
--- name: waiting_links
+-- name: scan_links
 SELECT delivery_id, number FROM links WHERE concat_ws(' ', label, source_url, params::text) ~ $1

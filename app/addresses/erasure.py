@@ -22,6 +22,7 @@ from app.addresses.places import Place
 from app.addresses.spellings import Spellings
 from app.db import Connection, Pool, load_queries
 from app.pseudonyms import Pseudonyms
+from app.quarantine.store import lock_addresses
 from app.references import message_of
 
 QUERIES: Mapping[str, str] = {**load_queries(__file__), **load_queries(__file__, "erasing.sql")}
@@ -86,7 +87,7 @@ async def erase(pool: Pool, asked: Asked, reexamine: Reexamine, fold: Fold, note
     work = _Erasure(asked=asked, person=person, own=own)
     await _look_through(pool, work)
     async with pool.acquire() as connection:
-        unread = await _found(connection, "waiting_exclusions", person.pattern, person.tail)
+        unread = await _found(connection, "scan_exclusions", person.pattern, person.tail)
         journals = await _in_journals(connection, person)
         certificate: dict[str, Any] = {}
         try:
@@ -107,17 +108,17 @@ async def erase(pool: Pool, asked: Asked, reexamine: Reexamine, fold: Fold, note
 
 async def _its_targets(connection: Connection, asked: Asked) -> Keys:
     """Targets of its messages and exclusions, and those in which its last digits stand, prepared or not."""
-    own = _keys(await connection.fetch(QUERIES["own_targets"], asked.names))
-    return sorted({*own, *await _found(connection, "waiting_targets", asked.spellings.tail)})
+    own = _keys(await connection.fetch(QUERIES["list_own_targets"], asked.names))
+    return sorted({*own, *await _found(connection, "scan_targets", asked.spellings.tail)})
 
 
 async def _known(connection: Connection, asked: Asked, targets: Keys) -> tuple[Person, Person]:
-    said = [Said(*row) for row in await connection.fetch(QUERIES["said_of"], asked.names)]
+    said = [Said(*row) for row in await connection.fetch(QUERIES["list_said"], asked.names)]
     said = [each for each in said if message_of(each.reference) is None]
     around = []
     if targets:
         regions = await _regions(connection, {key[0] for key in targets})
-        for row in await connection.fetch(QUERIES["said_in"], *map(list, zip(*targets, strict=True))):
+        for row in await connection.fetch(QUERIES["list_said_in"], *map(list, zip(*targets, strict=True))):
             one = Said(row["recipient_id"], None, row["params"])
             its = row["own"] and _is(asked, row["given"], regions[row["delivery_id"]])
             if its:
@@ -155,9 +156,9 @@ async def _look_through(pool: Pool, work: _Erasure) -> None:
                     _write(connection, work, place, keys[start : start + _CHUNK], _passing(place, who, work)),
                 )
     async with pool.acquire() as connection:
-        ids = await _found(connection, "waiting_correlations", work.person.pattern, work.person.tail)
+        ids = await _found(connection, "scan_correlations", work.person.pattern, work.person.tail)
         await _apart(connection, work, _disguise(connection, work, [id for (id,) in ids]))
-        labels = await _found(connection, "waiting_counters", number.pattern)
+        labels = await _found(connection, "scan_counters", number.pattern)
         await _apart(connection, work, _rename_counters(connection, work, labels, number))
 
 
@@ -236,14 +237,14 @@ async def _rename(connection: Connection, work: _Erasure, unread: Keys, targets:
     asked = work.asked
     address, pseudonym = asked.names
     await connection.execute("SET LOCAL lock_timeout = '10s'")
-    await connection.execute(QUERIES["lock"], asked.names)
-    await connection.execute(QUERIES["erase"], pseudonym, asked.now, {})
+    await lock_addresses(connection, asked.names)
+    await connection.execute(QUERIES["add_erased"], pseudonym, asked.now, {})
     await _rename_targets(connection, work, targets)
     await _in_chunks(connection, work, places.EXCLUSIONS, unread, _passing(places.EXCLUSIONS, work.person, work))
-    ids = [row["id"] for row in await connection.fetch(QUERIES["message_ids"], asked.names)]
-    keys = await connection.fetch(QUERIES["own_correlations"], ids)
+    ids = [row["id"] for row in await connection.fetch(QUERIES["list_message_ids"], asked.names)]
+    keys = await connection.fetch(QUERIES["list_own_correlations"], ids)
     await _disguise(connection, work, [row["id"] for row in keys], own=True)
-    seen = [row["visitor"] for row in await connection.fetch(QUERIES["own_visitors"], ids)]
+    seen = [row["visitor"] for row in await connection.fetch(QUERIES["list_own_visitors"], ids)]
     for place, query in places.BY_MESSAGE:
         found = _keys(await connection.fetch(QUERIES[query], ids))
         await _in_chunks(connection, work, place, found, _own(place, work))
@@ -306,7 +307,7 @@ _OWN: Mapping[str, Callable[[_Erasure, Row], dict[str, Any]]] = {
 async def _rename_targets(connection: Connection, work: _Erasure, keys: Keys) -> None:
     """An audience may have been replaced since: those that are this number go, what others say of it is replaced."""
     deliveries = sorted({key[0] for key in keys})
-    await connection.execute(QUERIES["hold_deliveries"], deliveries)
+    await connection.execute(QUERIES["lock_deliveries"], deliveries)
     regions = await _regions(connection, set(deliveries))
     person, pseudonym = work.person, work.person.pseudonym
 
@@ -323,7 +324,7 @@ async def _rename_targets(connection: Connection, work: _Erasure, keys: Keys) ->
 async def _disguise(connection: Connection, work: _Erasure, ids: Sequence[int], *, own: bool = False) -> None:
     """Keys in which it stands become their keyed hashes, and of its `own` messages all foreign references."""
     who = work.own if own else work.person
-    for row in await connection.fetch(QUERIES["keys"], sorted(ids)):
+    for row in await connection.fetch(QUERIES["lock_keys"], sorted(ids)):
         named = who.replace(row["value"]) != row["value"] or who.replace(row["raw"]) != row["raw"]
         foreign = own and row["kind"] == "reference" and message_of(row["value"]) is None
         name = work.asked.maker.of_key(row["value"])
@@ -364,20 +365,20 @@ def _keys(rows: Sequence[Any]) -> Keys:
 async def _forget_private(connection: Connection, work: _Erasure) -> None:
     """Values beside the journals' chains go whole: those in which it stands, and what was typed about it."""
     person = work.person
-    rows = await connection.fetch(QUERIES["waiting_private"], person.pattern, person.pseudonym)
+    rows = await connection.fetch(QUERIES["scan_private"], person.pattern, person.pseudonym)
     keys = [
         (row["chain"], row["seq"], row["name"])
         for row in rows
         if row["about"] or person.replace(row["value"]) != row["value"]
     ]
     if keys:
-        await connection.execute(QUERIES["forget_private"], *map(list, zip(*keys, strict=True)))
+        await connection.execute(QUERIES["delete_private"], *map(list, zip(*keys, strict=True)))
     work.rows["audit_private"] |= set(keys)
 
 
 async def _in_journals(connection: Connection, person: Person) -> list[dict[str, Any]]:
     """Entries of the chains that name it all the same: of older versions."""
-    rows = await connection.fetch(QUERIES["waiting_journals"], person.pattern)
+    rows = await connection.fetch(QUERIES["scan_journals"], person.pattern)
     return [
         {"chain": str(row["chain"]), "seq": row["seq"]}
         for row in rows
@@ -388,10 +389,10 @@ async def _in_journals(connection: Connection, person: Person) -> list[dict[str,
 async def _certify(connection: Connection, work: _Erasure, journals: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     asked = replace(work.asked, reason=work.own.replace(work.asked.reason))
     pseudonym = asked.spellings.pseudonym
-    before = await connection.fetchval(QUERIES["is_erased"], pseudonym) or {}
+    before = await connection.fetchval(QUERIES["find_certificate"], pseudonym, column=2) or {}
     certificate = certificates.certificate(
         pseudonym=pseudonym, at=asked.now, actor=asked.actor, reason=asked.reason, before=before,
         replaced=work.replaced, journals=journals, dry_run=asked.dry_run,
     )  # fmt: skip
-    await connection.execute(QUERIES["certify"], pseudonym, certificate)
+    await connection.execute(QUERIES["set_certificate"], pseudonym, certificate)
     return certificate

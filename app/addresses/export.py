@@ -8,7 +8,7 @@ import base64
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from app.db import POOL_TIMEOUT_SECONDS, Pool, load_queries
+from app.db import POOL_TIMEOUT_SECONDS, Pool, filled, load_queries
 
 QUERIES = load_queries(__file__, "export.sql")
 _CHUNK = 200
@@ -25,16 +25,27 @@ _BY_NAME: Mapping[str, Sequence[str]] = {
 Item = dict[str, Any]
 
 
+def _page(statement: str, kind: str, order: Sequence[str]) -> str:
+    last = ", ".join(f"${number}" for number in range(3, 3 + len(order)))
+    return filled(QUERIES[statement], facts=QUERIES[f"list_{kind}"], key=", ".join(order), last=last)
+
+
+#: The statements of its first page, and of those that follow.
+_PAGES = {
+    kind: (_page("find_first", kind, order), _page("find_following", kind, order)) for kind, order in _BY_NAME.items()
+}
+
+
 async def everything(pool: Pool, names: Sequence[str]) -> AsyncIterator[list[Item]]:
     """Items `{kind, …columns}`, some at a time: messages with all that hangs on them, then the rest."""
     last = 0
     while True:
         async with pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
-            messages = await connection.fetch(QUERIES["messages"], names, last, _CHUNK)
+            messages = await connection.fetch(QUERIES["list_messages"], names, last, _CHUNK)
             ids = [row["id"] for row in messages]
             items = [_item("message", row) for row in messages]
             for kind in _OF_MESSAGES:
-                found = connection.cursor(QUERIES[kind], ids, prefetch=_CHUNK)
+                found = connection.cursor(QUERIES[f"list_{kind}"], ids, prefetch=_CHUNK)
                 async with connection.transaction(readonly=True):
                     items += [_item(kind.removesuffix("s"), row) async for row in found]
         if items:
@@ -48,15 +59,11 @@ async def everything(pool: Pool, names: Sequence[str]) -> AsyncIterator[list[Ite
 
 
 async def _named(pool: Pool, kind: str, order: Sequence[str], names: Sequence[str]) -> AsyncIterator[list[Item]]:
-    after: list[Any] | None = None
+    after: list[Any] = []
+    first, following = _PAGES[kind]
     while True:
         async with pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
-            key = ", ".join(order)
-            behind = "" if after is None else f"AND ({key}) > ({', '.join(f'${n}' for n in range(3, 3 + len(order)))})"
-            rows = await connection.fetch(
-                f"SELECT * FROM ({QUERIES[kind]}) f WHERE true {behind} ORDER BY {key} LIMIT $2",
-                names, _CHUNK, *(after or ()),
-            )  # fmt: skip
+            rows = await connection.fetch(following if after else first, names, _CHUNK, *after)
         if rows:
             yield [_item(kind.removesuffix("s"), row) for row in rows]
         if len(rows) < _CHUNK:

@@ -47,7 +47,7 @@ async def export_one(
     name = pseudonyms_of(request).of(number)
     now = datetime.now(UTC)
     async with writing(request) as connection:
-        erased = await connection.fetchrow(QUERIES["erasure"], name)
+        erased = await connection.fetchrow(QUERIES["find_erasure"], name)
         data = {"address": mask(number), "pseudonym": name}
         text = "All that is known about a number was exported."
         await audit.append(connection, audit.PLATFORM, EXPORTED, text, at=now, actor=principal.name, data=data)
@@ -88,7 +88,7 @@ async def list_certificates(
         at, name = after or (None, None)
         async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
             before = None if at is None else datetime.fromisoformat(at)
-            rows = await connection.fetch(QUERIES["certificates"], before, name, limit)
+            rows = await connection.fetch(QUERIES["list_certificates"], before, name, limit)
             return Found(rows, await connection.fetchval("SELECT count(*) FROM erased"))
 
     erasures = Listing(
@@ -106,7 +106,7 @@ async def certificate(
 ) -> models.Certificate:
     name = id if id.startswith(pseudonyms.PREFIX) else pseudonyms.PREFIX + id
     async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
-        row = await connection.fetchrow(QUERIES["certificate"], name)
+        row = await connection.fetchrow(QUERIES["find_certificate"], name)
     if row is None:
         raise NotFound("There is no such certificate.")
     return models.Certificate(**principal.shown(certificates.shown(row)))

@@ -72,36 +72,36 @@ IDEMPOTENCY = Place(table="idempotency", key={"owner": "text", "key": "text"}, c
 
 #: Looked through row by row, in this order: a receipt that leaves the inbox meanwhile is found in the tables after it.
 LOOKED_THROUGH: Sequence[tuple[Place, str, Look]] = (
-    (INBOX, "waiting_inbox", "closely"),
-    (REJECTED, "waiting_rejected", "closely"),
-    (RECEIPTS, "waiting_receipts", "both"),
-    (INBOUND, "waiting_inbound", "closely"),
-    (DELIVERIES, "waiting_deliveries", "closely"),
-    (QUALIFICATIONS, "waiting_qualifications", "closely"),
-    (BREAKERS, "waiting_breakers", "closely"),
-    (DECISIONS_SAY, "waiting_decisions", "closely"),
-    (PREPARATIONS, "waiting_preparations", "closely"),
-    (MESSAGES_SAY, "waiting_messages", "tail"),
-    (SUBMISSIONS, "waiting_submissions", "tail"),
-    (CLICK_INBOX, "waiting_clicks", "closely"),
-    (CLICKS_SAY, "waiting_other_clicks", "tail"),
-    (VISITORS, "waiting_visitors", "closely"),
-    (LINKS, "waiting_links", "closely"),
-    (GATEWAYS, "waiting_gateways", "closely"),
-    (IDEMPOTENCY, "waiting_idempotency", "closely"),
+    (INBOX, "scan_inbox", "closely"),
+    (REJECTED, "scan_rejected", "closely"),
+    (RECEIPTS, "scan_receipts", "both"),
+    (INBOUND, "scan_inbound", "closely"),
+    (DELIVERIES, "scan_deliveries", "closely"),
+    (QUALIFICATIONS, "scan_qualifications", "closely"),
+    (BREAKERS, "scan_breakers", "closely"),
+    (DECISIONS_SAY, "scan_decisions", "closely"),
+    (PREPARATIONS, "scan_preparations", "closely"),
+    (MESSAGES_SAY, "scan_messages", "tail"),
+    (SUBMISSIONS, "scan_submissions", "tail"),
+    (CLICK_INBOX, "scan_clicks", "closely"),
+    (CLICKS_SAY, "scan_other_clicks", "tail"),
+    (VISITORS, "scan_visitors", "closely"),
+    (LINKS, "scan_links", "closely"),
+    (GATEWAYS, "scan_gateways", "closely"),
+    (IDEMPOTENCY, "scan_idempotency", "closely"),
 )
 #: Texts that concern many: only the number is looked for in them. A name of somebody is a word like others there.
 OF_MANY = (DELIVERIES, QUALIFICATIONS, LINKS, GATEWAYS)
 #: Found by the number's names, and by the ids of its messages.
 BY_NAME = (
-    (EXCLUSIONS, "own_exclusions"),
-    (INBOUND, "own_inbound"),
-    (DECISIONS, "own_decisions"),
-    (PREPARATIONS, "own_preparations"),
+    (EXCLUSIONS, "list_own_exclusions"),
+    (INBOUND, "list_own_inbound"),
+    (DECISIONS, "list_own_decisions"),
+    (PREPARATIONS, "list_own_preparations"),
 )
 BY_MESSAGE = (
-    (RECEIPTS, "own_receipts"),
-    (SUBMISSIONS, "own_submissions"),
-    (CLICKS, "own_clicks"),
-    (CLICK_INBOX, "own_waiting_clicks"),
+    (RECEIPTS, "list_own_receipts"),
+    (SUBMISSIONS, "list_own_submissions"),
+    (CLICKS, "list_own_clicks"),
+    (CLICK_INBOX, "list_own_waiting_clicks"),
 )

@@ -21,12 +21,12 @@ def names_of(number: str, pseudonym: str, erased: Row | None) -> set[str]:
 
 async def page(connection: Connection, names: Sequence[str]) -> dict[str, Any]:
     """What `models.Address` shows of the facts, whole; the caller's transaction sees one moment."""
-    messages = await connection.fetch(QUERIES["messages_of"], names, SHOWN)
-    exclusions = await connection.fetch(QUERIES["exclusions_of"], names, SHOWN)
-    inbound = await connection.fetch(QUERIES["inbound_of"], names, SHOWN)
-    decisions = await connection.fetch(QUERIES["decisions_of"], names, SHOWN)
-    clicks = await connection.fetch(QUERIES["clicks_of"], names, SHOWN)
-    totals = await connection.fetchrow(QUERIES["totals_of"], names)
+    messages = await connection.fetch(QUERIES["list_messages"], names, SHOWN)
+    exclusions = await connection.fetch(QUERIES["list_exclusions"], names, SHOWN)
+    inbound = await connection.fetch(QUERIES["list_inbound"], names, SHOWN)
+    decisions = await connection.fetch(QUERIES["list_decisions"], names, SHOWN)
+    clicks = await connection.fetch(QUERIES["list_clicks"], names, SHOWN)
+    totals = await connection.fetchrow(QUERIES["count_totals"], names)
     assert totals is not None
     return {
         "held": totals["held"],

@@ -92,14 +92,14 @@ async def _take(connection: Connection, upload: targets.Upload, mode: Mode, prin
     if mode == "append":
         upload.before = before
     else:
-        await connection.execute(QUERIES["forget_targets"], upload.delivery_id)
+        await connection.execute(QUERIES["delete_targets"], upload.delivery_id)
     await upload.copy(connection)
     if not upload.tally.accepted:
         raise _NothingAccepted
     row = existing(await store.lock(connection, upload.delivery_id))
     allowed(lifecycle.after_edit, row["status"])
     now = datetime.now(UTC)
-    await connection.execute(QUERIES["count_targets"], upload.delivery_id, upload.total, now)
+    await connection.execute(QUERIES["set_targets"], upload.delivery_id, upload.total, now)
     await _note(connection, upload, mode, principal, now)
 
 

@@ -47,7 +47,7 @@ _ENDINGS: Mapping[Ending, str] = {
 
 #: Texts and params are long at times: a chunk ends early by their bytes.
 _WEIGHED = excerpts.weighed_text(
-    QUERIES["outbox"], weight="$4::int + coalesce(octet_length(params::text), 0)", order="message_id"
+    QUERIES["list_outbox"], weight="$4::int + coalesce(octet_length(params::text), 0)", order="message_id"
 )
 
 
@@ -155,12 +155,12 @@ async def _next(pool: Pool, asked: Asked, *, after: int, limit: int) -> _Batch |
 async def _claimed(pool: Pool, asked: Asked, *, after: int, limit: int) -> _Batch | None:
     now = datetime.now(UTC)
     async with pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
-        if await connection.fetchval(QUERIES["status"], asked.delivery_id) != "in_progress":
+        if await connection.fetchval(QUERIES["find_status"], asked.delivery_id) != "in_progress":
             return None
         rows = await connection.fetch(_WEIGHED, asked.delivery_id, after, limit, asked.text_bytes)
         ids = [each["message_id"] for each in rows]
         waited = await claim_references(connection, asked.gateway_id, ids, now) if asked.gateway_id and ids else []
-        sent = {each["message_id"] for each in await connection.fetch(QUERIES["no_longer_pending"], waited)}
+        sent = {each["message_id"] for each in await connection.fetch(QUERIES["find_told"], waited)}
     last = ids[-1] if ids else after
     return _Batch(
         rows=[each for each in rows if each["message_id"] not in sent], last=last, more=not excerpts.ended(rows, limit)

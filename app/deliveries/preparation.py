@@ -85,7 +85,7 @@ async def prepare(pool: Pool, delivery_id: int, links: Links | None = None) -> b
 
     Raises `Stopped`, and whatever the database raises; it can be taken up again afterwards."""
     async with pool.acquire() as connection:
-        if not await connection.fetchval(QUERIES["take_up"], delivery_id):
+        if not await connection.fetchval(QUERIES["lock_preparation"], delivery_id):
             return False
         try:
             await connection.execute("DISCARD PLANS")  # they may be of a time when the quarantine was empty
@@ -93,7 +93,7 @@ async def prepare(pool: Pool, delivery_id: int, links: Links | None = None) -> b
         except BaseException:
             connection.terminate()  # and what it held is free, in whatever state this left it
             raise
-        await connection.execute(QUERIES["let_go"], delivery_id)
+        await connection.execute(QUERIES["unlock_preparation"], delivery_id)
     return True
 
 
@@ -107,7 +107,7 @@ async def _go_on(pool: Pool, connection: Connection, delivery_id: int, links: Li
 
 
 async def load(connection: Connection, delivery_id: int, links: Links | None = None) -> Work:
-    row = await connection.fetchrow(QUERIES["preparation"], delivery_id)
+    row = await connection.fetchrow(QUERIES["find_preparation"], delivery_id)
     if row is None:
         raise Stopped
     rules = Rules.model_validate(row["rules"])
@@ -146,7 +146,7 @@ async def load(connection: Connection, delivery_id: int, links: Links | None = N
 
 async def _hold(connection: Connection, work: Work) -> None:
     """Ours until the commit. Raises `Stopped`."""
-    if not await connection.fetchval(QUERIES["hold_preparing"], work.delivery_id, work.step, work.done):
+    if not await connection.fetchval(QUERIES["lock_preparing"], work.delivery_id, work.step, work.done):
         raise Stopped
 
 
@@ -164,7 +164,7 @@ async def discard(connection: Connection, work: Work, links: Links | None = None
     work.tally.add_step("discarding", count, perf_counter() - began)
     async with connection.transaction():
         await _hold(connection, work)
-        first_id = await connection.fetchval(QUERIES["discarded"], work.delivery_id, work.tally.dump())
+        first_id = await connection.fetchval(QUERIES["begin_targets"], work.delivery_id, work.tally.dump())
         if links is not None:
             await links.register(connection, work.delivery_id, link_texts(work.content), tracked=work.tracking)
             if await links.tracked(connection, work.delivery_id):
@@ -200,7 +200,7 @@ async def _screened(pool: Pool, work: Work, after: int) -> Screened:
     if after >= work.total:
         return screened
     async with pool.acquire() as connection:
-        rows: list[Any] = await connection.fetch(QUERIES["targets"], work.delivery_id, after, CHUNK)
+        rows: list[Any] = await connection.fetch(QUERIES["list_targets"], work.delivery_id, after, CHUNK)
     for start in range(0, len(rows), SLICE):
         work.screen.screen(rows[start : start + SLICE], screened)
         await asyncio.sleep(0)
@@ -212,12 +212,12 @@ async def _record(connection: Connection, work: Work, screened: Screened) -> Non
     async with connection.transaction():
         await _hold(connection, work)
         began = perf_counter()
-        rows = await connection.fetch(QUERIES["outcomes"], *_outcome_values(work, screened, now))
+        rows = await connection.fetch(QUERIES["decide_outcomes"], *_outcome_values(work, screened, now))
         tally = work.tally.merged(screened.tally)
         for row in rows:
             tally.note_outcomes(row["reason"], row["targets"], row["parts"], row["missing"], row["first_ones"])
         tally.add_step("outcomes", len(screened.positions), perf_counter() - began)
-        await connection.execute(QUERIES["go_on"], work.delivery_id, upto, tally.dump())
+        await connection.execute(QUERIES["note_progress"], work.delivery_id, upto, tally.dump())
     work.done, work.tally = upto, tally
 
 

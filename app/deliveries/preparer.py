@@ -78,7 +78,7 @@ class Preparer:
 
     async def _look(self) -> None:
         async with self._pool.acquire() as connection:
-            waiting = [row["id"] for row in await connection.fetch(QUERIES["waiting"])]
+            waiting = [row["id"] for row in await connection.fetch(QUERIES["list_waiting"])]
         for id in waiting:
             if id not in self._under_way and len(self._under_way) < _AT_ONCE:
                 self._under_way[id] = asyncio.create_task(self._prepare(id))
@@ -127,7 +127,7 @@ class Preparer:
         now = datetime.now(UTC)
         try:
             async with self._pool.acquire() as connection, connection.transaction():
-                if await connection.fetchval(QUERIES["fail"], id, now):
+                if await connection.fetchval(QUERIES["fail_preparation"], id, now):
                     await audit.append(
                         connection, id, codes.PREPARATION_FAILED, f"The preparation failed: {type(error).__name__}.",
                         at=now, actor="system", level="error", data={"error": type(error).__name__},

@@ -12,6 +12,7 @@ from app.db import Connection, load_queries
 from app.deliveries import outbox
 from app.deliveries.texts import Text
 from app.errors import Invalid
+from app.matching.sql import QUERIES as MATCHING
 from app.numbers import normalise
 from app.texts.placeholders import MissingParam
 
@@ -87,7 +88,7 @@ async def _kept_away(connection: Connection, addresses: set[str], sender: str) -
     if await pseudonyms.any_erased(connection):
         known = await pseudonyms.load(connection)
         names |= {known.of(address): address for address in addresses}
-    rows = await connection.fetch(QUERIES["kept_away"], list(names), sender)
+    rows = await connection.fetch(QUERIES["find_kept_away"], list(names), sender)
     found: dict[str, str] = {}
     for row in sorted(rows, key=lambda row: row["status"] == "denylisted"):  # the stricter word stands
         found[names[row["address"]]] = row["status"]
@@ -103,7 +104,7 @@ async def make(
     now: datetime,
 ) -> list[Proof]:
     """Records what was checked as messages. The caller claims their references and folds them."""
-    first_id = await connection.fetchval(QUERIES["reserve_message_ids"], len(wanted))
+    first_id = await connection.fetchval(MATCHING["reserve_message_ids"], len(wanted))
     made = [
         Proof(id=id, address=each.address, params=each.params, text=text.render(each.params, text.short_urls(id)))
         for id, each in enumerate(wanted, first_id)

@@ -1,9 +1,9 @@
--- name: take_up
--- Whether the preparation of delivery `$1` is ours as long as this connection lives or until `let_go`.
-SELECT pg_try_advisory_lock(3, hashint8($1))
+-- name: lock_preparation
+-- Whether the preparation of delivery `$1` is ours as long as this connection lives or until `unlock_preparation`.
+SELECT pg_try_advisory_lock({PREPARING}, hashint8($1))
 
--- name: let_go
-SELECT pg_advisory_unlock(3, hashint8($1))
+-- name: unlock_preparation
+SELECT pg_advisory_unlock({PREPARING}, hashint8($1))
 
 -- name: begin_preparation
 -- A new preparation of delivery `$1` with all its targets, from now (`$2`) on, for `$3`.
@@ -13,16 +13,16 @@ ON CONFLICT (delivery_id) DO UPDATE SET
     actor = excluded.actor, started_at = excluded.started_at, finished_at = NULL, step = excluded.step,
     total = excluded.total, done = 0, first_message_id = NULL, findings = '[]', figures = '{}'
 
--- name: waiting
+-- name: list_waiting
 -- Deliveries to be prepared, the oldest wish first.
 SELECT d.id FROM deliveries d JOIN preparations p ON p.delivery_id = d.id WHERE d.status = 'preparing' ORDER BY p.started_at
 
--- name: preparation
+-- name: find_preparation
 -- The preparation of delivery `$1` and what it works by.
 SELECT p.*, d.sender, d.content, d.gateway_id, d.default_region, d.tracking, d.rules
 FROM preparations p JOIN deliveries d ON d.id = p.delivery_id WHERE d.id = $1
 
--- name: hold_preparing
+-- name: lock_preparing
 -- Holds delivery `$1` until the commit if it is being prepared and step `$2` is as far as target `$3`; else no row.
 SELECT 1 FROM deliveries d JOIN preparations p ON p.delivery_id = d.id
 WHERE d.id = $1 AND d.status = 'preparing' AND p.step = $2 AND p.done = $3 FOR UPDATE OF d
@@ -62,18 +62,18 @@ unbooked AS (
 )
 SELECT count(*) AS rows, max(position) AS last FROM gone
 
--- name: discarded
+-- name: begin_targets
 -- Nothing of an earlier result of delivery `$1` is left: its targets are next, with a block of new message ids.
 -- `$2` is what was counted so far.
 UPDATE preparations SET step = 'targets', done = 0, figures = $2, first_message_id = reserve_message_ids(total)
 WHERE delivery_id = $1 RETURNING first_message_id
 
--- name: targets
+-- name: list_targets
 -- `$3` targets of delivery `$1` behind target `$2`.
 SELECT position, given, recipient_id, params, control FROM targets
 WHERE delivery_id = $1 AND position > $2 AND position <= $2::int + $3::int ORDER BY position
 
--- name: outcomes
+-- name: decide_outcomes
 -- Turns one chunk of targets of delivery `$1` into messages or exclusions, each into exactly one, and books them.
 -- `$2` now, `$3` the message id of target 1, `$4` gateway, `$5` sender, `$6`/`$7` most messages in so many days (or none),
 -- `$8` since when, `$9` positions, `$10` addresses, `$11` recipients, `$12` pseudonyms (empty when nobody was erased);
@@ -177,7 +177,7 @@ counted AS MATERIALIZED (
     FROM decided GROUP BY 1, 2
 ),
 booked AS (
-    INSERT INTO counters AS t (delivery_id, metric, gateway_id, label, bucket, value)
+    {into_counters}
     SELECT $1, metric, gateway_id, label, 0, value FROM (
         SELECT 'excluded' AS metric, 0 AS gateway_id, reason AS label, targets AS value FROM counted WHERE reason IS NOT NULL
         UNION ALL
@@ -185,11 +185,11 @@ booked AS (
         UNION ALL
         SELECT 'status', coalesce($4::int, 0), 'pending', sum(targets) FROM counted WHERE reason IS NULL HAVING count(*) > 0
     ) every_metric ORDER BY metric, gateway_id, label
-    ON CONFLICT (delivery_id, metric, gateway_id, label, bucket) DO UPDATE SET value = t.value + excluded.value
+    {added_up}
 )
 SELECT reason, missing, targets, parts, first_ones FROM counted
 
--- name: go_on
+-- name: note_progress
 -- Targets of delivery `$1` up to `$2` have their outcome; `$3` is what was counted so far.
 UPDATE preparations SET done = $2, figures = $3 WHERE delivery_id = $1
 
@@ -198,13 +198,13 @@ UPDATE preparations SET done = $2, figures = $3 WHERE delivery_id = $1
 WITH told AS (UPDATE preparations SET step = 'finished', finished_at = $2, findings = $3, figures = $4 WHERE delivery_id = $1)
 UPDATE deliveries SET status = 'prepared', updated_at = $2 WHERE id = $1
 
--- name: fail
+-- name: fail_preparation
 -- Gives the preparation of delivery `$1` up for good, now (`$2`), unless it is over already.
 UPDATE deliveries SET status = 'failed', updated_at = $2 WHERE id = $1 AND status = 'preparing' RETURNING id
 
--- name: count_targets
+-- name: set_targets
 -- Delivery `$1` has `$2` targets now (`$3`) and is to be prepared (again). The caller holds it.
 UPDATE deliveries SET targets = $2, status = 'editing', updated_at = $3 WHERE id = $1
 
--- name: forget_targets
+-- name: delete_targets
 DELETE FROM targets WHERE delivery_id = $1

@@ -1,26 +1,26 @@
--- name: hold
+-- name: lock_delivery
 -- Whether delivery `$1` is ours alone until the commit: uploads, preparations and starts of one exclude each other.
-SELECT pg_try_advisory_xact_lock(2, hashint8($1))
+SELECT pg_try_advisory_xact_lock({HANDLING}, hashint8($1))
 
--- name: errors_found
+-- name: find_errors
 -- What the preparation of delivery `$1` found that forbids its start.
 SELECT f.value ->> 'text' FROM preparations p CROSS JOIN LATERAL jsonb_array_elements(p.findings) f
 WHERE p.delivery_id = $1 AND f.value ->> 'level' = 'error'
 
--- name: to_send
+-- name: count_messages
 -- How many messages delivery `$1` has.
 SELECT coalesce(sum(value), 0)::bigint FROM counters WHERE delivery_id = $1 AND metric = 'status'
 
--- name: start
+-- name: start_delivery
 -- From now (`$2`) on delivery `$1` is in progress; `$3`: and over at once. The caller holds it.
 UPDATE deliveries SET started_at = $2, updated_at = $2, finished_at = CASE WHEN $3::boolean THEN $2::timestamptz END,
     status = CASE WHEN $3::boolean THEN 'finished' ELSE 'in_progress' END::delivery_status
 WHERE id = $1
 
--- name: status
+-- name: find_status
 SELECT status::text FROM deliveries WHERE id = $1
 
--- name: outbox
+-- name: list_outbox
 -- The next `$3` messages of delivery `$1` behind message `$2` that nobody has handed over, with what their texts need.
 WITH waiting AS MATERIALIZED (
     SELECT s.status, s.message_id FROM message_state s
@@ -33,21 +33,17 @@ CROSS JOIN LATERAL (SELECT l.address, l.position FROM messages l WHERE l.id = w.
 LEFT JOIN LATERAL (SELECT l.params FROM targets l WHERE l.delivery_id = $1 AND l.position = m.position OFFSET 0) t ON true
 ORDER BY w.message_id
 
--- name: no_longer_pending
+-- name: find_told
 -- Of the messages `$1`, those that receipts have told about meanwhile.
 SELECT message_id FROM message_state WHERE message_id = ANY($1::bigint[]) AND status <> 'pending'
 
--- name: reserve_message_ids
--- The first of `$1` new message ids, which follow one another.
-SELECT reserve_message_ids($1)
-
--- name: kept_away
+-- name: find_kept_away
 -- Those of the addresses `$1` that must not be sent to, whoever sends or by sender `$2`: the stricter word of each.
 SELECT address, max(status)::text AS status FROM quarantine
 WHERE address = ANY($1::text[]) AND sender IN ('', $2) AND status IN ('quarantined', 'denylisted')
 GROUP BY address
 
--- name: proofs
+-- name: list_proofs
 -- Proofs of delivery `$1` before message `$2`, the newest first, `$3` of them.
 SELECT m.id, m.address, m.params, m.created_at, s.status::text AS status, s.submitted_at, s.updated_at, g.key AS gateway
 FROM messages m

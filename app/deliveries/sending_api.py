@@ -54,8 +54,8 @@ async def start(request: Request, id: DeliveryId, principal: Writer) -> Delivery
         row = existing(await store.lock(connection, id))
         allowed(lifecycle.after_start, row["status"])
         await _refuse_errors(connection, id, principal)
-        to_send = await connection.fetchval(outbox.QUERIES["to_send"], id)
-        await connection.execute(outbox.QUERIES["start"], id, now, to_send == 0)
+        to_send = await connection.fetchval(outbox.QUERIES["count_messages"], id)
+        await connection.execute(outbox.QUERIES["start_delivery"], id, now, to_send == 0)
         await note(connection, row, codes.STARTED, "Started.", principal, now, {"messages": to_send})
         if not to_send:
             text = "Finished at once: there is nothing to send."
@@ -64,7 +64,7 @@ async def start(request: Request, id: DeliveryId, principal: Writer) -> Delivery
 
 
 async def _refuse_errors(connection: Connection, id: int, principal: Principal) -> None:
-    found = [principal.text(row[0]) for row in await connection.fetch(outbox.QUERIES["errors_found"], id)]
+    found = [principal.text(row[0]) for row in await connection.fetch(outbox.QUERIES["find_errors"], id)]
     if found:
         errors = [{"pointer": "/content", "detail": text} for text in found]
         raise Conflict(f"The preparation found what must be mended first: {' '.join(found)}", errors=errors)
@@ -230,7 +230,7 @@ async def list_proofs(
     return await listed(request, principal, made, limit, cursor, streams=False)
 
 
-_PROOFS = excerpts.weighed_text(proofs.QUERIES["proofs"], weight="octet_length(params::text)", order="id DESC")
+_PROOFS = excerpts.weighed_text(proofs.QUERIES["list_proofs"], weight="octet_length(params::text)", order="id DESC")
 
 
 def _proof(row: Mapping[str, Any]) -> dict[str, Any]:

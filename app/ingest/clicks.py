@@ -32,7 +32,7 @@ class Clicks:
             return await store.apply(connection, limit=limit, without=without)
 
     async def _oldest(self, limit: int, without: Sequence[int]) -> Sequence[int]:
-        return [row["seq"] for row in await self._pool.fetch(store.QUERIES["waiting"], limit, without)]
+        return [row["seq"] for row in await self._pool.fetch(store.QUERIES["list_waiting"], limit, without)]
 
     async def _apply(self, places: Sequence[int]) -> int:
         async with self._pool.acquire() as connection, connection.transaction():
@@ -40,12 +40,12 @@ class Clicks:
 
     async def _alike(self, place: int) -> None:
         async with trying(self._pool) as connection:
-            made = await connection.fetchval(store.QUERIES["click_alike"], place, new_click_id(), PROBE)
+            made = await connection.fetchval(store.QUERIES["copy_click"], place, new_click_id(), PROBE)
             await store.apply(connection, limit=1, only=[made])
 
     async def _anything(self, place: int) -> None:
         async with trying(self._pool) as connection:
-            made = await connection.fetchval(store.QUERIES["click_of_another"], new_click_id(), PROBE)
+            made = await connection.fetchval(store.QUERIES["add_probe"], new_click_id(), PROBE)
             await store.apply(connection, limit=1, only=[made])
 
     async def _rehearse(self, place: int) -> None:

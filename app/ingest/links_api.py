@@ -173,7 +173,7 @@ async def _register_one(request: Request, id: int, wanted: NewLink, principal: P
     now = datetime.now(UTC)
     async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
         fresh = await _register(connection, id, [wanted.url], principal, now, label=wanted.label)
-        rows = await connection.fetch(QUERIES["links_of"], id)
+        rows = await connection.fetch(QUERIES["list_links"], id)
     row = next(row for row in rows if row["source_url"] == wanted.url)
     shown = principal.shown(registering.shown(dict(row)), "link")
     return Response(orjson.dumps(shown), 201 if fresh else 200, media_type="application/json")
@@ -183,10 +183,10 @@ async def _register(
     connection: Connection, id: int, urls: Sequence[str], principal: Principal, now: datetime, label: str | None = None
 ) -> Sequence[str]:
     """Those that were new. Raises `Conflict` when there is no room for all, or the delivery is over meanwhile."""
-    delivery = await connection.fetchrow(QUERIES["hold_delivery"], id)
+    delivery = await connection.fetchrow(QUERIES["lock_delivery"], id)
     if delivery is None or delivery["status"] not in OPEN:
         raise Conflict("This delivery changed meanwhile: look at it again.")
-    known = {row["source_url"] for row in await connection.fetch(QUERIES["links_of"], id)}
+    known = {row["source_url"] for row in await connection.fetch(QUERIES["list_links"], id)}
     fresh = [url for url in dict.fromkeys(urls) if url not in known]
     try:
         numbers = await registering.add(connection, id, fresh)
@@ -232,7 +232,7 @@ async def _asking(request: Request, delivery: Mapping[str, Any]) -> _Asking:
         base = links.bases.for_sender(sender)
         if base is None:
             raise Conflict(_NO_BASE)
-        rows = await connection.fetch(QUERIES["links_of"], delivery["id"])
+        rows = await connection.fetch(QUERIES["list_links"], delivery["id"])
         keys = await links.keys(connection)
     return _Asking(
         delivery=delivery,
@@ -336,7 +336,7 @@ async def _with_links(
     if fresh:
         async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
             await _register(connection, asking.delivery["id"], fresh, principal, now)
-            rows = await connection.fetch(QUERIES["links_of"], asking.delivery["id"])
+            rows = await connection.fetch(QUERIES["list_links"], asking.delivery["id"])
         asking.numbers |= {row["source_url"]: row["number"] for row in rows}
         asking.templates |= {row["number"] for row in rows if row["template"]}
     for each in wanted:
@@ -356,7 +356,7 @@ async def _messages(
     """The answers to the rows; the messages that they need are made."""
     id = asking.delivery["id"]
     asked = [each.message_id for each in rows if each.message_id is not None]
-    known = {row["id"]: row["reference"] for row in await connection.fetch(QUERIES["messages_among"], id, asked)}
+    known = {row["id"]: row["reference"] for row in await connection.fetch(QUERIES["find_messages"], id, asked)}
     made, outcome = await record_awaited(connection, id, [each.sent for each in rows if each.sent is not None], now)
     found = {line: {"line": line, "detail": detail} for line, detail in outcome.errors}
     ids: set[int] = set()

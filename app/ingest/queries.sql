@@ -158,14 +158,14 @@ RETURNING id
 
 -- name: book_platform
 -- The platform's own counters: receipts taken and words not known, by gateway.
-INSERT INTO counters AS t (delivery_id, metric, gateway_id, label, bucket, value)
+{into_counters}
 SELECT 0, metric, gateway_id, label, 0, value FROM (
     SELECT 'receipts' AS metric, gateway_id, '' AS label, count(*) AS value FROM batch GROUP BY gateway_id
     UNION ALL
     SELECT 'unknown', gateway_id, left(status_text, 40), count(*) FROM batch WHERE status IS NULL GROUP BY 2, 3
 ) moved
 ORDER BY 2, 3, 4
-ON CONFLICT (delivery_id, metric, gateway_id, label, bucket) DO UPDATE SET value = t.value + excluded.value
+{added_up}
 
 -- name: set_aside
 -- A receipt that cannot be applied leaves the inbox for the shelf of rejected ones, raw, as it was read, with the reason.
@@ -177,7 +177,7 @@ SELECT $2, 'receipt', gateway_id, received_at, $3, jsonb_build_object('row', to_
 -- Up to `$2` messages whose deadline passed before `$1` while nothing final was known. Clocks share the work.
 WITH due AS MATERIALIZED (
     SELECT message_id FROM message_state
-    WHERE status IN ('submitted', 'accepted', 'sent') AND deadline < $1
+    WHERE status IN {in_transit} AND deadline < $1
     ORDER BY deadline LIMIT $2 FOR UPDATE SKIP LOCKED
 )
 UPDATE messages m SET expired_at = $1 FROM due WHERE m.id = due.message_id AND m.expired_at IS NULL RETURNING m.id
@@ -195,13 +195,13 @@ JOIN counters c ON c.delivery_id = d.id AND c.metric = 'status'
 WHERE d.status = 'in_progress' AND d.id = ANY($2::bigint[])
 GROUP BY d.id
 HAVING sum(c.value) > 0
-    AND coalesce(sum(c.value) FILTER (WHERE c.label IN ('submitted', 'accepted', 'sent')), 0) = 0
+    AND coalesce(sum(c.value) FILTER (WHERE c.label IN {in_transit}), 0) = 0
     AND (coalesce(sum(c.value) FILTER (WHERE c.label = 'pending'), 0) = 0
         OR d.started_at + make_interval(secs => d.validity_seconds) < $1)
 
 -- name: seem_over
 -- Those of them to which nobody is recording anything now, nor can before the commit.
-SELECT o.id FROM ({over} OFFSET 0) o WHERE pg_try_advisory_xact_lock(1, hashint8(o.id))
+SELECT o.id FROM ({over} OFFSET 0) o WHERE pg_try_advisory_xact_lock({RECORDING}, hashint8(o.id))
 
 -- name: finish
 -- Ends those of `$2` that are over. Call `seem_over` first: this one sees what was recorded until then.
@@ -214,7 +214,7 @@ WHERE d.id = o.id AND d.id = ANY($2::bigint[]) AND d.status = 'in_progress' RETU
 UPDATE deliveries SET status = 'in_progress', finished_at = NULL, updated_at = $2
 WHERE id = $1 AND status = 'finished' AND 0 < (
     SELECT sum(value) FROM counters
-    WHERE delivery_id = $1 AND metric = 'status' AND label IN ('submitted', 'accepted', 'sent'))
+    WHERE delivery_id = $1 AND metric = 'status' AND label IN {in_transit})
 RETURNING true
 
 -- name: waiting
@@ -227,7 +227,7 @@ FROM (SELECT count(*) AS rows FROM (SELECT FROM inbox LIMIT $1) few) c
 
 -- name: hold_survey
 -- Whether the survey is ours until the commit; nobody waits for it.
-SELECT pg_try_advisory_xact_lock(8, 0)
+SELECT pg_try_advisory_xact_lock({SURVEYING}, 0)
 
 -- name: surveyed
 SELECT value FROM platform WHERE key = $1
@@ -259,9 +259,9 @@ emptied AS (
     SELECT t.gateway_id, 0::bigint AS value FROM counters t
     WHERE t.delivery_id = 0 AND t.metric = $1 AND t.value <> 0 AND t.gateway_id <> ALL($2::int[])
 )
-INSERT INTO counters AS t (delivery_id, metric, gateway_id, label, bucket, value)
+{into_counters}
 SELECT 0, $1, gateway_id, '', 0, value FROM (SELECT * FROM counted UNION ALL SELECT * FROM emptied) figures ORDER BY gateway_id
-ON CONFLICT (delivery_id, metric, gateway_id, label, bucket) DO UPDATE SET value = excluded.value WHERE t.value <> excluded.value
+{put_right} WHERE t.value <> excluded.value
 
 -- name: unmatched
 -- Keys that receipts name and no submission has told yet: those of gateway `$1` (or all), after id `$2`, `$3` of them, each with
@@ -371,10 +371,10 @@ SELECT id, now(), $1, 'STOP', true, 'probe' FROM gateways ORDER BY id LIMIT 1 RE
 
 -- name: book_inbound
 -- The platform's figures of replies: arrays of gateway, what they are counted as, how many.
-INSERT INTO counters AS t (delivery_id, metric, gateway_id, label, bucket, value)
+{into_counters}
 SELECT 0, 'inbound', b.gateway_id, b.label, 0, b.value FROM unnest($1::int[], $2::text[], $3::bigint[]) AS b (gateway_id, label, value)
 ORDER BY b.gateway_id, b.label
-ON CONFLICT (delivery_id, metric, gateway_id, label, bucket) DO UPDATE SET value = t.value + excluded.value
+{added_up}
 
 -- name: trim_refused
 -- Of the refused signatures of gateway `$1` on the day that begins at `$2`, the first and the last `$3` stay.

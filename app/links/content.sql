@@ -1,4 +1,4 @@
--- name: links_of
+-- name: list_links
 -- The links of delivery `$1`, by number.
 SELECT number, label, source_url, template, tracked, params, in_content FROM links WHERE delivery_id = $1 ORDER BY number
 
@@ -9,7 +9,7 @@ SELECT $1, l.number, l.label, l.source_url, l.template, l.tracked, '{}', l.in_co
 FROM unnest($2::smallint[], $3::text[], $4::text[], $5::boolean[], $6::boolean[], $7::boolean[])
     AS l (number, label, source_url, template, tracked, in_content)
 
--- name: routes_changed
+-- name: touch_routes
 -- Every process reads the routes of delivery `$1` anew.
 UPDATE deliveries SET updated_at = greatest(updated_at, clock_timestamp()) WHERE id = $1
 
@@ -21,7 +21,7 @@ UPDATE links SET in_content = number = ANY($2::smallint[]) WHERE delivery_id = $
 -- The delivery's own switch was turned: it holds for all its links.
 UPDATE links SET tracked = $2 WHERE delivery_id = $1 AND tracked <> $2
 
--- name: tracked_links
+-- name: list_tracked_links
 -- The links in the content of delivery `$1` that become short URLs.
 SELECT l.number, l.source_url FROM links l JOIN deliveries d ON d.id = l.delivery_id
 WHERE l.delivery_id = $1 AND l.in_content AND l.tracked AND d.tracking ORDER BY l.number
@@ -30,17 +30,17 @@ WHERE l.delivery_id = $1 AND l.in_content AND l.tracked AND d.tracking ORDER BY 
 -- The messages `$1` to `$2` are those of delivery `$3`.
 INSERT INTO link_blocks (first_id, last_id, delivery_id) VALUES ($1, $2, $3) ON CONFLICT (first_id) DO NOTHING
 
--- name: hold_delivery
+-- name: lock_delivery
 SELECT id, status::text AS status, tracking FROM deliveries WHERE id = $1 FOR UPDATE
 
--- name: change_link
+-- name: update_link
 UPDATE links SET label = $3, tracked = $4, params = $5 WHERE delivery_id = $1 AND number = $2
 
 -- name: touch_delivery
 -- Its routes are read anew by every process; what was prepared must be prepared again when `$3`.
 UPDATE deliveries SET updated_at = $2, status = CASE WHEN $3::boolean THEN 'editing'::delivery_status ELSE status END WHERE id = $1
 
--- name: without_block
+-- name: find_without_block
 -- Those of the messages `$1` whose delivery no block tells.
 SELECT id FROM unnest($1::bigint[]) AS asked (id)
 WHERE NOT EXISTS (
@@ -48,6 +48,6 @@ WHERE NOT EXISTS (
 )
 ORDER BY id
 
--- name: messages_among
+-- name: find_messages
 -- Which of the messages `$2` are those of delivery `$1`, with their references.
 SELECT id, reference FROM messages WHERE delivery_id = $1 AND id = ANY($2::bigint[])

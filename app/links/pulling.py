@@ -70,7 +70,7 @@ class Pulling:
         """All of a started delivery's messages: no more are made then."""
         mark = f"pulled {delivery_id}"
         last = int(await self._kept.mark(mark) or 0)
-        while rows := await self._pool.fetch(QUERIES["given_out"], delivery_id, last, _CHUNK):
+        while rows := await self._pool.fetch(QUERIES["list_given_out"], delivery_id, last, _CHUNK):
             await self._kept.keep_given({row["id"]: needed(names, row["params"]) for row in rows})
             last = rows[-1]["id"]
             await self._kept.set_mark(mark, str(last))

@@ -1,4 +1,4 @@
--- name: take
+-- name: take_clicks
 -- Takes the oldest `$1` clicks nobody else holds out of their inbox and makes facts of them; one that came before, over the
 -- spool, is no new one. A click less than `$2` seconds after the sending is a machine's, if the sender told when that was:
 -- else we only know when we heard of it. Those of `$3` are left where they are; of `$4` (or all). Returns the new ones' ids
@@ -48,7 +48,7 @@ SELECT (SELECT count(*) FROM taken) AS taken, array_agg(id) AS ids, array_agg(me
         FROM taken WHERE reasons @> ARRAY['burst'] AND visit ? 'counted' ORDER BY seq) t) AS bursts
 FROM facts
 
--- name: standing_bursts
+-- name: find_bursts
 -- What is counted of the bursts `$1`, process by process. Lock the states of their messages first.
 SELECT id, visit -> 'counted' AS counted FROM clicks WHERE id = ANY($1::bigint[])
 
@@ -70,16 +70,16 @@ written AS (
     SELECT message_id, delivery_id, 0, sum(value)::int, NULL, false FROM added GROUP BY 1, 2 ORDER BY 1
     ON CONFLICT (message_id) DO UPDATE SET machine = k.machine + excluded.machine
 )
-INSERT INTO counters AS t (delivery_id, metric, gateway_id, label, bucket, value)
+{into_counters}
 SELECT delivery_id, 'clicks', 0, 'machine', link::bigint, sum(value) FROM added GROUP BY 1, 5 ORDER BY 1, 5
-ON CONFLICT (delivery_id, metric, gateway_id, label, bucket) DO UPDATE SET value = t.value + excluded.value
+{added_up}
 
 -- name: lock_states
 -- Holds the states of the messages `$1` until the commit, in the fold's order: a click and a change of status wait for each
 -- other, so that `doubtful` sees both, and two clicks on one message count one after the other.
-SELECT message_id FROM message_state WHERE message_id = ANY($1::bigint[]) ORDER BY message_id FOR UPDATE
+{locked_states}
 
--- name: settle
+-- name: settle_clicks
 -- Moves what is counted by the clicks `$1`; `$2` says of each whether it counted as a person's before, null for a new one.
 -- Proofs never count. Call `lock_states` first, in a statement of its own.
 WITH sides AS MATERIALIZED (
@@ -99,12 +99,12 @@ added AS MATERIALIZED (
 written AS (
     INSERT INTO message_clicks AS k (message_id, delivery_id, human, machine, first_human_at, doubtful)
     SELECT a.message_id, a.delivery_id, a.human, a.machine, a.first_human_at,
-        a.human > 0 AND s.status IN ('failed', 'no_receipt')
+        a.human > 0 AND s.status IN {not_come}
     FROM added a JOIN message_state s USING (message_id) ORDER BY a.message_id
     ON CONFLICT (message_id) DO UPDATE SET human = k.human + excluded.human, machine = k.machine + excluded.machine,
         first_human_at = CASE WHEN k.human + excluded.human > 0 THEN least(k.first_human_at, excluded.first_human_at) END,
         doubtful = k.human + excluded.human > 0
-            AND (SELECT s.status IN ('failed', 'no_receipt') FROM message_state s WHERE s.message_id = k.message_id)
+            AND (SELECT s.status IN {not_come} FROM message_state s WHERE s.message_id = k.message_id)
     RETURNING k.message_id, k.delivery_id, k.human
 ),
 -- How many more messages have a person's click than before: 1, 0 or -1 each.
@@ -142,24 +142,24 @@ moved AS (
     UNION ALL
     SELECT s.delivery_id, 'doubtful', coalesce(s.gateway_id, 0), s.status::text, coalesce(s.qualification_id, 0), sum(t.value)
     FROM turned t JOIN message_state s USING (message_id)
-    WHERE s.status IN ('failed', 'no_receipt') GROUP BY 1, 3, 4, 5
+    WHERE s.status IN {not_come} GROUP BY 1, 3, 4, 5
 )
-INSERT INTO counters AS t (delivery_id, metric, gateway_id, label, bucket, value)
+{into_counters}
 SELECT delivery_id, metric, gateway_id, label, bucket, value FROM moved WHERE value <> 0 ORDER BY 1, 2, 3, 4, 5
-ON CONFLICT (delivery_id, metric, gateway_id, label, bucket) DO UPDATE SET value = t.value + excluded.value
+{added_up}
 
--- name: waiting
+-- name: list_waiting
 -- The oldest `$1` clicks that nobody has applied yet.
 SELECT seq FROM click_inbox WHERE seq <> ALL($2::bigint[]) ORDER BY seq LIMIT $1
 
--- name: click_alike
+-- name: copy_click
 -- The like of the click at place `$1`, with id `$2`: on the same message and link; else it says nothing but `$3`.
 -- It has a visit, so that it goes the whole way.
 INSERT INTO click_inbox (id, message_id, delivery_id, link, clicked_at, human, reasons, device, agent, visit, rules_version)
 SELECT $2, message_id, delivery_id, link, clicked_at, human, '{}', 'other', $3, '{"method": "GET"}', rules_version
 FROM click_inbox WHERE seq = $1 RETURNING seq
 
--- name: click_of_another
+-- name: add_probe
 -- A click on the newest message, or on none: what any click goes through. Its id is `$1`.
 INSERT INTO click_inbox (id, message_id, delivery_id, link, clicked_at, human, reasons, device, agent, visit, rules_version)
 SELECT $1, id, delivery_id, 0, now(), true, '{}', 'other', $2, '{"method": "GET"}', 0 FROM (
@@ -210,7 +210,7 @@ moved AS (
 )
 SELECT count(*) FROM stretch
 
--- name: chunk
+-- name: list_clicks
 -- The next `$3` clicks behind `$2`, of delivery `$1` or all, with what they are judged by. A burst stays what it was counted as,
 -- and so does a click whose texts were forgotten or erased.
 SELECT c.id, c.message_id, c.human, c.reasons, c.device, coalesce(v.agent, c.agent) AS agent, coalesce(v.visit, c.visit) AS visit,
@@ -222,7 +222,7 @@ WHERE c.id > $2 AND (v.id IS NOT NULL OR NOT c.visit ? 'counted' AND c.visit <> 
     AND ($1::bigint IS NULL OR c.delivery_id = $1)
 ORDER BY c.id LIMIT $3
 
--- name: rewrite
+-- name: rewrite_clicks
 -- Writes verdicts: arrays of click, human, reasons (slugs between blanks), device. Lock the states of their messages
 -- first. Returns those whose `human` changed, as it was.
 WITH before AS (SELECT id, human FROM clicks WHERE id = ANY($1::bigint[])),
@@ -234,24 +234,24 @@ now AS (
 )
 SELECT n.id, b.human AS was FROM now n JOIN before b USING (id) WHERE b.human <> n.human
 
--- name: refresh_first
+-- name: refresh_first_clicks
 -- The first person's click on each of the messages `$1`, read anew from the clicks.
 UPDATE message_clicks k SET first_human_at = (SELECT min(c.clicked_at) FROM clicks c WHERE c.message_id = k.message_id AND c.human)
 WHERE k.message_id = ANY($1::bigint[])
 
--- name: clicked_messages
+-- name: list_clicked_messages
 -- Messages of delivery `$1` with a click, or with a row that says so.
 SELECT message_id FROM clicks WHERE delivery_id = $1
 UNION
 SELECT message_id FROM message_clicks WHERE delivery_id = $1
 
--- name: mend
+-- name: mend_message_clicks
 -- Sets `message_clicks` of delivery `$1` to what its clicks give; returns how many rows were wrong. Lock the states first.
 WITH right_ones AS MATERIALIZED (
     SELECT c.message_id, count(*) FILTER (WHERE c.human)::int AS human,
         coalesce(sum(c.times) FILTER (WHERE NOT c.human), 0)::int AS machine,
         min(c.clicked_at) FILTER (WHERE c.human) AS first_human_at,
-        bool_or(c.human) AND bool_or(s.status IN ('failed', 'no_receipt')) AS doubtful
+        bool_or(c.human) AND bool_or(s.status IN {not_come}) AS doubtful
     FROM clicks c
     JOIN messages m ON m.id = c.message_id AND NOT m.proof
     JOIN message_state s ON s.message_id = c.message_id
@@ -273,35 +273,35 @@ written AS (
 )
 SELECT count(*) FROM wrong
 
--- name: token_keys
+-- name: list_token_keys
 -- The secrets of tokens, and the number of the current one.
 SELECT key, value FROM platform WHERE key LIKE 'token_key_%'
 
--- name: hold_token_keys
+-- name: lock_token_keys
 SELECT value FROM platform WHERE key = 'token_key_current' FOR UPDATE
 
 -- name: set_token_key
 INSERT INTO platform (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value
 
--- name: all_blocks
+-- name: list_blocks
 -- Blocks of message ids: whose messages they are.
 SELECT first_id, last_id, delivery_id FROM link_blocks ORDER BY first_id
 
--- name: blocks_since
+-- name: list_blocks_since
 -- Those that were added since `$1`.
 SELECT first_id, last_id, delivery_id FROM link_blocks WHERE added_at >= $1 ORDER BY added_at
 
--- name: block_of
+-- name: find_block
 -- The block that message `$1` stands in, if there is one.
 SELECT first_id, last_id, delivery_id FROM (
     SELECT * FROM link_blocks WHERE first_id <= $1 ORDER BY first_id DESC LIMIT 1
 ) nearest WHERE last_id >= $1
 
--- name: delivery_of
+-- name: find_delivery
 -- Whose a message is that stands in no block, a proof say.
 SELECT delivery_id FROM messages WHERE id = $1
 
--- name: all_routes
+-- name: list_routes
 -- Deliveries with links, each with its links.
 SELECT d.id, d.status::text AS status, d.started_at, l.links
 FROM deliveries d
@@ -310,32 +310,32 @@ CROSS JOIN LATERAL (
 ) l
 WHERE l.links IS NOT NULL
 
--- name: routes_since
+-- name: list_routes_since
 -- Those of them that changed since `$1`.
-{all_routes} AND d.updated_at >= $1
+{list_routes} AND d.updated_at >= $1
 
--- name: routes_of
+-- name: find_routes
 -- The deliveries `$1`, as far as they have links.
-{all_routes} AND d.id = ANY($1::bigint[])
+{list_routes} AND d.id = ANY($1::bigint[])
 
--- name: values_of
+-- name: find_values
 -- What the placeholders of a message's URLs are filled with: a proof has its own, others those of their target.
 SELECT coalesce(m.params -> 'params', t.params, '{}'::jsonb) AS params
 FROM messages m LEFT JOIN targets t ON t.delivery_id = m.delivery_id AND t.position = m.position
 WHERE m.id = $1
 
--- name: values_of_all
+-- name: list_values
 -- The same of the messages `$1`.
 SELECT m.id, coalesce(m.params -> 'params', t.params, '{}'::jsonb) AS params
 FROM messages m LEFT JOIN targets t ON t.delivery_id = m.delivery_id AND t.position = m.position
 WHERE m.id = ANY($1::bigint[])
 
--- name: given_out
+-- name: list_given_out
 -- The next `$3` messages of delivery `$1` behind `$2`, proofs left out, with what fills their URLs.
 SELECT m.id, coalesce(t.params, '{}'::jsonb) AS params
 FROM messages m LEFT JOIN targets t ON t.delivery_id = m.delivery_id AND t.position = m.position
 WHERE m.delivery_id = $1 AND m.id > $2 AND NOT m.proof ORDER BY m.id LIMIT $3
 
--- name: erased_since
+-- name: list_erased_since
 -- Messages to numbers that were erased since `$1`.
 SELECT m.id FROM erased e JOIN messages m ON m.address = e.pseudonym WHERE e.erased_at >= $1

@@ -60,7 +60,7 @@ async def register(
 ) -> Sequence[NotTaken]:
     """The links of the content are `urls` now, as they stand there. New ones get the next numbers and are `tracked` or not;
     what is known already keeps all it has. Returns those that were not taken."""
-    known = {row["source_url"]: row["number"] for row in await connection.fetch(QUERIES["links_of"], delivery_id)}
+    known = {row["source_url"]: row["number"] for row in await connection.fetch(QUERIES["list_links"], delivery_id)}
     wanted = dict.fromkeys(urls)
     not_taken: list[NotTaken] = []
     fresh: list[str] = []
@@ -81,7 +81,7 @@ async def register(
 async def add(connection: Connection, delivery_id: int, urls: Sequence[str]) -> Mapping[str, int]:
     """Registers URLs that stand in no content here (checked by `target_error`), unless they are known; returns the numbers of
     all that the delivery has. Raises `TooMany`."""
-    known = {row["source_url"]: row["number"] for row in await connection.fetch(QUERIES["links_of"], delivery_id)}
+    known = {row["source_url"]: row["number"] for row in await connection.fetch(QUERIES["list_links"], delivery_id)}
     fresh = [url for url in dict.fromkeys(urls) if url not in known]
     if len(known) + len(fresh) > MOST_LINKS:
         raise TooMany(TOO_MANY)
@@ -103,7 +103,7 @@ async def _add(
             QUERIES["add_links"], delivery_id, list(numbers), [label_of(url) for url in fresh], list(fresh),
             [is_template(url) for url in fresh], [tracked] * len(fresh), [in_content] * len(fresh),
         )  # fmt: skip
-        await connection.execute(QUERIES["routes_changed"], delivery_id)
+        await connection.execute(QUERIES["touch_routes"], delivery_id)
     return {**known, **dict(zip(fresh, numbers, strict=True))}
 
 

@@ -62,7 +62,7 @@ async def change_link(request: Request, id: DeliveryId, number: Number, body: Li
     now = datetime.now(UTC)
     pool = pool_of(request)
     async with pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
-        held = await connection.fetchrow(QUERIES["hold_delivery"], id)
+        held = await connection.fetchrow(QUERIES["lock_delivery"], id)
         if held is None:
             raise NotFound("There is no such delivery.")
         delivery = dict(held)
@@ -78,7 +78,7 @@ async def change_link(request: Request, id: DeliveryId, number: Number, body: Li
 
 
 async def _link(connection: Connection, id: int, number: int) -> Mapping[str, Any]:
-    for row in await connection.fetch(QUERIES["links_of"], id):
+    for row in await connection.fetch(QUERIES["list_links"], id):
         if row["number"] == number:
             return dict(row)
     raise NotFound("This delivery has no such link.")
@@ -108,7 +108,7 @@ async def _write(
 ) -> None:
     id, number = delivery["id"], old["number"]
     new = {**old, **changed}
-    await connection.execute(QUERIES["change_link"], id, number, new["label"], new["tracked"], new["params"])
+    await connection.execute(QUERIES["update_link"], id, number, new["label"], new["tracked"], new["params"])
     await connection.execute(QUERIES["touch_delivery"], id, now, bool(changed.keys() & {"tracked", "params"}))
     changes = {name: {"old": old[name], "new": value} for name, value in changed.items()}
     await audit.append(

@@ -157,15 +157,15 @@ class Routes:
         return time.monotonic() - self._looked_up.get(message_id, (None, -REFRESH_SECONDS))[1] < REFRESH_SECONDS
 
     async def _look_up(self, connection: Connection, message_id: int) -> None:
-        block = await connection.fetchrow(QUERIES["block_of"], message_id)
+        block = await connection.fetchrow(QUERIES["find_block"], message_id)
         if block is not None:
             delivery: int | None = block["delivery_id"]
             self._blocks.add(*block)
         else:
-            delivery = await connection.fetchval(QUERIES["delivery_of"], message_id)
+            delivery = await connection.fetchval(QUERIES["find_delivery"], message_id)
         _remember(self._looked_up, message_id, (delivery, time.monotonic()))
         if delivery is not None:
-            await self._take_routes(await connection.fetch(QUERIES["routes_of"], [delivery]))
+            await self._take_routes(await connection.fetch(QUERIES["find_routes"], [delivery]))
 
     async def location(self, message_id: int, template: str) -> Whole | None:
         """The redirect to a URL that is made for this message; None when it cannot be made. Raises `Busy`."""
@@ -174,7 +174,7 @@ class Routes:
             values = await self._kept.params(message_id) if self._kept is not None else None
             if values is None or not set(targets.names(template)) <= values.keys():
                 async with _asking(), self._pool.acquire() as connection:
-                    values = await connection.fetchval(QUERIES["values_of"], message_id)
+                    values = await connection.fetchval(QUERIES["find_values"], message_id)
             _remember(self._locations, key, _filled(template, values or {}))
         return self._locations[key]
 
@@ -246,21 +246,21 @@ class Routes:
         return _LONG_OVERLAP
 
     async def _read_new(self, connection: Connection, since: datetime) -> None:
-        rows = [tuple(row) for row in await connection.fetch(QUERIES["blocks_since"], since)]
+        rows = [tuple(row) for row in await connection.fetch(QUERIES["list_blocks_since"], since)]
         fresh = [row for row in rows if self._blocks.find(row[0]) != row[2] or self._blocks.find(row[1]) != row[2]]
         for row in fresh:
             self._blocks.add(*row)
         if self._kept is not None:
             await self._kept.keep_routes(fresh, {})
-        await self._take_routes(await connection.fetch(QUERIES["routes_since"], since))
+        await self._take_routes(await connection.fetch(QUERIES["list_routes_since"], since))
 
     async def _read_all(self, connection: Connection) -> None:
         """A piece at a time, so that no visitor waits for it."""
         blocks, routes, rows = Blocks(), dict[int, Route](), dict[int, Any]()
         async with connection.transaction(isolation="repeatable_read", readonly=True):
-            async for row in connection.cursor(QUERIES["all_blocks"], prefetch=_PIECE):
+            async for row in connection.cursor(QUERIES["list_blocks"], prefetch=_PIECE):
                 blocks.add(*row)
-            async for row in connection.cursor(QUERIES["all_routes"], prefetch=_PIECE):
+            async for row in connection.cursor(QUERIES["list_routes"], prefetch=_PIECE):
                 routes[row["id"]], rows[row["id"]] = self._route(row), row
         self._blocks, self._routes = blocks, routes
         self._long_at = time.monotonic() + _LONG_EVERY_SECONDS
@@ -323,7 +323,7 @@ class Routes:
             mark = await self._kept.mark("erased")
             self._erased_until = datetime.fromisoformat(mark) if mark else now
         since = self._erased_until - _LONG_OVERLAP
-        ids = [row["id"] for row in await connection.fetch(QUERIES["erased_since"], since)]
+        ids = [row["id"] for row in await connection.fetch(QUERIES["list_erased_since"], since)]
         if fresh := [id for id in ids if id not in self._erased]:
             await self.forget(fresh)
             self._erased = set(ids)
@@ -343,7 +343,7 @@ class Routes:
         if params is None:
             try:
                 async with _asking(), self._pool.acquire() as connection:
-                    rows = await connection.fetch(QUERIES["values_of_all"], message_ids)
+                    rows = await connection.fetch(QUERIES["list_values"], message_ids)
             except Busy:
                 log.warning("links.not_kept", delivery_id=delivery_id, messages=len(message_ids))
                 return
@@ -361,7 +361,7 @@ class Routes:
     async def _announce(self, delivery_id: int) -> None:
         async with _asking(), self._pool.acquire() as connection:
             moment = await connection.fetchval("SELECT clock_timestamp()")
-            await self._take_routes(await connection.fetch(QUERIES["routes_of"], [delivery_id]))
+            await self._take_routes(await connection.fetch(QUERIES["find_routes"], [delivery_id]))
         async with _asking(seconds=_ANNOUNCED_SECONDS + _LOOKUP_SECONDS):
             await self.refresh()
             until = time.monotonic() + _ANNOUNCED_SECONDS

@@ -73,7 +73,7 @@ class Links:
 
     async def tracked(self, connection: Connection, delivery_id: int) -> Mapping[str, int]:
         """The links in the content that are tracked, with their numbers."""
-        rows = await connection.fetch(QUERIES["tracked_links"], delivery_id)
+        rows = await connection.fetch(QUERIES["list_tracked_links"], delivery_id)
         return {row["source_url"]: row["number"] for row in rows}
 
     async def shortener(self, connection: Connection, delivery_id: int, sender: str) -> Shortener | None:
@@ -89,7 +89,7 @@ class Links:
 
     async def add_blocks(self, connection: Connection, delivery_id: int, message_ids: Sequence[int]) -> None:
         """See `registering.add_blocks`; those that have one are passed over."""
-        rows = await connection.fetch(QUERIES["without_block"], message_ids)
+        rows = await connection.fetch(QUERIES["find_without_block"], message_ids)
         await registering.add_blocks(connection, delivery_id, [row["id"] for row in rows])
 
     async def add_block(self, connection: Connection, delivery_id: int, first_id: int, last_id: int) -> None:
@@ -98,7 +98,7 @@ class Links:
 
     async def unfit(self, connection: Connection, delivery_id: int, longest: Mapping[str, str]) -> Sequence[NotTaken]:
         """Tracked links that would lead nowhere with the longest values of the audience."""
-        rows = await connection.fetch(QUERIES["links_of"], delivery_id)
+        rows = await connection.fetch(QUERIES["list_links"], delivery_id)
         templates = [row for row in rows if row["in_content"] and row["tracked"] and row["template"]]
         found = [(row["source_url"], longest_error(row["source_url"], row["params"], longest)) for row in templates]
         return [NotTaken(url=url, code="link_too_long", text=text) for url, text in found if text]

@@ -17,7 +17,7 @@ _CURRENT = f"{PREFIX}current"
 
 async def load(connection: Connection) -> Keys | None:
     """The keys as they stand; None before there are any."""
-    rows = {row["key"]: row["value"] for row in await connection.fetch(QUERIES["token_keys"])}
+    rows = {row["key"]: row["value"] for row in await connection.fetch(QUERIES["list_token_keys"])}
     current = rows.pop(_CURRENT, None)
     if current is None:
         return None
@@ -44,7 +44,7 @@ async def rotate(connection: Connection, now: datetime, *, actor: str, forgettin
     """Makes a new current key. Tokens of the others keep working, of which there can be seven: `forgetting` the oldest is
     asked for in so many words. Raises `Conflict` without it. The caller commits."""
     await install(connection)
-    await connection.fetchval(QUERIES["hold_token_keys"])
+    await connection.fetchval(QUERIES["lock_token_keys"])
     keys = await load(connection)
     assert keys is not None
     if (keys.current + 1) % KEY_NUMBERS in keys.secrets and not forgetting:

@@ -21,7 +21,7 @@ async def apply(
     """Turns the oldest `limit` clicks of the inbox into facts and counts them; returns how many it took.
 
     `without`: places in the inbox (`seq`) that are left alone; `only`: those that are meant."""
-    row = await connection.fetchrow(QUERIES["take"], limit, TOO_SOON_SECONDS, without, only)
+    row = await connection.fetchrow(QUERIES["take_clicks"], limit, TOO_SOON_SECONDS, without, only)
     assert row is not None
     if row["ids"]:
         await _settle(connection, row["ids"], [None] * len(row["ids"]), row["messages"])
@@ -38,7 +38,7 @@ async def _merge_bursts(connection: Connection, rows: Sequence[Any]) -> None:
         told[id] = fields
         counted[id] = _largest(counted.get(id, {}), by_process)
     await connection.execute(QUERIES["lock_states"], [fields[0] for fields in told.values()])
-    standing = {row["id"]: row["counted"] for row in await connection.fetch(QUERIES["standing_bursts"], list(told))}
+    standing = {row["id"]: row["counted"] for row in await connection.fetch(QUERIES["find_bursts"], list(told))}
     merged = {id: _largest(standing.get(id) or {}, counts) for id, counts in counted.items()}
     columns = list(zip(*((id, *told[id]) for id in merged), strict=True))
     totals = [sum(counts.values()) for counts in merged.values()]
@@ -57,13 +57,13 @@ async def _settle(
     connection: Connection, clicks: Sequence[int], was: Sequence[bool | None], messages: Sequence[int]
 ) -> None:
     await connection.execute(QUERIES["lock_states"], messages)
-    await connection.execute(QUERIES["settle"], clicks, was)
+    await connection.execute(QUERIES["settle_clicks"], clicks, was)
 
 
 async def rejudge(connection: Connection, delivery_id: int | None, after: int, limit: int) -> tuple[int, int, int]:
     """Judges the next `limit` clicks behind id `after` by the present rules: `(the last one's id, how many were looked
     at, how many changed sides)`; 0 looked at means the end."""
-    rows = await connection.fetch(QUERIES["chunk"], delivery_id, after, limit)
+    rows = await connection.fetch(QUERIES["list_clicks"], delivery_id, after, limit)
     if not rows:
         return after, 0, 0
     # Before they are read for good: what is applied meanwhile to these messages waits, and what was is seen.
@@ -77,7 +77,7 @@ async def rejudge(connection: Connection, delivery_id: int | None, after: int, l
         != (row["human"], row["reasons"], row["device"], row["rules_version"])
     ]
     turned = await connection.fetch(
-        QUERIES["rewrite"],
+        QUERIES["rewrite_clicks"],
         [id for id, _ in changed],
         [verdict.human for _, verdict in changed],
         [" ".join(verdict.reasons) for _, verdict in changed],
@@ -85,8 +85,10 @@ async def rejudge(connection: Connection, delivery_id: int | None, after: int, l
         RULES_VERSION,
     )
     if turned:
-        await connection.execute(QUERIES["settle"], [row["id"] for row in turned], [row["was"] for row in turned])
-        await connection.execute(QUERIES["refresh_first"], messages)
+        await connection.execute(
+            QUERIES["settle_clicks"], [row["id"] for row in turned], [row["was"] for row in turned]
+        )
+        await connection.execute(QUERIES["refresh_first_clicks"], messages)
     return rows[-1]["id"], len(rows), len(turned)
 
 
@@ -104,11 +106,11 @@ async def mend(connection: Connection, delivery_id: int) -> int:
     """Sets what stands by message to what the clicks give; returns how many messages were wrong.
 
     Their states are held until the commit. The counters are the caller's, who compares all of a delivery's at once."""
-    rows = await connection.fetch(QUERIES["clicked_messages"], delivery_id)
+    rows = await connection.fetch(QUERIES["list_clicked_messages"], delivery_id)
     if not rows:
         return 0
     await connection.execute(QUERIES["lock_states"], [row["message_id"] for row in rows])
-    return int(await connection.fetchval(QUERIES["mend"], delivery_id))
+    return int(await connection.fetchval(QUERIES["mend_message_clicks"], delivery_id))
 
 
 async def forget_header_texts(connection: Connection, before: datetime, limit: int) -> int:

@@ -11,7 +11,7 @@ QUERIES = load_queries(__file__, "erased_keys.sql")
 async def put_on(connection: Connection, correlations: Sequence[int]) -> None:
     """Of the keys that the claimed batch brought and nobody has told a message of yet: those that were erased become what
     stands for them, in the batch, too."""
-    rows = await connection.fetch(QUERIES["values"], correlations)
+    rows = await connection.fetch(QUERIES["find_values"], correlations)
     known = await disguises.known(connection, {row["value"] for row in rows})
     if not known:
         return

@@ -1,4 +1,4 @@
--- name: values
+-- name: find_values
 SELECT id, value FROM correlations WHERE id = ANY($1::bigint[]) AND value NOT LIKE 'erased:%' ORDER BY id
 
 -- name: disguise_batch

@@ -1,4 +1,11 @@
--- name: taken_keys
+-- name: lock_recording
+-- Who records submissions of delivery `$1` waits here for others who do, until their commit.
+SELECT pg_advisory_xact_lock({RECORDING}, hashint8($1))
+
+-- name: find_qualification
+SELECT id FROM qualifications WHERE implementation = $1 AND status = $2 AND code = $3
+
+-- name: find_taken_keys
 -- Which of the keys `$1` (gateway), `$2` (kind), `$3` (value) a submission has already given to a message; `awaited`: that was
 -- made for its short URLs, and nobody has said yet that it was handed over.
 SELECT k.gateway_id, k.kind, k.value, c.message_id, m.delivery_id, m.address,
@@ -39,7 +46,7 @@ ON CONFLICT (gateway_id, kind, value) DO UPDATE SET message_id = excluded.messag
     WHERE c.origin = 'receipt'
 RETURNING c.id, c.message_id, c.xmax <> 0 AS waited
 
--- name: former_owners
+-- name: find_former_owners
 -- Messages that hold one of the keys `$1` (gateway), `$2` (kind), `$3` (value) only because a receipt said so.
 SELECT DISTINCT c.message_id
 FROM unnest($1::int[], $2::correlation_kind[], $3::text[]) AS k (gateway_id, kind, value)
@@ -71,11 +78,11 @@ CROSS JOIN LATERAL (SELECT * FROM messages l WHERE l.id = c.message_id OFFSET 0)
 JOIN deliveries d ON d.id = m.delivery_id
 WHERE m.delivery_id = $1
 
--- name: known_submissions
+-- name: find_submissions
 -- Submissions of the messages `$1`, to recognise those that are sent again.
 SELECT message_id, gateway_id, provider_message_ids, error_code, error_text FROM submissions WHERE message_id = ANY($1::bigint[])
 
--- name: ids_of_gateway
+-- name: list_ids
 -- Ids of gateway `$1` after correlation `$2`, `$3` of them; `$4`: those that receipts brought, or those of submissions.
 SELECT id, raw, value, message_id FROM correlations
 WHERE gateway_id = $1 AND kind = 'id' AND id > $2 AND (origin = 'receipt') = $4 AND value NOT LIKE 'erased:%'
@@ -99,10 +106,10 @@ bearing AS (UPDATE correlations c SET bearing = true FROM pairs p WHERE c.id = p
 gone AS (DELETE FROM correlations c USING pairs p WHERE c.id = p.from_id RETURNING c.message_id)
 SELECT message_id FROM pairs WHERE message_id IS NOT NULL UNION SELECT message_id FROM gone WHERE message_id IS NOT NULL
 
--- name: newest_unmatched
+-- name: list_newest_unmatched
 SELECT raw FROM correlations WHERE gateway_id = $1 AND kind = 'id' AND message_id IS NULL AND bearing ORDER BY id DESC LIMIT $2
 
--- name: submitted_among
+-- name: find_submitted
 -- Which of the values `$2` are ids that submissions to gateway `$1` gave. Each is looked up by itself: without statistics
 -- PostgreSQL before 17 reads the whole gateway instead.
 SELECT c.raw, c.value, c.message_id FROM (SELECT DISTINCT unnest($2::text[]) AS value) asked

@@ -76,7 +76,7 @@ async def record_messages(connection: Connection, delivery_id: int, rows: Sequen
     `KeyTaken`; the caller rolls back and tries again."""
     outcome = Outcome()
     # Uploads to one delivery go one after the other: two that carry the same row must not both make it a message.
-    await connection.execute("SELECT pg_advisory_xact_lock(1, hashint8($1))", delivery_id)
+    await connection.execute(QUERIES["lock_recording"], delivery_id)
     found = [each async for each in _new_rows(connection, delivery_id, rows, outcome)]
     if not found:
         return outcome
@@ -123,7 +123,7 @@ async def record_awaited(
     """Makes a message, not handed over yet, for each of `rows` (with a reference and no ids) that has none; `(message by line,
     outcome)`. Raises `KeyTaken` like `record_messages`, which meets them by their references."""
     outcome = Outcome()
-    await connection.execute("SELECT pg_advisory_xact_lock(1, hashint8($1))", delivery_id)
+    await connection.execute(QUERIES["lock_recording"], delivery_id)
     owners = await _owners(connection, {_reference_key(row) for row in rows})
     standing: dict[Key, tuple[str, int]] = {}
     for key, owner in owners.items():
@@ -161,7 +161,7 @@ async def record_submissions(
     """Records what became of handing over messages of this delivery, or `only_proofs` while it has not started. Raises
     `KeyTaken` like `record_messages`."""
     outcome = Outcome()
-    await connection.execute("SELECT pg_advisory_xact_lock(1, hashint8($1))", delivery_id)
+    await connection.execute(QUERIES["lock_recording"], delivery_id)
     found = await _targets(connection, delivery_id, rows, outcome, gateway_of, only_proofs=only_proofs)
     found = await _without_taken(connection, found, outcome)
     fresh = await _without_known(connection, found, outcome)
@@ -242,7 +242,7 @@ async def _give_keys(connection: Connection, keyed: Sequence[Keyed], now: dateti
     if known := await disguises.known(connection, {each.key[2] for each in keyed}):
         keyed = [each.under(known.get(each.key[2])) for each in keyed]
     columns = _columns(each.key for each in keyed)
-    losers = [row["message_id"] for row in await connection.fetch(QUERIES["former_owners"], *columns)]
+    losers = [row["message_id"] for row in await connection.fetch(QUERIES["find_former_owners"], *columns)]
     given = await connection.fetch(
         QUERIES["claim_keys"], *columns, [each.raw for each in keyed], [each.part for each in keyed],
         [each.message_id for each in keyed], now,
@@ -259,7 +259,7 @@ async def _owners(connection: Connection, keys: Iterable[Key]) -> Mapping[Key, a
     keys = list(keys)
     known = await disguises.known(connection, {value for _, _, value in keys})
     named = {(gateway, kind, known.get(value, value)): (gateway, kind, value) for gateway, kind, value in keys}
-    rows = await connection.fetch(QUERIES["taken_keys"], *_columns(named))
+    rows = await connection.fetch(QUERIES["find_taken_keys"], *_columns(named))
     return {named[row["gateway_id"], row["kind"], row["value"]]: row for row in rows}
 
 
@@ -385,7 +385,7 @@ async def _without_taken(connection: Connection, targets: Sequence[Target], outc
 
 async def _without_known(connection: Connection, targets: Sequence[Target], outcome: Outcome) -> list[Target]:
     """Leaves out submissions that stand already; they count as accepted."""
-    rows = await connection.fetch(QUERIES["known_submissions"], sorted({each.message_id for each in targets}))
+    rows = await connection.fetch(QUERIES["find_submissions"], sorted({each.message_id for each in targets}))
     known = {
         (r["message_id"], r["gateway_id"], *r["provider_message_ids"], r["error_code"], r["error_text"]) for r in rows
     }
@@ -422,9 +422,5 @@ async def _qualification(connection: Connection, gateway: Gateway, code: str, te
     adapter = GATEWAYS.get(gateway.kind)
     what = meaning(adapter.qualifications if adapter else {}, SUBMIT_STATUS, code)
     await met(connection, gateway.implementation, SUBMIT_STATUS, code, what, text, now)
-    return int(
-        await connection.fetchval(
-            "SELECT id FROM qualifications WHERE implementation = $1 AND status = $2 AND code = $3",
-            gateway.implementation, SUBMIT_STATUS, code,
-        )
-    )  # fmt: skip
+    id: int = await connection.fetchval(QUERIES["find_qualification"], gateway.implementation, SUBMIT_STATUS, code)
+    return id

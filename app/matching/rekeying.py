@@ -65,7 +65,7 @@ async def _rekey_submissions(connection: Connection, gateway: Gateway, figures: 
 
 async def _ids(connection: Connection, gateway: Gateway, *, of_receipts: bool) -> Any:
     last = 0
-    while rows := await connection.fetch(QUERIES["ids_of_gateway"], gateway.id, last, _CHUNK, of_receipts):
+    while rows := await connection.fetch(QUERIES["list_ids"], gateway.id, last, _CHUNK, of_receipts):
         for row in rows:
             yield row
         last = rows[-1]["id"]
@@ -88,9 +88,9 @@ async def _rename(connection: Connection, wanted: Sequence[tuple[int, str]]) -> 
 
 async def id_hint(connection: Connection, gateway: Gateway) -> dict[str, Any] | None:
     """Options under which this gateway's newest unmatched receipts would match, with the proof; None when none would."""
-    raw_ids = [row["raw"] for row in await connection.fetch(QUERIES["newest_unmatched"], gateway.id, _SAMPLE)]
+    raw_ids = [row["raw"] for row in await connection.fetch(QUERIES["list_newest_unmatched"], gateway.id, _SAMPLE)]
     forms = {form for raw in raw_ids for form in spellings(raw)}
-    submitted = await connection.fetch(QUERIES["submitted_among"], gateway.id, sorted(forms))
+    submitted = await connection.fetch(QUERIES["find_submitted"], gateway.id, sorted(forms))
     best = max(
         (_matches(raw_ids, submitted, *formats) for formats in _formats(gateway)),
         key=lambda found: found[0],

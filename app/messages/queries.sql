@@ -38,7 +38,7 @@
     FROM sides s CROSS JOIN LATERAL (
         SELECT FROM message_clicks l WHERE l.message_id = s.message_id AND l.human > 0 OFFSET 0
     ) clicked
-    WHERE s.status IN ('failed', 'no_receipt') GROUP BY 1, 3, 4, 5
+    WHERE s.status IN {not_come} GROUP BY 1, 3, 4, 5
     UNION ALL
     SELECT delivery_id, 'cost', 0, coalesce(currency, ''), 0, sum(sign * (price * 1000000)::bigint)
     FROM sides WHERE price IS NOT NULL GROUP BY 1, 4
@@ -173,9 +173,9 @@ verdict AS MATERIALIZED (
 
 -- name: lock_states
 -- Holds the states of the messages `$1` until the commit, in one order for everybody, so that folds never overlap.
-SELECT message_id FROM message_state WHERE message_id = ANY($1::bigint[]) ORDER BY message_id FOR UPDATE
+{locked_states}
 
--- name: refold
+-- name: refold_messages
 -- Folds the messages `$1` anew and moves the counters by what changed; a fold that changes nothing counts for nothing.
 -- Call `lock_states` first, in a statement of its own: this one must see what the former holders committed.
 WITH {verdict},
@@ -211,8 +211,8 @@ changed AS (
 ),
 -- The same is said of the message where it is looked up; few messages come to these statuses or leave them.
 shaken AS MATERIALIZED (
-    SELECT c.message_id, c.status IN ('failed', 'no_receipt') AS not_come FROM changed c LEFT JOIN before b USING (message_id)
-    WHERE c.status IN ('failed', 'no_receipt') OR b.status IN ('failed', 'no_receipt')
+    SELECT c.message_id, c.status IN {not_come} AS not_come FROM changed c LEFT JOIN before b USING (message_id)
+    WHERE c.status IN {not_come} OR b.status IN {not_come}
 ),
 doubted AS (
     UPDATE message_clicks k SET doubtful = s.not_come FROM shaken s
@@ -226,13 +226,13 @@ sides AS MATERIALIZED (
 ),
 moved AS {counted},
 booked AS (
-    INSERT INTO counters AS t (delivery_id, metric, gateway_id, label, bucket, value)
+    {into_counters}
     SELECT delivery_id, metric, gateway_id, label, bucket, value FROM moved ORDER BY 1, 2, 3, 4, 5
-    ON CONFLICT (delivery_id, metric, gateway_id, label, bucket) DO UPDATE SET value = t.value + excluded.value
+    {added_up}
     RETURNING 1
 )
 SELECT c.delivery_id, c.gateway_id, count(*) AS changed, count(*) FILTER (WHERE c.receipt_id IS NOT NULL AND NOT c.proof) AS by_receipt,
-    count(*) FILTER (WHERE c.status IN ('failed', 'received') AND coalesce(b.status NOT IN ('failed', 'received'), true)) AS finals,
+    count(*) FILTER (WHERE c.status IN {final} AND coalesce(b.status NOT IN {final}, true)) AS finals,
     array_agg(c.message_id) FILTER (WHERE c.status = 'failed' OR b.status = 'failed') AS failures,
     array_agg(c.message_id) FILTER (WHERE c.status = 'failed'
         AND (b.status, b.qualification_id) IS DISTINCT FROM (c.status, c.qualification_id)) AS new_failures,
@@ -291,17 +291,17 @@ compared AS MATERIALIZED (
     FULL JOIN (SELECT * FROM counters WHERE delivery_id = $1) t USING (delivery_id, metric, gateway_id, label, bucket)
 ),
 mended AS (
-    INSERT INTO counters AS t (delivery_id, metric, gateway_id, label, bucket, value)
+    {into_counters}
     SELECT delivery_id, metric, gateway_id, label, bucket, value FROM compared WHERE difference <> 0 ORDER BY 1, 2, 3, 4, 5
-    ON CONFLICT (delivery_id, metric, gateway_id, label, bucket) DO UPDATE SET value = excluded.value
+    {put_right}
 )
 SELECT coalesce(sum(abs(difference)), 0) FROM compared
 
--- name: status_counters
+-- name: list_status_counters
 -- Messages of delivery `$1` by status.
 SELECT label, sum(value) AS value FROM counters WHERE delivery_id = $1 AND metric = 'status' GROUP BY label ORDER BY label
 
--- name: mend_clicked
+-- name: mend_clicks
 -- Sets the counters of delivery `$1` that come from clicks to what those give; returns the ones that were wrong.
 WITH compared AS MATERIALIZED (
     SELECT metric, gateway_id, label, bucket, coalesce(t.value, 0) AS before, coalesce(r.value, 0) AS after
@@ -313,13 +313,13 @@ WITH compared AS MATERIALIZED (
     WHERE coalesce(t.value, 0) <> coalesce(r.value, 0)
 ),
 mended AS (
-    INSERT INTO counters AS t (delivery_id, metric, gateway_id, label, bucket, value)
+    {into_counters}
     SELECT $1, metric, gateway_id, label, bucket, after FROM compared ORDER BY 2, 3, 4, 5
-    ON CONFLICT (delivery_id, metric, gateway_id, label, bucket) DO UPDATE SET value = excluded.value
+    {put_right}
 )
 SELECT * FROM compared ORDER BY 1, 2, 3, 4
 
--- name: set_apart
+-- name: create_former
 -- Moves the projections of delivery `$1` out of the way, to be compared with those built anew. Several statements.
 CREATE TEMPORARY TABLE former_state ON COMMIT DROP AS SELECT * FROM message_state WHERE false;
 CREATE TEMPORARY TABLE former_counters ON COMMIT DROP AS SELECT * FROM counters WHERE false
@@ -334,21 +334,21 @@ WITH gone AS (
 )
 INSERT INTO former_counters SELECT * FROM gone
 
--- name: take_from_qualifications
+-- name: take_qualified
 -- The platform counts messages by error, too: what the states set apart had added there goes.
 UPDATE counters t SET value = t.value - q.messages FROM (
     SELECT qualification_id, count(*) AS messages FROM former_state WHERE qualification_id IS NOT NULL AND NOT proof GROUP BY 1
 ) q
 WHERE t.delivery_id = 0 AND t.metric = 'qualification' AND t.bucket = q.qualification_id
 
--- name: differing_states
+-- name: compare_states
 -- Messages of delivery `$1` whose state is not what it was, apart from when it was last written.
 SELECT coalesce(f.message_id, s.message_id) AS message_id, f.status::text AS before, s.status::text AS after
 FROM former_state f FULL JOIN (SELECT * FROM message_state WHERE delivery_id = $1) s USING (message_id)
 WHERE to_jsonb(f) - 'updated_at' IS DISTINCT FROM to_jsonb(s) - 'updated_at'
 ORDER BY 1
 
--- name: differing_counters
+-- name: compare_counters
 -- Counters of delivery `$1` that are not what they were.
 SELECT metric, gateway_id, label, bucket, coalesce(f.value, 0) AS before, coalesce(t.value, 0) AS after
 FROM former_counters f

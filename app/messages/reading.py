@@ -12,10 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import RowMapping, TextClause, text
+from sqlalchemy import RowMapping, TextClause, exists, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app import tables
 from app.api.excerpts import FETCHED
+from app.db import filled, load_queries
+
+QUERIES = load_queries(__file__, "reading.sql")
 
 #: Stands for "no gateway" in filters and figures; no gateway can have this key.
 NO_GATEWAY = "-"
@@ -112,7 +116,7 @@ async def find(
     if not total:
         return Found(ids=[], total=0)
     if asked.contradictory:
-        ids = await _ids(connection, _CONTRADICTORY, place | _gateways(fitting))
+        ids = await _ids(connection, CONTRADICTORY, place | _gateways(fitting))
     elif asked.doubtful:
         ids = await _ids(connection, DOUBTFUL, place | _in_cells(fitting))
     elif len(fitting) == len(all_cells) and asked.contradictory is None and asked.doubtful is None:
@@ -155,7 +159,7 @@ async def _total(connection: AsyncConnection, delivery_id: int, fitting: Sequenc
 
 async def _contradictory_total(connection: AsyncConnection, delivery_id: int, received: Sequence[Cell]) -> int:
     values = {"delivery": delivery_id} | _gateways(received)
-    return int((await connection.execute(_CONTRADICTORY_COUNTER, values)).scalar_one())
+    return int((await connection.execute(CONTRADICTORY_COUNTER, values)).scalar_one())
 
 
 async def _by_ranges(
@@ -220,8 +224,7 @@ async def details(connection: AsyncConnection, ids: Sequence[int]) -> Sequence[R
 
 
 async def gateway_exists(connection: AsyncConnection, key: str) -> bool:
-    query = text("SELECT EXISTS (SELECT FROM gateways WHERE key = :key)")
-    return bool((await connection.execute(query, {"key": key})).scalar_one())
+    return bool(await connection.scalar(select(exists().where(tables.gateways.c.key == key))))
 
 
 async def known_facts(connection: AsyncConnection, message_id: int) -> dict[str, Sequence[RowMapping]]:
@@ -246,176 +249,48 @@ async def receipt(connection: AsyncConnection, message_id: int, receipt_id: int)
     return found.mappings().one_or_none()
 
 
-# --- the statements: each in a plan test -----------------------------------------------------------------------------
-
-CELLS = text("""
-SELECT c.label AS status, c.gateway_id, c.bucket AS qualification_id, c.value AS count, g.key AS gateway,
-    q.failure_type::text AS failure_type, q.reason, coalesce(o.value, 0) AS doubtful
-FROM deliveries d
-LEFT JOIN counters c ON c.delivery_id = d.id AND c.metric = 'status' AND c.value > 0
-LEFT JOIN counters o ON o.delivery_id = d.id AND o.metric = 'doubtful'
-    AND o.gateway_id = c.gateway_id AND o.label = c.label AND o.bucket = c.bucket
-LEFT JOIN gateways g ON g.id = c.gateway_id
-LEFT JOIN qualifications q ON q.id = c.bucket
-WHERE d.id = :delivery
-""")
-
-# The row comparison leaves the planner no index but (delivery_id, id): a delivery's messages in order.
-_IN_CELLS = """EXISTS (
-        SELECT FROM unnest(
-            CAST(:statuses AS message_status[]), CAST(:gateways AS int[]), CAST(:qualifications AS int[])
-        ) AS c (status, gateway_id, qualification_id)
-        WHERE c.status = s.status AND c.gateway_id = coalesce(s.gateway_id, 0)
-            AND c.qualification_id = coalesce(s.qualification_id, 0))"""
-
-EVERYTHING = text("""
-SELECT m.id FROM messages m
-WHERE (m.delivery_id, m.id) > (:delivery, :after) AND m.delivery_id <= :delivery AND NOT m.proof
-ORDER BY m.delivery_id, m.id LIMIT :limit
-""")
-
-BY_ADDRESS = text(f"""
-SELECT m.id FROM messages m JOIN message_state s ON s.message_id = m.id
-WHERE m.address = :address AND m.delivery_id = :delivery AND NOT m.proof
-    AND (CAST(:contradictory AS boolean) IS NULL OR s.contradictory = CAST(:contradictory AS boolean))
-    AND (CAST(:doubtful AS boolean) IS NULL OR CAST(:doubtful AS boolean) = EXISTS (
-        SELECT FROM message_clicks k WHERE k.message_id = m.id AND k.doubtful))
-    AND {_IN_CELLS}
-ORDER BY m.id
-""")
+# --- the statements of reading.sql -----------------------------------------------------------------------------------
 
 
-_GATEWAY: Mapping[Gateways, str] = {
-    "any": "",
-    "one": " AND s.gateway_id = r.gateway",
-    "none": " AND s.gateway_id IS NULL",
-}
+def _statement(name: str, **parts: object) -> TextClause:
+    return text(filled(QUERIES[name], **parts))
 
 
-def _ranges(column: str, gateways: Gateways, unqualified: bool, consistent: bool, credible: bool) -> TextClause:
-    """The order by key and id, though the key is one, and the row comparison leave the planner only the indexes that
-    begin with them. Else it takes the primary key where it thinks that rows are many, and reads all for a few."""
+CELLS = _statement("list_cells")
+EVERYTHING = _statement("list_ids")
+BY_ADDRESS = _statement("list_ids_of_address")
+DOUBTFUL = _statement("list_doubtful_ids")
+CONTRADICTORY = _statement("list_contradictory_ids")
+CONTRADICTORY_COUNTER = _statement("count_contradictory")
+DETAILS = _statement("list_details")
+SUBMISSIONS = _statement("list_submissions", most_submissions=MOST_SUBMISSIONS)
+CORRELATIONS = _statement("list_correlations")
+RECEIPTS = _statement("list_receipts", fetched=FETCHED, most_details=_DETAILS, most_receipts=MOST_RECEIPTS)
+WHOLE_RECEIPT = _statement("find_receipt")
+CLICKS = _statement("list_clicks", most_clicks=MOST_CLICKS)
+LEFT_OUT = _statement(
+    "count_left_out", most_counted=_MOST_COUNTED,
+    most_receipts=MOST_RECEIPTS, most_submissions=MOST_SUBMISSIONS, most_clicks=MOST_CLICKS,
+)  # fmt: skip
+
+_NARROWED: Mapping[Gateways, tuple[str, ...]] = {"any": (), "one": ("one_gateway",), "none": ("no_gateway",)}
+
+
+def _ranges(column: str, *narrowed: str) -> TextClause:
     kind = "message_status" if column == "status" else "int"
-    more = (" AND s.qualification_id IS NULL" if unqualified else "") + (
-        " AND NOT s.contradictory" if consistent else ""
+    return _statement(
+        "list_ids_in_ranges", column=column, kind=kind, narrowed=" ".join(QUERIES[each] for each in narrowed)
     )
-    if credible:
-        more += (
-            " AND NOT EXISTS (SELECT FROM message_clicks k WHERE k.message_id = s.message_id AND k.doubtful OFFSET 0)"
-        )
-    return text(f"""
-SELECT p.message_id
-FROM unnest(CAST(:keys AS {kind}[]), CAST(:gateways AS int[])) AS r (key, gateway)
-CROSS JOIN LATERAL (
-    SELECT s.message_id FROM message_state s
-    WHERE s.delivery_id = :delivery{_GATEWAY[gateways]}
-        AND (s.{column}, s.message_id) > (r.key, :after) AND s.{column} <= r.key AND NOT s.proof{more}
-    ORDER BY s.{column}, s.message_id LIMIT :limit
-) p
-ORDER BY p.message_id LIMIT :limit
-""")
 
 
 #: By index column, gateways, only without qualification, only without contradiction, only without doubt.
 RANGES: Mapping[tuple[str, Gateways, bool, bool, bool], TextClause] = {
-    (column, gateways, unqualified, consistent, credible): _ranges(column, gateways, unqualified, consistent, credible)
+    (column, gateways, unqualified, consistent, credible): _ranges(
+        column, *of_gateways, *["unqualified"] * unqualified, *["consistent"] * consistent, *["credible"] * credible
+    )
     for column in ("status", "qualification_id")
-    for gateways in _GATEWAY
+    for gateways, of_gateways in _NARROWED.items()
     for unqualified in (True, False)
     for consistent in (True, False)
     for credible in (True, False)
 }
-
-DOUBTFUL = text(f"""
-SELECT k.message_id FROM message_clicks k JOIN message_state s ON s.message_id = k.message_id
-WHERE (k.delivery_id, k.message_id) > (:delivery, :after) AND k.delivery_id <= :delivery AND k.doubtful
-    AND {_IN_CELLS}
-ORDER BY k.delivery_id, k.message_id LIMIT :limit
-""")
-
-_CONTRADICTORY = text("""
-SELECT s.message_id FROM message_state s
-WHERE s.delivery_id = :delivery AND (s.delivery_id, s.message_id) > (:delivery, :after)
-    AND s.contradictory AND NOT s.proof AND coalesce(s.gateway_id, 0) = ANY(CAST(:gateways AS int[]))
-ORDER BY s.delivery_id, s.message_id LIMIT :limit
-""")
-
-_CONTRADICTORY_COUNTER = text("""
-SELECT coalesce(sum(value), 0) FROM counters
-WHERE delivery_id = :delivery AND metric = 'contradictory' AND gateway_id = ANY(CAST(:gateways AS int[]))
-""")
-
-DETAILS = text("""
-SELECT s.message_id AS id, s.delivery_id, m.address, m.recipient_id, m.reference, s.status::text AS status,
-    s.parts, s.parts_received, g.key AS gateway, s.submitted_at, s.occurred_at, s.updated_at, s.accepted_at, s.sent_at,
-    s.failed_at, s.received_at, s.contradictory, s.price, s.currency, s.unknown_receipts, s.deadline,
-    q.failure_type::text AS failure_type, q.reason, q.sentence, q.implementation, q.status AS error_status,
-    q.code AS error_code, m.created_at, m.cancelled_at, m.expired_at, m.proof, m.proof OR m.position IS NOT NULL AS ours,
-    coalesce(k.human, 0) AS clicks, coalesce(k.machine, 0) AS machine_clicks, coalesce(k.doubtful, false) AS doubtful
-FROM unnest(CAST(:ids AS bigint[])) AS asked (id)
-JOIN message_state s ON s.message_id = asked.id
-JOIN messages m ON m.id = asked.id
-LEFT JOIN gateways g ON g.id = s.gateway_id
-LEFT JOIN qualifications q ON q.id = s.qualification_id
-LEFT JOIN message_clicks k ON k.message_id = asked.id
-ORDER BY asked.id
-""")
-
-_QUALIFIED = """q.failure_type::text AS failure_type, q.reason, q.sentence, q.implementation, q.status AS error_status,
-    q.code AS failure_code"""
-
-SUBMISSIONS = text(f"""
-SELECT s.*, g.key AS gateway, {_QUALIFIED}
-FROM submissions s
-LEFT JOIN gateways g ON g.id = s.gateway_id
-LEFT JOIN qualifications q ON q.id = s.qualification_id
-WHERE s.message_id = :message ORDER BY s.id LIMIT {MOST_SUBMISSIONS}
-""")
-
-CORRELATIONS = text("""
-SELECT c.id, c.gateway_id, c.kind::text AS kind, c.raw, c.origin::text AS origin, c.part,
-    g.options ->> 'receipts_per' AS receipts_per
-FROM correlations c JOIN gateways g ON g.id = c.gateway_id
-WHERE c.message_id = :message ORDER BY c.id
-""")
-
-_RECEIPT = """r.id, r.correlation_id, r.gateway_id, r.received_at, r.status, r.status_text, r.error_code, r.error_text,
-    r.occurred_at, r.part, r.parts, r.price, r.currency, r.network, r.fingerprint, r.verified, r.qualification_id,
-    octet_length(r.raw) AS raw_bytes"""
-
-# What may be long is cut here: a gateway's callback can have a megabyte, and all of them would be sent.
-RECEIPTS = text(f"""
-SELECT {_RECEIPT}, substring(r.raw FROM 1 FOR {FETCHED}) AS raw,
-    CASE WHEN length(r.details::text) <= {_DETAILS} THEN r.details END AS details,
-    c.raw AS key_raw, c.kind::text AS key_kind, g.key AS gateway, {_QUALIFIED}
-FROM correlations c
-JOIN receipts r ON r.correlation_id = c.id
-LEFT JOIN gateways g ON g.id = r.gateway_id
-LEFT JOIN qualifications q ON q.id = r.qualification_id
-WHERE c.message_id = :message ORDER BY r.id LIMIT {MOST_RECEIPTS}
-""")
-
-WHOLE_RECEIPT = text(f"""
-SELECT {_RECEIPT}, r.raw, r.details, c.raw AS key_raw, c.kind::text AS key_kind, g.key AS gateway, {_QUALIFIED}
-FROM receipts r
-JOIN correlations c ON c.id = r.correlation_id AND c.message_id = :message
-LEFT JOIN gateways g ON g.id = r.gateway_id
-LEFT JOIN qualifications q ON q.id = r.qualification_id
-WHERE r.id = :receipt
-""")
-
-LEFT_OUT = text(f"""
-SELECT (SELECT count(*) FROM (SELECT FROM correlations c JOIN receipts r ON r.correlation_id = c.id
-        WHERE c.message_id = :message ORDER BY r.id OFFSET {MOST_RECEIPTS} LIMIT {_MOST_COUNTED}) t)
-    + (SELECT count(*) FROM (SELECT FROM submissions s WHERE s.message_id = :message
-        OFFSET {MOST_SUBMISSIONS} LIMIT {_MOST_COUNTED}) t)
-    + (SELECT count(*) FROM (SELECT FROM clicks c WHERE c.message_id = :message
-        OFFSET {MOST_CLICKS} LIMIT {_MOST_COUNTED}) t)
-""")
-
-CLICKS = text(f"""
-SELECT c.id, c.link, l.label, c.clicked_at, c.human, c.reasons, c.device, coalesce(v.agent, c.agent) AS agent, c.network
-FROM clicks c LEFT JOIN links l ON l.delivery_id = c.delivery_id AND l.number = c.link
-LEFT JOIN visitors v ON v.id = c.visitor
-WHERE c.message_id = :message ORDER BY c.id LIMIT {MOST_CLICKS}
-""")

@@ -42,7 +42,7 @@ async def refold(connection: Connection, message_ids: Sequence[int], now: dateti
     if not message_ids:
         return []
     await connection.execute(QUERIES["lock_states"], message_ids)
-    rows = await connection.fetch(QUERIES["refold"], message_ids, now)
+    rows = await connection.fetch(QUERIES["refold_messages"], message_ids, now)
     return [
         Changed(
             delivery_id=row["delivery_id"],
@@ -71,7 +71,7 @@ async def recompute(connection: Connection, delivery_id: int, now: datetime) -> 
         wrong += sum(changed.messages for changed in await refold(connection, ids, now))
         last = ids[-1]
     drift = await connection.fetchval(QUERIES["mend_counters"], delivery_id)
-    counters = await connection.fetch(QUERIES["status_counters"], delivery_id)
+    counters = await connection.fetch(QUERIES["list_status_counters"], delivery_id)
     return {
         "drift": wrong + int(drift),
         "states_changed": wrong,
@@ -110,18 +110,18 @@ class Difference:
 async def replay(connection: Connection, delivery_id: int, now: datetime) -> Difference:
     """Drops a delivery's projections and builds them anew from its facts. Others wait for the commit meanwhile."""
     await connection.execute("SELECT 1 FROM deliveries WHERE id = $1 FOR UPDATE", delivery_id)
-    await connection.execute(QUERIES["set_apart"])
+    await connection.execute(QUERIES["create_former"])
     await connection.execute(QUERIES["take_states"], delivery_id)
     await connection.execute(QUERIES["take_counters"], delivery_id)
-    await connection.execute(QUERIES["take_from_qualifications"])
+    await connection.execute(QUERIES["take_qualified"])
     last = messages = 0
     while ids := await _next_ids(connection, delivery_id, last):
         await refold(connection, ids, now)
         last, messages = ids[-1], messages + len(ids)
-    states = await connection.fetch(QUERIES["differing_states"], delivery_id)
+    states = await connection.fetch(QUERIES["compare_states"], delivery_id)
     counters = [
-        *await connection.fetch(QUERIES["differing_counters"], delivery_id),
-        *await connection.fetch(QUERIES["mend_clicked"], delivery_id),
+        *await connection.fetch(QUERIES["compare_counters"], delivery_id),
+        *await connection.fetch(QUERIES["mend_clicks"], delivery_id),
     ]
     return Difference(
         delivery_id=delivery_id,

@@ -60,7 +60,7 @@ def trips(failures: int, finals: int, usual_share: float | None) -> bool:
 
 async def learn(connection: Connection, changes: Changes, now: datetime) -> None:
     """What a fold teaches about addresses: counts failures, holds those of an outage, and examines the addresses."""
-    failures = await connection.fetch(QUERIES["failures"], changes.failures) if changes.failures else []
+    failures = await connection.fetch(QUERIES["list_failures"], changes.failures) if changes.failures else []
     suspects = [row for row in failures if _counts(row)]
     fresh = [row for row in suspects if row["message_id"] in changes.new_failures]
     await _count(connection, changes, fresh, now)
@@ -68,7 +68,7 @@ async def learn(connection: Connection, changes: Changes, now: datetime) -> None
     await _hold(connection, failures, suspects)
     addresses |= {row["address"] for row in failures}
     if changes.successes or changes.revised:
-        touched = await connection.fetch(QUERIES["touched_by_success"], changes.successes, changes.revised)
+        touched = await connection.fetch(QUERIES["find_touched"], changes.successes, changes.revised)
         addresses |= {row["address"] for row in touched}
     await reexamine(connection, sorted(addresses), now)
 
@@ -115,7 +115,7 @@ async def _usual(connection: Connection, pair: Pair, now: datetime) -> float | N
 
 async def _shares(connection: Connection, pair: Pair, start: datetime, end: datetime) -> tuple[int, int]:
     """Failures with this error, and all final answers of its gateway."""
-    row = await connection.fetchrow(QUERIES["window"], pair[0], str(pair[1]), _minute(start), _minute(end))
+    row = await connection.fetchrow(QUERIES["count_window"], pair[0], str(pair[1]), _minute(start), _minute(end))
     assert row is not None
     return row["failures"], row["finals"]
 
@@ -124,7 +124,7 @@ async def _trip(
     connection: Connection, pair: Pair, share: tuple[int, int], usual: float | None, now: datetime
 ) -> set[str]:
     """What was received just before is held, too: the outage began before it showed."""
-    row = await connection.fetchrow(QUERIES["trip"], *pair, now - max(WINDOWS), *share, usual, now - TRUSTED)
+    row = await connection.fetchrow(QUERIES["open_breaker"], *pair, now - max(WINDOWS), *share, usual, now - TRUSTED)
     if row is None:  # another worker was quicker, or an operator said lately that they are real
         return set()
     id = row["id"]
@@ -142,13 +142,15 @@ async def _trip(
 async def _hold(connection: Connection, failures: Sequence[Any], suspects: Sequence[Any]) -> None:
     """Files what open breakers hold, for people to see and for their decision. Whether a failure counts is not read from
     there: that follows from when it was received."""
-    open_ones = await connection.fetch(QUERIES["open_breakers"]) if failures else ()
+    open_ones = await connection.fetch(QUERIES["list_open_breakers"]) if failures else ()
     if not open_ones:
         return
     messages = [row["message_id"] for row in failures]
-    await connection.execute(QUERIES["let_go"], [row["id"] for row in open_ones], messages)
+    await connection.execute(QUERIES["release_messages"], [row["id"] for row in open_ones], messages)
     pairs = set(map(_pair, suspects))
-    held_open = await connection.fetch(QUERIES["hold_open"], [row["id"] for row in open_ones if _pair(row) in pairs])
+    held_open = await connection.fetch(
+        QUERIES["lock_open_breakers"], [row["id"] for row in open_ones if _pair(row) in pairs]
+    )
     by_pair = {_pair(row): row for row in held_open}
     rows = [
         (by_pair[_pair(row)]["id"], row["message_id"], row["address"])
@@ -156,7 +158,7 @@ async def _hold(connection: Connection, failures: Sequence[Any], suspects: Seque
         if _pair(row) in by_pair and row["received_at"] and row["received_at"] >= by_pair[_pair(row)]["opened_at"]
     ]
     if rows:
-        await connection.execute(QUERIES["hold"], *zip(*rows, strict=True))
+        await connection.execute(QUERIES["hold_messages"], *zip(*rows, strict=True))
 
 
 def _minute(at: datetime) -> int:

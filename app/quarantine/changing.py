@@ -151,7 +151,7 @@ async def would_move(connection: Connection, before: Any, after: Any, now: datet
     meanings = await _meanings(connection, before)
     changed = _meaning(after, now - REQUALIFIED_BACK)
     supposed = {before["id"]: [*meanings, changed]}
-    rows = await connection.fetch(QUERIES["failed_with"], before["id"], reach(meanings, changed))
+    rows = await connection.fetch(QUERIES["list_failed_with"], before["id"], reach(meanings, changed))
     addresses = [row["address"] for row in rows]
     moved = 0
     for start in range(0, len(addresses), CHUNK):

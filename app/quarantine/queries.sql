@@ -1,11 +1,11 @@
 -- name: lock_addresses
 -- Nobody else examines the addresses `$1` until the commit. By classes of addresses, so that a thousand of them take
 -- few locks, and in one order for everybody.
-SELECT pg_advisory_xact_lock(4, class) FROM (
+SELECT pg_advisory_xact_lock({ADDRESSES}, class) FROM (
     SELECT DISTINCT (hashtext(address) & 255) AS class FROM unnest($1::text[]) AS a (address) ORDER BY 1
 ) classes
 
--- name: erased_among
+-- name: find_erased
 SELECT pseudonym, returned_as FROM erased WHERE pseudonym = ANY($1::text[])
 
 -- name: note_return
@@ -15,11 +15,11 @@ WHERE e.pseudonym = n.pseudonym AND e.returned_as IS DISTINCT FROM n.address
     AND (EXISTS (SELECT FROM messages m WHERE m.address = n.address)
         OR EXISTS (SELECT FROM decisions d WHERE d.address = n.address))
 
--- name: outcomes
+-- name: list_outcomes
 -- What the messages to the addresses `$1` came to. Of an address with very many messages those of its newest deliveries.
 -- `since`: a failure is held that was received while a breaker was open, unless an operator applied it.
 SELECT m.address, m.id, d.sender, CASE WHEN m.proof THEN NULL ELSE m.delivery_id END AS delivery_id, s.status::text AS status,
-    CASE WHEN s.status = 'failed' THEN coalesce(s.failed_at, s.occurred_at) ELSE coalesce(s.received_at, s.occurred_at) END AS at,
+    CASE WHEN s.status = 'failed' THEN {failed_at} ELSE coalesce(s.received_at, s.occurred_at) END AS at,
     s.gateway_id, s.qualification_id, coalesce(r.verified, true) AS verified,
     q.failure_type::text AS failure_type, q.reason, q.state::text AS state,
     s.status = 'failed' AND EXISTS (
@@ -30,28 +30,28 @@ FROM unnest($1::text[]) AS a (address)
 CROSS JOIN LATERAL (
     SELECT l.* FROM messages l WHERE l.address = a.address ORDER BY l.delivery_id DESC LIMIT $2
 ) m
-JOIN message_state s ON s.message_id = m.id AND s.status IN ('failed', 'received')
+JOIN message_state s ON s.message_id = m.id AND s.status IN {final}
 JOIN deliveries d ON d.id = m.delivery_id
 LEFT JOIN receipts r ON r.id = s.receipt_id
 LEFT JOIN qualifications q ON q.id = s.qualification_id
 
--- name: decided
+-- name: list_decisions
 SELECT * FROM decisions WHERE address = ANY($1::text[])
 
--- name: meanings
+-- name: list_meanings
 -- How the errors `$1` were qualified over time; those that never changed have no rows.
 SELECT qualification_id, since, failure_type::text AS failure_type, reason, state::text AS state
 FROM meanings WHERE qualification_id = ANY($1::int[]) ORDER BY qualification_id, id
 
--- name: standing
+-- name: find_standing
 SELECT * FROM quarantine WHERE address = ANY($1::text[])
 
--- name: lift
+-- name: delete_rows
 -- Rows of the addresses `$1` and senders `$2` that no longer hold.
 DELETE FROM quarantine q USING unnest($1::text[], $2::text[]) AS g (address, sender)
 WHERE q.address = g.address AND q.sender = g.sender
 
--- name: put
+-- name: put_rows
 -- Writes rows of the quarantine: one array a column.
 INSERT INTO quarantine AS q (address, sender, status, reason, origin, errors, since, last_error_at, clears_at, delivery_id,
     message_id, gateway_id, qualification_id, decision_id, updated_at)
@@ -63,21 +63,21 @@ ON CONFLICT (address, sender) DO UPDATE SET status = excluded.status, reason = e
     delivery_id = excluded.delivery_id, message_id = excluded.message_id, gateway_id = excluded.gateway_id,
     qualification_id = excluded.qualification_id, decision_id = excluded.decision_id, updated_at = excluded.updated_at
 
--- name: book
+-- name: move_counters
 -- Moves counters: arrays of delivery, metric, gateway, label, bucket, difference.
-INSERT INTO counters AS t (delivery_id, metric, gateway_id, label, bucket, value)
+{into_counters}
 SELECT * FROM unnest($1::bigint[], $2::text[], $3::int[], $4::text[], $5::bigint[], $6::bigint[]) AS m (a, b, c, d, e, f)
 ORDER BY 1, 2, 3, 4, 5
-ON CONFLICT (delivery_id, metric, gateway_id, label, bucket) DO UPDATE SET value = t.value + excluded.value
+{added_up}
 
--- name: touched_by_success
+-- name: find_touched
 -- Addresses to examine because of successes: of the messages `$1`, received now, those that have errors (a success from
 -- before a quarantine may undo it: it restarts the count); of the messages `$2`, received once and not as before, all.
 SELECT m.address FROM messages m JOIN quarantine q ON q.address = m.address AND q.errors > 0 WHERE m.id = ANY($1::bigint[])
 UNION
 SELECT m.address FROM messages m WHERE m.id = ANY($2::bigint[])
 
--- name: failures
+-- name: list_failures
 -- The messages `$1`, each of which failed or had failed before, with what a breaker needs to know.
 SELECT s.message_id, m.address, s.gateway_id, s.qualification_id, s.status::text AS status, r.received_at,
     q.failure_type::text AS failure_type, q.state::text AS state, coalesce(r.verified, true) AS verified
@@ -87,17 +87,17 @@ LEFT JOIN receipts r ON r.id = s.receipt_id
 LEFT JOIN qualifications q ON q.id = s.qualification_id
 WHERE s.message_id = ANY($1::bigint[])
 
--- name: due_by_time
+-- name: list_due
 -- Up to `$2` addresses whose errors are forgotten at `$1`.
 SELECT DISTINCT address FROM quarantine WHERE clears_at < $1 LIMIT $2
 
--- name: addresses_of_delivery
+-- name: list_addresses
 SELECT m.address FROM message_state s JOIN messages m ON m.id = s.message_id WHERE s.delivery_id = $1 AND s.status = 'failed'
 UNION
 SELECT address FROM quarantine WHERE delivery_id = $1
 ORDER BY 1
 
--- name: failed_with
+-- name: list_failed_with
 -- Addresses to which a message failed with error `$1` since `$2`, delivery by delivery through its index.
 SELECT DISTINCT m.address
 FROM (
@@ -105,29 +105,29 @@ FROM (
     JOIN counters c ON c.delivery_id = d.id AND c.metric = 'status' AND c.gateway_id = g.id AND c.label = 'failed' AND c.bucket = $1
 ) d
 JOIN message_state s ON s.delivery_id = d.id AND s.qualification_id = $1 AND s.status = 'failed'
-    AND coalesce(s.failed_at, s.occurred_at) >= $2
+    AND {failed_at} >= $2
 JOIN messages m ON m.id = s.message_id
 
 -- name: enqueue_failed_with
-INSERT INTO to_examine (address) SELECT address FROM ({failed_with}) f ORDER BY 1 ON CONFLICT DO NOTHING
+INSERT INTO to_examine (address) SELECT address FROM ({list_failed_with}) f ORDER BY 1 ON CONFLICT DO NOTHING
 
--- name: enqueue
+-- name: enqueue_addresses
 INSERT INTO to_examine (address) SELECT DISTINCT unnest($1::text[]) ORDER BY 1 ON CONFLICT DO NOTHING
 
--- name: dequeue
+-- name: dequeue_addresses
 -- Takes up to `$1` addresses to examine that nobody else has. They come back if the transaction fails.
 DELETE FROM to_examine WHERE address = ANY (ARRAY(
     SELECT address FROM to_examine ORDER BY address LIMIT $1 FOR UPDATE SKIP LOCKED)) RETURNING address
 
--- name: open_breakers
+-- name: list_open_breakers
 SELECT id, gateway_id, qualification_id FROM breakers WHERE closed_at IS NULL
 
--- name: hold_open
+-- name: lock_open_breakers
 -- Those of the breakers `$1` that are open still, and stay so until the commit: whoever decides waits for what we hold.
 SELECT id, gateway_id, qualification_id, opened_at FROM breakers WHERE id = ANY($1::int[]) AND closed_at IS NULL
 ORDER BY id FOR SHARE
 
--- name: window
+-- name: count_window
 -- Failures with error `$2` of gateway `$1`, and all its messages with a final answer, from minute `$3` up to before `$4`.
 SELECT
     coalesce((SELECT sum(value) FROM counters WHERE delivery_id = 0 AND metric = 'failures' AND gateway_id = $1
@@ -135,7 +135,7 @@ SELECT
     coalesce((SELECT sum(value) FROM counters WHERE delivery_id = 0 AND metric = 'finals' AND gateway_id = $1
         AND label = '' AND bucket >= $3 AND bucket < $4), 0)::bigint AS finals
 
--- name: trip
+-- name: open_breaker
 -- Opens a breaker for gateway `$1` and error `$2`, that holds from `$3` on but nothing that an operator decided about.
 -- Not after one for the same was applied later than `$7`: then it is no surprise.
 INSERT INTO breakers (gateway_id, qualification_id, opened_at, failures, finals, usual_share)
@@ -160,11 +160,11 @@ WHERE c.value > 0 AND coalesce(d.finished_at, 'infinity') > $4 - interval '30 da
 ON CONFLICT (breaker_id, message_id) DO NOTHING
 RETURNING address
 
--- name: hold
+-- name: hold_messages
 INSERT INTO held (breaker_id, message_id, address) SELECT * FROM unnest($1::int[], $2::bigint[], $3::text[])
 ON CONFLICT (breaker_id, message_id) DO NOTHING
 
--- name: let_go
+-- name: release_messages
 -- Of the messages `$2` those that did not fail after all, or not so, are held by the breakers `$1` no longer.
 DELETE FROM held h USING message_state s, breakers b
 WHERE h.breaker_id = ANY($1::int[]) AND h.message_id = ANY($2::bigint[]) AND s.message_id = h.message_id AND b.id = h.breaker_id

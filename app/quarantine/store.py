@@ -57,13 +57,18 @@ async def reexamine(connection: Connection, addresses: Sequence[str], now: datet
     return await _write(connection, standing, wanted, now)
 
 
+async def lock_addresses(connection: Connection, addresses: Sequence[str]) -> None:
+    """Nobody else examines or erases these addresses until the caller's commit."""
+    await connection.execute(QUERIES["lock_addresses"], addresses)
+
+
 async def _locked(connection: Connection, addresses: Sequence[str]) -> dict[str, str]:
     """The identities of `addresses`, each ours until the commit. A number that is erased while we wait has another one
     after that. One that was erased and comes back is remembered, so that its old facts and its new ones are found."""
     before: dict[str, str] = {}
     names = await identities(connection, addresses)
     while names != before:
-        await connection.execute(QUERIES["lock_addresses"], sorted(set(names.values())))
+        await lock_addresses(connection, sorted(set(names.values())))
         before, names = names, await identities(connection, addresses)
     back = {address: name for address, name in names.items() if address != name}
     if back:
@@ -72,7 +77,7 @@ async def _locked(connection: Connection, addresses: Sequence[str]) -> dict[str,
 
 
 async def _standing(connection: Connection, facts: Iterable[str]) -> dict[Key, Row]:
-    rows = await connection.fetch(QUERIES["standing"], list(facts))
+    rows = await connection.fetch(QUERIES["find_standing"], list(facts))
     return {(row["address"], row["sender"]): {name: row[name] for name in _COLUMNS} for row in rows}
 
 
@@ -101,10 +106,10 @@ async def _write(connection: Connection, standing: dict[Key, Row], wanted: dict[
     gone = [key for key in standing if key not in wanted]
     changed = [key for key in wanted if wanted[key] != standing.get(key)]
     if gone:
-        await connection.execute(QUERIES["lift"], [key[0] for key in gone], [key[1] for key in gone])
+        await connection.execute(QUERIES["delete_rows"], [key[0] for key in gone], [key[1] for key in gone])
     if changed:
         columns = [[wanted[key][name] for key in changed] for name in _COLUMNS]
-        await connection.execute(QUERIES["put"], *columns, [now] * len(changed))
+        await connection.execute(QUERIES["put_rows"], *columns, [now] * len(changed))
     old = [standing[key] for key in [*gone, *changed] if key in standing]
     new = [wanted[key] for key in changed]
     moves = _moves(old, new)
@@ -149,7 +154,7 @@ async def book(connection: Connection, moves: Mapping[Cell, int]) -> None:
     moving = [(cell, value) for cell, value in moves.items() if value]
     if moving:
         columns = zip(*((*cell, value) for cell, value in moving), strict=True)
-        await connection.execute(QUERIES["book"], *columns)
+        await connection.execute(QUERIES["move_counters"], *columns)
 
 
 # --- facts -----------------------------------------------------------------------------------------------------------
@@ -162,7 +167,7 @@ async def identities(connection: Connection, addresses: Sequence[str]) -> dict[s
     if await pseudonyms.any_erased(connection):
         maker = await pseudonyms.load(connection)
         named = {address: maker.of(address) for address in addresses}
-        rows = await connection.fetch(QUERIES["erased_among"], list(named.values()))
+        rows = await connection.fetch(QUERIES["find_erased"], list(named.values()))
         erased = {row["pseudonym"]: row["returned_as"] for row in rows}
         found |= {address: name for address, name in named.items() if name in erased}
         found |= {address: name for name, address in erased.items() if address is not None}
@@ -180,12 +185,12 @@ async def known(
     names = sorted({*identities, *identities.values()})
     of = {name: identities.get(name, name) for name in names}
     found: dict[str, list[Event]] = {identity: [] for identity in identities.values()}
-    outcomes = await connection.fetch(QUERIES["outcomes"], names, MOST_MESSAGES)
+    outcomes = await connection.fetch(QUERIES["list_outcomes"], names, MOST_MESSAGES)
     meanings = await read_meanings(connection, {row["qualification_id"] for row in outcomes} - {None})
     meanings.update(supposed)
     for row in outcomes:
         found[of[row["address"]]].append(_outcome(row, meanings))
-    for row in await connection.fetch(QUERIES["decided"], names):
+    for row in await connection.fetch(QUERIES["list_decisions"], names):
         found[of[row["address"]]].append(_decision(row))
     return found
 
@@ -235,7 +240,7 @@ def _decision(row: Row) -> Event:
 async def read_meanings(connection: Connection, qualifications: Iterable[int]) -> dict[int, Sequence[Meaning]]:
     """How errors were qualified over time; those that never changed are left out."""
     found: defaultdict[int, list[Meaning]] = defaultdict(list)
-    for row in await connection.fetch(QUERIES["meanings"], list(qualifications)):
+    for row in await connection.fetch(QUERIES["list_meanings"], list(qualifications)):
         found[row["qualification_id"]].append(
             Meaning(
                 since=row["since"],
@@ -252,19 +257,19 @@ async def read_meanings(connection: Connection, qualifications: Iterable[int]) -
 
 async def enqueue(connection: Connection, addresses: Sequence[str]) -> None:
     """To be examined soon, by whoever comes first; what was decided in the same transaction is seen then."""
-    await connection.execute(QUERIES["enqueue"], addresses)
+    await connection.execute(QUERIES["enqueue_addresses"], addresses)
 
 
 async def examine_some(connection: Connection, now: datetime) -> int:
     """Examines some of the addresses that wait for it; returns how many, 0 when none is left."""
-    addresses = [row["address"] for row in await connection.fetch(QUERIES["dequeue"], CHUNK)]
+    addresses = [row["address"] for row in await connection.fetch(QUERIES["dequeue_addresses"], CHUNK)]
     await reexamine(connection, addresses, now)
     return len(addresses)
 
 
 async def forget_errors(connection: Connection, now: datetime) -> int:
     """Clears addresses whose last error is old enough; returns how many it looked at."""
-    addresses = [row["address"] for row in await connection.fetch(QUERIES["due_by_time"], now, CHUNK)]
+    addresses = [row["address"] for row in await connection.fetch(QUERIES["list_due"], now, CHUNK)]
     await reexamine(connection, addresses, now)
     return len(addresses)
 
@@ -272,10 +277,10 @@ async def forget_errors(connection: Connection, now: datetime) -> int:
 async def reexamine_delivery(connection: Connection, delivery_id: int, now: datetime) -> int:
     """Examines all addresses to which this delivery's messages failed, or that they put into quarantine; returns how many
     rows of the quarantine were not what the facts give, and are now."""
-    rows = await connection.fetch(QUERIES["addresses_of_delivery"], delivery_id)
+    rows = await connection.fetch(QUERIES["list_addresses"], delivery_id)
     addresses = [row["address"] for row in rows]
     # All at once: chunk by chunk they would be locked in no order, and we could wait in a circle with a worker.
-    await connection.execute(QUERIES["lock_addresses"], addresses)
+    await lock_addresses(connection, addresses)
     wrong = 0
     for start in range(0, len(addresses), CHUNK):
         moved = await reexamine(connection, addresses[start : start + CHUNK], now)

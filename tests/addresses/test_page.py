@@ -9,7 +9,6 @@ import pytest
 
 from app.addresses.erasure import QUERIES
 from app.db import Pool
-from app.quarantine.store import QUERIES as QUARANTINE
 from tests.conftest import KeyMaker
 from tests.ingest.test_roads import Account, until
 from tests.quarantine.test_api import becomes, failed, make, qualified
@@ -92,19 +91,19 @@ async def test_of_many_the_newest_hundred_are_shown_and_all_are_counted(client: 
 @pytest.mark.parametrize(
     "name",
     [
-        "messages_of",
-        "exclusions_of",
-        "inbound_of",
-        "decisions_of",
-        "clicks_of",
-        "totals_of",
-        "own_receipts",
-        "own_targets",
+        "list_messages",
+        "list_exclusions",
+        "list_inbound",
+        "list_decisions",
+        "list_clicks",
+        "count_totals",
+        "list_own_receipts",
+        "list_own_targets",
     ],
 )
 async def test_each_part_goes_by_an_index(pool: Pool, name: str) -> None:
     query = QUERIES[name]
-    arguments: list[Any] = [[1, 2]] if name == "own_receipts" else [[NUMBER]]
+    arguments: list[Any] = [[1, 2]] if name == "list_own_receipts" else [[NUMBER]]
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("SET LOCAL enable_seqscan = off")
         plan = await connection.fetch(f"EXPLAIN {query}", *arguments, *([100] if "$2" in query else []))
@@ -116,10 +115,3 @@ async def test_each_part_goes_by_an_index(pool: Pool, name: str) -> None:
 async def test_every_query_is_one_that_postgresql_understands(pool: Pool, name: str) -> None:
     async with pool.acquire() as connection:
         await connection.prepare(QUERIES[name])
-
-
-def test_who_erases_and_who_examines_wait_for_each_other() -> None:
-    ours, theirs = (
-        re.sub("^--.*\n", "", query, flags=re.MULTILINE) for query in (QUERIES["lock"], QUARANTINE["lock_addresses"])
-    )
-    assert ours == theirs

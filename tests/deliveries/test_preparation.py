@@ -510,9 +510,9 @@ async def test_two_processes_do_not_prepare_the_same_delivery(delivery: Delivery
     await delivery.upload([mobile(1)])
     await delivery.begin(datetime.now(UTC))
     async with preparing.acquire() as connection:
-        await connection.fetchval(QUERIES["take_up"], delivery.id)
+        await connection.fetchval(QUERIES["lock_preparation"], delivery.id)
         assert not await preparation.prepare(preparing, delivery.id)
-        await connection.fetchval(QUERIES["let_go"], delivery.id)
+        await connection.fetchval(QUERIES["unlock_preparation"], delivery.id)
     assert await preparation.prepare(preparing, delivery.id)
 
 
@@ -603,7 +603,7 @@ async def test_a_chunk_is_decided_by_index_however_large_the_tables(delivery: De
             "SELECT '+3499' || n, '', 'quarantined', 'user_unknown', 'import', 0, now(), now() FROM generate_series(1, 3000) n"
         )
         await connection.execute("ANALYZE messages, message_state, exclusions, quarantine")
-        plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {QUERIES['outcomes']}", *values))
+        plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {QUERIES['decide_outcomes']}", *values))
     assert "Seq Scan" not in plan
     for index in ("ix_messages_address_delivery_id", "ix_exclusions_address", "pk_quarantine"):
         assert index in plan

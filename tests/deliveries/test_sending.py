@@ -92,7 +92,7 @@ async def test_with_nothing_to_send_it_is_finished_at_once(sending: Sending) -> 
 async def test_a_delivery_that_is_being_prepared_or_uploaded_to_does_not_start(sending: Sending) -> None:
     await sending.prepare(NAMES)
     async with sending.app.state.pool.acquire() as connection, connection.transaction():
-        assert await connection.fetchval(outbox.QUERIES["hold"], sending.id)
+        assert await connection.fetchval(outbox.QUERIES["lock_delivery"], sending.id)
         answer = await sending.post("start")
     assert (answer.status_code, await sending.status()) == (409, "prepared")
     assert (await sending.post("start")).status_code == 200
@@ -347,7 +347,7 @@ async def test_the_last_chunk_costs_what_the_first_costs(sending: Sending) -> No
             if analysed:
                 await connection.execute("ANALYZE")
             for after in (ids[0] - 1, ids[-201]):
-                chunk = (outbox.QUERIES["outbox"], sending.id, after, 100)
+                chunk = (outbox.QUERIES["list_outbox"], sending.id, after, 100)
                 claims = (
                     MATCHING["claim_references"],
                     [gateway] * 100,

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from app.db import Pool
 from app.ingest.clock import Clock, finish
+from app.locks import Lock
 from tests.conftest import Headers
 from tests.deliveries.sending import Sending, make_gateway
 
@@ -287,7 +288,7 @@ async def test_no_delivery_ends_while_somebody_records_its_submissions(sending: 
     (id,) = await sending.started(1)
     await sending.submit({"message_id": str(id), "error_code": "11"})
     async with pool.acquire() as recording, recording.transaction():
-        await recording.execute("SELECT pg_advisory_xact_lock(1, hashint8($1))", sending.id)
+        await recording.execute("SELECT pg_advisory_xact_lock($1, hashint8($2))", Lock.RECORDING, sending.id)
         await sending.set_status("in_progress")
         assert await ended(sending, pool, datetime.now(UTC)) == "in_progress"
     await Clock(pool, every_seconds=1).tick(datetime.now(UTC))

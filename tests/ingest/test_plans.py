@@ -123,20 +123,20 @@ ASKED: Mapping[str, tuple[str, tuple[Any, ...]]] = {
     "unqualified": (QUERIES["unqualified"], ()),
     "seen": (QUERIES["seen"], ()),
     "record": (QUERIES["record"], ()),
-    "taken_keys": (MATCHING["taken_keys"], KEYS),
-    "former_owners": (MATCHING["former_owners"], KEYS),
+    "taken_keys": (MATCHING["find_taken_keys"], KEYS),
+    "former_owners": (MATCHING["find_former_owners"], KEYS),
     "claim_keys": (
         MATCHING["claim_keys"], (*KEYS, KEYS[2], [None] * BATCH, NAMES, datetime.now(UTC)),
     ),
     "follow_references": (MATCHING["follow_references"], (NAMES,)),
     "claim_references": (MATCHING["claim_references"], ([1] * BATCH, NAMES, "acuse-", datetime.now(UTC))),
     "find_messages": (MATCHING["find_messages"], (1, NAMES, [f"r{n}" for n in NAMES])),
-    "known_submissions": (MATCHING["known_submissions"], (NAMES,)),
-    "submitted_among": (MATCHING["submitted_among"], (1, KEYS[2])),
+    "known_submissions": (MATCHING["find_submissions"], (NAMES,)),
+    "submitted_among": (MATCHING["find_submitted"], (1, KEYS[2])),
     "lock_states": (FOLD["lock_states"], (NAMES,)),
-    "refold": (FOLD["refold"], (NAMES, datetime.now(UTC))),
-    "take": (CLICKS["take"], (BATCH, 2.0, [], None)),
-    "settle": (CLICKS["settle"], (NAMES, [None] * BATCH)),
+    "refold": (FOLD["refold_messages"], (NAMES, datetime.now(UTC))),
+    "take": (CLICKS["take_clicks"], (BATCH, 2.0, [], None)),
+    "settle": (CLICKS["settle_clicks"], (NAMES, [None] * BATCH)),
 }  # fmt: skip
 
 

@@ -105,15 +105,15 @@ def nodes(plan: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 def asked(name: str, world: World) -> tuple[Any, ...]:
     addresses, messages = list(world.addresses[500:540]), list(world.messages[500:540])
     values: dict[str, tuple[Any, ...]] = {
-        "outcomes": (addresses, 2_000),
-        "decided": (addresses,),
-        "standing": (addresses,),
-        "failures": (messages,),
-        "touched_by_success": (messages, messages[:3]),
-        "due_by_time": (BEGIN.replace(day=25), 100),
-        "let_go": ([1], messages),
-        "window": (world.gateway, str(world.error), 14_000, 14_010),
-        "lift": (addresses, [""] * len(addresses)),
+        "list_outcomes": (addresses, 2_000),
+        "list_decisions": (addresses,),
+        "find_standing": (addresses,),
+        "list_failures": (messages,),
+        "find_touched": (messages, messages[:3]),
+        "list_due": (BEGIN.replace(day=25), 100),
+        "release_messages": ([1], messages),
+        "count_window": (world.gateway, str(world.error), 14_000, 14_010),
+        "delete_rows": (addresses, [""] * len(addresses)),
     }
     return values[name]
 
@@ -121,7 +121,8 @@ def asked(name: str, world: World) -> tuple[Any, ...]:
 @pytest.mark.parametrize(
     "name",
     [
-        "outcomes", "decided", "standing", "failures", "touched_by_success", "due_by_time", "let_go", "window", "lift",
+        "list_outcomes", "list_decisions", "find_standing", "list_failures", "find_touched", "list_due",
+        "release_messages", "count_window", "delete_rows",
     ],
 )  # fmt: skip
 async def test_no_statement_of_the_hot_road_reads_more_than_it_was_asked_about(
