@@ -67,16 +67,10 @@ async def append(
     beside = [_beside(name, value) for name, value in (personal or {}).items() if value is not None]
     if beside:
         said[PERSONAL] = {name: value_hash(salt, value).hex() for name, salt, value in beside}
-    head = await connection.fetchrow(
-        "INSERT INTO audit_heads (chain, seq, hash) VALUES ($1, 0, $2) ON CONFLICT (chain) DO UPDATE SET seq = audit_heads.seq "
-        "RETURNING seq, hash",
-        chain,
-        GENESIS,
-    )
-    assert head is not None
-    seq = head["seq"] + 1
+    seq, previous = await _held_head(connection, chain)
+    seq += 1
     digest = entry_hash(
-        head["hash"], chain=chain, seq=seq, at=at, level=level, code=code, text=text, actor=actor, data=said
+        previous, chain=chain, seq=seq, at=at, level=level, code=code, text=text, actor=actor, data=said
     )
     await connection.execute(
         "INSERT INTO audit (chain, seq, at, level, code, text, actor, data, hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
@@ -89,6 +83,18 @@ async def append(
             [(chain, seq, *each) for each in beside],
         )
     await connection.execute("UPDATE audit_heads SET seq = $2, hash = $3 WHERE chain = $1", chain, seq, digest)
+
+
+async def _held_head(connection: Connection, chain: int) -> tuple[int, bytes]:
+    """Number and hash of the chain's last entry; nobody else appends until the caller's transaction ends."""
+    head = await connection.fetchrow(
+        "INSERT INTO audit_heads (chain, seq, hash) VALUES ($1, 0, $2) ON CONFLICT (chain) DO UPDATE SET seq = audit_heads.seq "
+        "RETURNING seq, hash",
+        chain,
+        GENESIS,
+    )
+    assert head is not None
+    return head["seq"], head["hash"]
 
 
 async def tell_deliveries(

@@ -101,6 +101,13 @@ class Acuse(FastAPI):
         return short_token(scope, self.short_hosts, self.own_paths) if self.short_hosts else None
 
 
+_ROUTERS = (
+    health.router, apidocs, ingest, shelves, deliveries, audience, preparation, sending, stats, messages, qualifications,
+    quarantine, quarantine_imports, addresses, persons, links, link_changes, asking_links, gateways.router, keys.router,
+    audit_api.router, reply_rules.router, inbound_api.router,
+)  # fmt: skip
+
+
 def create_app(settings: Settings, *, migrating: bool = False) -> FastAPI:
     """The service for `settings`, whose `database_url` is set. `migrating`: it brings the schema up to date by itself,
     as soon as the database can be reached."""
@@ -116,29 +123,8 @@ def create_app(settings: Settings, *, migrating: bool = False) -> FastAPI:
         swagger_ui_oauth2_redirect_url=None,
     )
     _set_state(app, settings, settings.database_url)
-    for router in (
-        health.router,
-        apidocs,
-        ingest,
-        shelves,
-        deliveries,
-        audience,
-        preparation,
-        sending,
-        stats,
-        messages,
-        qualifications,
-        quarantine,
-        quarantine_imports,
-        addresses,
-        persons,
-        links,
-        link_changes,
-        asking_links,
-    ):
+    for router in _ROUTERS:
         app.include_router(router)
-    for module in (gateways, keys, audit_api, reply_rules, inbound_api):
-        app.include_router(module.router)
     problems.install(app, max_body_bytes=settings.max_json_bytes)
     document.install(app)
     app.short_hosts = short_hosts(app.state.links.bases.hosts)
@@ -217,16 +203,7 @@ async def _lifespan(app: FastAPI, *, migrating: bool) -> AsyncIterator[None]:
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(tried.wait(), FIRST_WAIT_SECONDS)
     await state.runtime.start()
-    state.inbox, state.pool, state.refused = state.runtime.inbox, state.runtime.pool, state.runtime.refused
-    state.reach = state.inbox.outage.reach
-    state.road = Road(
-        directory=state.directory, inbox=state.inbox, refused=state.refused, settings=state.settings,
-        public_base=state.public_base,
-    )  # fmt: skip
-    state.visits = Visits(
-        routes=state.routes, limiter=state.limiter, bursts=state.bursts, clicks=state.inbox,
-        wait_seconds=state.settings.click_wait_ms / 1_000,
-    )  # fmt: skip
+    _open_roads(state)
     signing = audit_heads.Signing(state.pool, lambda: state.signer)
     signing.start()
     state.disclosures.start(state.pool)
@@ -256,6 +233,20 @@ async def _lifespan(app: FastAPI, *, migrating: bool) -> AsyncIterator[None]:
         await state.runtime.stop()
         await state.engine.dispose()
         log.info("service.stopped")
+
+
+def _open_roads(state: Any) -> None:
+    """What callbacks and redirects need is looked up once, and not by each of them."""
+    state.inbox, state.pool, state.refused = state.runtime.inbox, state.runtime.pool, state.runtime.refused
+    state.reach = state.inbox.outage.reach
+    state.road = Road(
+        directory=state.directory, inbox=state.inbox, refused=state.refused, settings=state.settings,
+        public_base=state.public_base,
+    )  # fmt: skip
+    state.visits = Visits(
+        routes=state.routes, limiter=state.limiter, bursts=state.bursts, clicks=state.inbox,
+        wait_seconds=state.settings.click_wait_ms / 1_000,
+    )  # fmt: skip
 
 
 def _spare_callbacks_the_collector() -> None:

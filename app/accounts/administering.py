@@ -61,12 +61,8 @@ async def create_gateway(
         raise Invalid.field("/key", f"A key matches {SLUG}.")
     adapter = adapter_of(kind)
     now = datetime.now(UTC)
-    fields: dict[str, Any] = {
-        "label": label or adapter.label,
-        "implementation": implementation or adapter.label,
-        "options": checked_options(adapter, options),
-        "auth": checked_auth(adapter, auth),
-    }
+    fields: dict[str, Any] = {"label": label or adapter.label, "implementation": implementation or adapter.label}
+    fields |= {"options": checked_options(adapter, options), "auth": checked_auth(adapter, auth)}
     dead = await store.deleted_gateway(connection, key) if await store.gateway(connection, key) is None else None
     if dead is not None and dead.kind == kind:
         return await _revived(connection, dead, replace(dead, deleted_at=None, **fields), now, actor, rekey)

@@ -264,13 +264,15 @@ async def erase_one(
         raise Busy("The number is being worked on; send this again.") from None
     if dry_run:
         return certificate
-    async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
-        ids = [
-            row["id"]
-            for row in await connection.fetch(QUERIES["list_message_ids"], [pseudonyms_of(request).of(number)])
-        ]
-    await routes_of(request).forget(ids)
+    await _forget_links(request, asked.spellings.pseudonym)
     return certificate
+
+
+async def _forget_links(request: Request, pseudonym: str) -> None:
+    """What filled the links of its messages leaves memory and file."""
+    async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+        ids = [row["id"] for row in await connection.fetch(QUERIES["list_message_ids"], [pseudonym])]
+    await routes_of(request).forget(ids)
 
 
 async def _nothing_waits(request: Request, number: str) -> None:

@@ -16,11 +16,12 @@ from starlette.types import Receive, Scope, Send
 
 from app import metrics
 from app.errors import Busy, problem_response
+from app.links.answers import Link, Route
 from app.links.bursts import Bursts
 from app.links.clicks import ClickRow, click, visitor
 from app.links.limiter import Limiter, network_of
 from app.links.pages import GONE, LATER, SLOWLY, WRONG, Page, page
-from app.links.routes import Link, Route, Routes
+from app.links.routes import Routes
 from app.links.tokens import decode
 from app.logs import log
 from app.server.whole import Whole

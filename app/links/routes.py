@@ -16,7 +16,6 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import Any
 
 from starlette.requests import HTTPConnection
@@ -25,6 +24,7 @@ from app.db import POOL_SIZES, Connection, Pool, create_pool, is_away, renew
 from app.errors import Busy
 from app.links import destinations as targets
 from app.links import signing as token_keys
+from app.links.answers import Route, filled, link_to
 from app.links.kept import Kept
 from app.links.pulling import Personal, Pulling, needed
 from app.links.store import QUERIES
@@ -48,41 +48,6 @@ _ANNOUNCED_SECONDS = 2.0
 _ANNOUNCE_STEP_SECONDS = 0.1
 #: What single lookups found is remembered, but not without end.
 _MOST_LOOKED_UP = 50_000
-
-#: No cookie, no cache, no search engine; the target's host hears nothing of where the visitor comes from.
-_ALWAYS = [
-    (b"cache-control", b"no-store"),
-    (b"x-robots-tag", b"noindex"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"content-length", b"0"),
-]
-
-
-def moved_to(location: str) -> Whole:
-    """The answer that leads to `location`, which `targets` has checked: ASCII without blanks or control characters."""
-    return Whole.of(302, [(b"location", location.encode("ascii")), *_ALWAYS])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
-    #: The redirect; None for a URL that is made for each message, or that nobody may be led to.
-    answer: Whole | None
-    #: With placeholders, the link's own parameters in it.
-    template: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """A delivery's links by number, and until when (seconds since 1970) they lead anywhere."""
-
-    delivery_id: int
-    started_at: float | None
-    ends_at: float
-    links: Mapping[int, Link]
-
-    def names(self) -> frozenset[str]:
-        """Of all values that fill its links."""
-        return frozenset(name for link in self.links.values() if link.template for name in targets.names(link.template))
 
 
 @dataclass(slots=True)
@@ -175,7 +140,7 @@ class Routes:
             if values is None or not set(targets.names(template)) <= values.keys():
                 async with _asking(), self._pool.acquire() as connection:
                     values = await connection.fetchval(QUERIES["find_values"], message_id)
-            _remember(self._locations, key, _filled(template, values or {}))
+            _remember(self._locations, key, filled(template, values or {}))
         return self._locations[key]
 
     async def forget(self, message_ids: Sequence[int]) -> None:
@@ -283,7 +248,7 @@ class Routes:
             started_at=None if started is None else started.timestamp(),
             ends_at=0.0 if row["status"] == "cancelled" else ends_at,
             links={
-                number: _link(url, template, tuple((name, str(value)) for name, value in params.items()))
+                number: link_to(url, template, tuple((name, str(value)) for name, value in params.items()))
                 for number, url, template, params in row["links"]
             },
         )
@@ -381,31 +346,6 @@ def _kept_row(row: Any) -> dict[str, Any]:
     return {
         "id": row["id"], "status": row["status"], "started_at": started and started.isoformat(), "links": row["links"],
     }  # fmt: skip
-
-
-@lru_cache(maxsize=20_000)  # the same ones are read again and again
-def _link(source_url: str, template: bool, added: tuple[tuple[str, str], ...]) -> Link:
-    params = dict(added)
-    url = f"http://{source_url}" if source_url[:4].lower() == "www." else source_url
-    try:
-        if template:
-            return Link(answer=None, template=targets.with_params(url, params))
-        return Link(answer=moved_to(_checked(url, params)), template=None)
-    except targets.Refused as refused:  # it was registered by a version that knew less
-        log.error("links.target_refused", reason=str(refused))
-        return Link(answer=None, template=None)
-
-
-def _checked(url: str, params: Mapping[str, str]) -> str:
-    return targets.check(targets.with_params(targets.check(url), params))
-
-
-def _filled(template: str, params: Mapping[str, Any]) -> Whole | None:
-    values = {name: str(value) for name, value in params.items() if isinstance(value, str | int | float)}
-    try:
-        return moved_to(targets.fill(template, values))
-    except targets.Refused:
-        return None
 
 
 def _remember(found: OrderedDict[Any, Any], key: Any, value: Any) -> None:
