@@ -31,7 +31,8 @@ from app.gateways import generic
 from app.gateways.receipt import MAX_ID_LENGTH, Gateway, Receipt
 from app.ingest.docs import MESSAGES, RECEIPTS, SUBMISSIONS
 from app.ingest.fast_rows import Heads, plain_row
-from app.ingest.inbox import Row, inbox_of
+from app.ingest.inbox import inbox_of
+from app.ingest.kinds import Row
 from app.ingest.named import Named
 from app.ingest.pipeline import QUERIES, TRANSIENT
 from app.ingest.rows import inbox_row

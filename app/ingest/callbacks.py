@@ -23,7 +23,8 @@ from app.gateways import GATEWAYS
 from app.gateways.auth import TOKEN_HEADER, verified
 from app.gateways.receipt import Adapter, Answer, Callback, Gateway, Inbound, Item, Receipt, Unreadable
 from app.ingest import batches
-from app.ingest.inbox import Inbox, Row, new_id
+from app.ingest.inbox import Inbox
+from app.ingest.kinds import Row, new_id
 from app.ingest.refused import RefusedShelf
 from app.ingest.replies import verdict_of
 from app.ingest.rows import RejectedRow, clean, inbound_row, inbox_row

@@ -21,11 +21,12 @@ from app.gateways import GATEWAYS
 from app.gateways.receipt import Callback, Gateway, Inbound, Item, Unreadable
 from app.ingest import batches
 from app.ingest.docs import ONE_REJECTED, REJECTED, RETRIED, UNMATCHED
-from app.ingest.inbox import Row, copy, inbox_of
-from app.ingest.kinds import put_back
+from app.ingest.inbox import inbox_of
+from app.ingest.kinds import Row, put_back
 from app.ingest.pipeline import QUERIES
 from app.ingest.refused import verified_again
 from app.ingest.rows import Shelved, inbound_row, inbox_row
+from app.ingest.store import append
 from app.logs import log
 from app.matching.rekeying import rekey
 from app.security import Reader, ReceiptWriter
@@ -222,7 +223,7 @@ async def _read_again(
     request = row["request"]
     if row["kind"] == "spooled" or "row" in request:
         await connection.execute("DELETE FROM rejected WHERE id = $1", row["id"])
-        await copy(connection, [put_back(row["kind"], request, row["raw"])])
+        await append(connection, [put_back(row["kind"], request, row["raw"])])
         return True
     if gateway is None:
         return False
@@ -237,7 +238,7 @@ async def _read_again(
         rows += [made for item in some if (made := _row(gateway, item, row["received_at"])) is not None]
     if not rows or len(rows) < len(items):
         return False
-    await copy(connection, rows)
+    await append(connection, rows)
     await connection.execute("DELETE FROM rejected WHERE id = $1", row["id"])
     metrics.receipts_total.labels(gateway.key, "retried").inc(len(rows))
     return True
@@ -254,7 +255,7 @@ async def _read_in_pieces(connection: Connection, gateway: Gateway, row: Any, ca
         unread += [item.raw for item in bad]
         reasons += [item.reason for item in bad[:1]]
         if rows:
-            await copy(connection, rows)
+            await append(connection, rows)
         read += len(rows)
     metrics.receipts_total.labels(gateway.key, "retried").inc(read)
     if not read:

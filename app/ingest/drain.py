@@ -7,16 +7,17 @@ behind it, and nothing good is set aside.
 """
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-import asyncpg
-
 from app import metrics
-from app.db import Pool, is_away, is_of_objects, renew, sqlstate, suspect
+from app.db import Connection, Pool, is_away, is_of_objects, sqlstate
+from app.ingest.kinds import Row
 from app.ingest.rows import Shelved
+from app.ingest.store import append
 from app.logs import log
 
 ItemT = TypeVar("ItemT")
@@ -24,18 +25,28 @@ ItemT = TypeVar("ItemT")
 #: How often something must fail alone, its like committing in between each time, before it is to blame.
 TRIES = 3
 _PAUSE_SECONDS = 0.02
-#: What looks like the database's state is tried alone for so long before it is to blame: a lock on one message ends.
-_PATIENCE_SECONDS = 3.0
-_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.5, 30.0
-#: How long a table is left alone after it failed for everybody.
-_REST_SECONDS = 0.5
 #: What we think of ourselves may be refused for a reason of its own: then so many neighbours are tried.
 _MOST_REHEARSED = 5
-#: Passed over at the same time; more than that are no exceptions.
-_MOST_WAITING = 5_000
-#: Somebody else was in the way: the same is tried again, at once, so often.
-_IN_THE_WAY = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.LockNotAvailableError)
-_TRIES_IN_THE_WAY = 3
+
+
+class TakenBack(Exception):
+    """Ends the inner transaction of an experiment."""
+
+
+@asynccontextmanager
+async def trying(pool: Pool) -> AsyncIterator[Connection]:
+    """A connection whose work is taken back at the end of the block, within a transaction that commits."""
+    async with pool.acquire() as connection, connection.transaction():
+        with contextlib.suppress(TakenBack):
+            async with connection.transaction():
+                yield connection
+                raise TakenBack
+
+
+async def rehearse(pool: Pool, row: Row) -> None:
+    """Appends `row` and takes it back."""
+    async with trying(pool) as connection:
+        await append(connection, [row])
 
 
 @dataclass(kw_only=True)
@@ -44,14 +55,13 @@ class Drain(Generic[ItemT]):
 
     `apply` takes items in one transaction of its own; `alike` tries the like of one: same keys, same kind, harmless, and
     takes it back; `anything` tries what has nothing to do with it, but takes the same way; `rehearse` applies a neighbour
-    and takes it back. `set_aside` keeps one whole."""
+    and takes it back. `set_aside` keeps one whole, and says as what; None: it is gone."""
 
-    kind: Shelved
     apply: Callable[[Sequence[ItemT]], Awaitable[object]]
     alike: Callable[[ItemT], Awaitable[object]]
     anything: Callable[[ItemT], Awaitable[object]]
     rehearse: Callable[[ItemT], Awaitable[object]]
-    set_aside: Callable[[ItemT, Exception], Awaitable[object]]
+    set_aside: Callable[[ItemT, Exception], Awaitable[Shelved | None]]
     #: Items are taken strictly one after the other: behind one that waits all wait.
     in_order: bool = False
     #: Whether an item that looks like the database's fault has waited long enough to be to blame all the same.
@@ -142,110 +152,12 @@ class Drain(Generic[ItemT]):
 
     async def _is_set_aside(self, item: ItemT, error: Exception) -> bool:
         try:
-            await self.set_aside(item, error)
+            kind = await self.set_aside(item, error)
         except Exception as struck:
-            log.error("poison.not_set_aside", kind=self.kind, error=type(struck).__name__)
+            log.error("poison.not_set_aside", error=type(struck).__name__)
             self.trouble = struck if is_away(struck) else None
             return False
-        metrics.set_aside_total.labels(self.kind).inc()
-        log.error("poison.set_aside", kind=self.kind, error=type(error).__name__)
+        if kind is not None:
+            metrics.set_aside_total.labels(kind).inc()
+            log.error("poison.set_aside", kind=kind, error=type(error).__name__)
         return True
-
-
-@dataclass(slots=True)
-class _Wait:
-    since: float
-    until: float = 0.0
-    tries: int = 0
-
-
-@dataclass(kw_only=True)
-class TableDrain:
-    """Applies what waits in a table, by id, oldest first. An id that has to wait is passed over for a while."""
-
-    pool: Pool
-    limit: int
-    drain: Drain[int]
-    #: `(limit, without)`: applies the oldest but those of `without`; how many it took.
-    take: Callable[[int, Sequence[int]], Awaitable[int]]
-    #: `(limit, without)`: which ids `take` would take.
-    oldest: Callable[[int, Sequence[int]], Awaitable[Sequence[int]]]
-    _waiting: dict[int, _Wait] = field(default_factory=dict, init=False)
-    _rests_until: float = field(default=0.0, init=False)
-    _in_the_way: int = field(default=0, init=False)
-    _struck: str | None = field(default=None, init=False)
-
-    def __post_init__(self) -> None:
-        self.drain.long_enough = self._long_enough
-
-    async def step(self) -> int:
-        """Applies one batch; returns how many it took. Never raises for what the database or an item is to blame for."""
-        now = time.monotonic()
-        if now < self._rests_until:
-            return 0
-        due = [id for id, wait in self._waiting.items() if wait.until <= now]
-        without = [id for id, wait in self._waiting.items() if wait.until > now]
-        try:
-            taken = await self.take(self.limit, without)
-        except Exception as error:
-            try:
-                return await self._failed(error, without)
-            except Exception as another:
-                return await self._rest(another)
-        self._in_the_way = 0
-        for id in due:
-            del self._waiting[id]
-        self._well()
-        return taken
-
-    async def _failed(self, error: Exception, without: Sequence[int]) -> int:
-        if isinstance(error, _IN_THE_WAY) and self._in_the_way < _TRIES_IN_THE_WAY:
-            self._in_the_way += 1
-            log.info("drain.retry", kind=self.drain.kind, error=type(error).__name__)
-            return 1
-        self._in_the_way = 0
-        await renew(self.pool, error)
-        ids = await self.oldest(self.limit, without)
-        if not ids:
-            return await self._rest(error)
-        if suspect(error) != "database":
-            log.error("drain.batch_failed", kind=self.drain.kind, items=len(ids), error=type(error).__name__)
-        waiting = await self.drain.isolate(ids, error)
-        for id in set(ids) - set(waiting):
-            self._waiting.pop(id, None)
-        if self.drain.trouble is not None or len(self._waiting) + len(waiting) > _MOST_WAITING:
-            return await self._rest(self.drain.trouble or error)
-        self._pass_over(waiting, error)
-        self._well()
-        return len(ids)
-
-    def _pass_over(self, ids: Sequence[int], error: Exception) -> None:
-        now = time.monotonic()
-        fresh = 0
-        for id in ids:
-            fresh += id not in self._waiting
-            wait = self._waiting.setdefault(id, _Wait(now))
-            wait.until = now + min(_FIRST_WAIT_SECONDS * 2**wait.tries, _LONGEST_WAIT_SECONDS)
-            wait.tries += 1
-        if fresh:
-            log.warning("drain.passed_over", kind=self.drain.kind, items=fresh, error=type(error).__name__)
-
-    def _long_enough(self, id: int) -> bool:
-        wait = self._waiting.get(id)
-        return wait is not None and wait.tries >= TRIES and time.monotonic() - wait.since >= _PATIENCE_SECONDS
-
-    async def _rest(self, error: Exception) -> int:
-        """The database's state, or a fault of ours that strikes everybody: it is said once, and tried again and again."""
-        await renew(self.pool, error)
-        self._rests_until = time.monotonic() + _REST_SECONDS
-        what = sqlstate(error) or type(error).__name__
-        if what != self._struck:
-            self._struck = what
-            ours = None if is_away(error) else error
-            log.error("drain.waits", kind=self.drain.kind, error=type(error).__name__, sqlstate=what, exc_info=ours)
-        return 0
-
-    def _well(self) -> None:
-        if self._struck is not None:
-            log.info("drain.goes_on", kind=self.drain.kind)
-            self._struck = None

@@ -18,7 +18,7 @@ import orjson
 from app.gateways.generic import OUTCOMES
 from app.gateways.receipt import Gateway, Outcome
 from app.gateways.times import rfc3339
-from app.ingest.rows import YEARS, InboundRow, InboxRow, RejectedRow, said
+from app.ingest.rows import YEARS, InboxRow, said
 
 #: A receipt as one record of a binary COPY of `COLUMNS` into the inbox.
 PlainRow = NewType("PlainRow", bytes)
@@ -101,10 +101,8 @@ async def copied(rows: Iterable[PlainRow]) -> AsyncIterator[bytes]:
     yield b"".join((_SIGNATURE, *rows, _END))
 
 
-def whole(row: InboxRow | InboundRow | RejectedRow | PlainRow) -> InboxRow | InboundRow | RejectedRow:
+def whole(row: PlainRow) -> InboxRow:
     """`row` with its fields: for the spool and the shelf, which are seldom needed."""
-    if not isinstance(row, bytes):
-        return row
     fields: dict[str, Any] = dict.fromkeys(InboxRow._fields)
     for name, value in zip(COLUMNS, _values(row), strict=True):
         fields[name] = _READ.get(name, bytes.decode)(value)

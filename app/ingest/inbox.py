@@ -1,9 +1,7 @@
-"""The durable inbox: group commit, and the spool when the database is away.
+"""The door of the inbox: rows are durable when it answers, in the database or, while that is away, on the local spool.
 
-What waits for a few milliseconds goes to the database in one COPY, and each waiting request is answered after that
-commit. The queue is bounded: a caller beyond it is told to come back. Clicks have a queue of their own (`offer`), so that
-neither takes the other's place: who clicks does not wait for long, and is never told to come back. This is the seam where
-a replicated log could take PostgreSQL's place: append (`put`, `offer`), claim and finish (`worker.py`).
+Receipts and replies wait in one group commit (`put`), clicks in another (`offer`), so that neither takes the other's place:
+who clicks does not wait for long, and is never told to come back.
 
 When a commit fails, experiment tells whose fault it is (`drain.py`): one row is set aside, or a table is *away*, and then
 its rows go to the spool until it takes rows again (`outage.py`).
@@ -12,9 +10,7 @@ its rows go to the spool until it takes rows again (`outage.py`).
 import asyncio
 import contextlib
 import time
-from collections import deque
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 from starlette.requests import HTTPConnection
 
@@ -22,49 +18,20 @@ from app import metrics
 from app.db import Pool, is_away
 from app.errors import Busy
 from app.ingest.drain import Drain
-from app.ingest.fast_rows import whole
-from app.ingest.kinds import Row, copy, kind_of, new_id, refusal, rehearse, set_aside
+from app.ingest.group_commit import GroupCommit
+from app.ingest.kinds import Row, kind_of, like, pack, refusal, set_aside
 from app.ingest.outage import Outage
-from app.ingest.rows import pack
+from app.ingest.rows import Shelved
 from app.ingest.spool import Spool, SpoolFull
 from app.ingest.spooled import bring_all
+from app.ingest.store import append
 from app.links.clicks import ClickRow
 from app.logs import log
 from app.settings import Settings
 
-__all__ = ["Inbox", "Row", "copy", "new_id"]
-
-Request = tuple[Sequence[Row], asyncio.Future[None]]
-#: Of each queue: while one waits for its commit the other gathers.
-_WRITERS = 2
 _PROBE_SECONDS = 0.25
 _ADOPT_SECONDS = 5.0
 _LOOK_SECONDS = 1.0
-
-
-@dataclass(slots=True)
-class _Queue:
-    """Requests that wait for the next group commit, and how many rows they have."""
-
-    waiting: deque[Request] = field(default_factory=deque)
-    rows: int = 0
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def add(self, request: Request) -> None:
-        self.waiting.append(request)
-        self.rows += len(request[0])
-        self.wake.set()
-
-    def take(self, limit: int) -> list[Request]:
-        """Up to `limit` rows, and at least one request."""
-        taken: list[Request] = []
-        count = 0
-        while self.waiting and (not taken or count + len(self.waiting[0][0]) <= limit):
-            request = self.waiting.popleft()
-            taken.append(request)
-            count += len(request[0])
-        self.rows -= count
-        return taken
 
 
 class Inbox:
@@ -72,30 +39,28 @@ class Inbox:
         self._pool = pool
         self._spool = spool
         self._settings = settings
-        self._receipts, self._clicks = _Queue(), _Queue()
-        self._tasks: list[asyncio.Task[None]] = []
+        room = {"most_rows": settings.inbox_queue, "batch": settings.inbox_batch}
+        self._receipts = GroupCommit(self._make_durable, _told, **room)
+        self._clicks = GroupCommit(self._make_durable, _lost, **room)
+        self._watch: asyncio.Task[None] | None = None
         self._commits: set[asyncio.Task[None]] = set()
-        self._closing = False
         #: Set whenever rows reached the database; the worker waits for it.
         self.arrived = asyncio.Event()
         self.outage = Outage(pool, spool)
         self._bringing = asyncio.Lock()
 
     async def start(self) -> None:
-        queues = [self._receipts, self._clicks] * _WRITERS
-        self._tasks = [asyncio.create_task(self._write(queue)) for queue in queues]
-        self._tasks.append(asyncio.create_task(self._drain_for_ever()))
+        self._receipts.start()
+        self._clicks.start()
+        self._watch = asyncio.create_task(self._drain_for_ever())
 
     async def stop(self) -> None:
         """Makes everything that waits durable, then ends."""
-        self._closing = True
-        for queue in (self._receipts, self._clicks):
-            queue.wake.set()
-        *writers, drainer = self._tasks
-        await asyncio.gather(*writers)
-        drainer.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await drainer
+        await asyncio.gather(self._receipts.stop(), self._clicks.stop())
+        if self._watch is not None:
+            self._watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watch
         await self._spool.close()
 
     @property
@@ -118,50 +83,20 @@ class Inbox:
         """Returns once `rows` are durable, all of them. Raises `Busy` when the queue or the spool is full."""
         if not rows:
             return
-        if self._closing or self._receipts.rows + len(rows) > max(self._settings.inbox_queue, len(rows)):
+        done = self._receipts.add(rows)
+        if done is None:
             raise Busy("Too many receipts are waiting to be stored; send this again.", retry_after=1)
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._receipts.add((rows, done))
         await done
 
     def offer(self, row: ClickRow) -> asyncio.Future[None] | None:
         """Done once `row` is durable, or lost; who does not wait for it leaves it to become so. None when the queue is
         full: then the click is lost, and counted as such."""
-        if self._closing or self._clicks.rows >= self._settings.inbox_queue:
+        done = self._clicks.add((row,))
+        if done is None:
             metrics.clicks_lost_total.inc()
-            return None
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._clicks.add(((row,), done))
         return done
 
-    # --- writers ---------------------------------------------------------------------------------------------------
-
-    async def _write(self, queue: _Queue) -> None:
-        while queue.waiting or not self._closing:
-            if not queue.waiting:
-                queue.wake.clear()
-                await queue.wake.wait()
-                continue
-            requests = queue.take(self._settings.inbox_batch)
-            try:
-                await self._make_durable([row for rows, _ in requests for row in rows])
-            except Exception as error:
-                told = _told(error)
-                if queue is self._clicks:
-                    metrics.clicks_lost_total.inc(len(requests))
-                self._answer(requests, None if queue is self._clicks else told)
-            else:
-                self._answer(requests, None)
-
-    @staticmethod
-    def _answer(requests: Iterable[Request], error: Exception | None) -> None:
-        for _, done in requests:
-            if done.done():  # the caller went away, or did not wait; its rows are durable all the same
-                continue
-            if error is None:
-                done.set_result(None)
-            else:
-                done.set_exception(error)
+    # --- made durable ------------------------------------------------------------------------------------------------
 
     async def _make_durable(self, rows: Sequence[Row]) -> None:
         if not self.outage.tables:
@@ -199,7 +134,7 @@ class Inbox:
         waiting: Sequence[Row] = rows
         if not is_away(error):
             log.warning("inbox.batch_refused", rows=len(rows), error=type(error).__name__)
-            drain = self._drain_of(rows[0])
+            drain = self._drain()
             waiting = await drain.isolate(rows, error)
             self.arrived.set()
             error = drain.trouble or error
@@ -208,22 +143,23 @@ class Inbox:
                 await self.outage.begins(table, error)
             await self._to_spool(table, waiting)
 
-    def _drain_of(self, row: Row) -> Drain[Row]:
-        """The experiment for rows like `row`. What cannot be decided within a moment waits in the spool, and is there."""
+    def _drain(self) -> Drain[Row]:
+        """The experiment. What cannot be decided within a moment waits in the spool, and is there."""
 
-        async def shelve(item: Row, error: Exception) -> None:
-            await self._commit_in_time([set_aside(item, refusal(error))])
+        async def shelve(item: Row, error: Exception) -> Shelved:
+            dead = set_aside(item, refusal(error))
+            await self._commit_in_time([dead])
+            return dead.kind
+
+        async def alike(item: Row) -> None:
+            await self.outage.tries(like(item))
 
         return Drain(
-            kind=kind_of(row).shelved, apply=self._commit_in_time, alike=self.outage.tries,
-            anything=self.outage.tries, rehearse=self._rehearse, set_aside=shelve,
-        )  # fmt: skip
-
-    async def _rehearse(self, row: Row) -> None:
-        await self.outage.tries(row, rehearse)
+            apply=self._commit_in_time, alike=alike, anything=alike, rehearse=self.outage.tries, set_aside=shelve
+        )
 
     async def _to_spool(self, table: str, rows: Sequence[Row]) -> None:
-        await self._spool.append([pack(row if isinstance(row, ClickRow) else whole(row)) for row in rows], table)
+        await self._spool.append([pack(row) for row in rows], table)
         metrics.spool_rows.set(self._spool.rows)
 
     async def _commit_in_time(self, rows: Sequence[Row]) -> None:
@@ -241,7 +177,7 @@ class Inbox:
 
     async def _commit(self, rows: Sequence[Row]) -> None:
         async with self._pool.acquire() as connection:
-            await copy(connection, rows)
+            await append(connection, rows)
 
     # --- the database away, and back ---------------------------------------------------------------------------------
 
@@ -273,11 +209,17 @@ class Inbox:
         metrics.spool_rows.set(self._spool.rows)
 
 
-def _told(error: Exception) -> Exception:
+def _told(error: Exception, _: int) -> Exception:
     if isinstance(error, SpoolFull):
         log.error("spool.full", reason=str(error))
         return Busy("The database is away and the local spool is full; send this again.", retry_after=30)
     return error
+
+
+def _lost(error: Exception, clicks: int) -> None:
+    """Who clicked has gone on already, or goes on all the same."""
+    _told(error, clicks)
+    metrics.clicks_lost_total.inc(clicks)
 
 
 def inbox_of(connection: HTTPConnection) -> Inbox:

@@ -1,29 +1,31 @@
-"""The kinds of rows that are appended: of each how it is copied, how it stands on the shelf, and what its like is.
+"""The kinds of rows that are appended, each one line of one table: which table takes it, its mark on the spool, what it is called
+when it is set aside, and its like. With it, how a row of any kind stands on the spool and among the dead letters, and comes back.
 
-A *probe* is a row of the same kind and gateway without anything that somebody else has said: it goes the same way as the
-row that failed, into the same table by the same statement, and is taken back within a transaction that commits. What
-strikes it too is not the row's fault.
+The *like* of a row is one of the same kind and gateway without anything that somebody else has said: it goes the same way as
+the row that failed, into the same table by the same statement. What strikes it too is not the row's fault.
 """
 
 import base64
-import contextlib
 import json
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from decimal import Decimal
+from typing import Any, Literal
 
 import orjson
 
-from app.db import Connection, Pool
-from app.ingest.fast_rows import COLUMNS, PlainRow, copied, whole
-from app.ingest.rows import InboundRow, InboxRow, RejectedRow, Shelved, clean, field_of, pack, packed_value, unpack
+from app.ingest import fast_rows
+from app.ingest.fast_rows import PlainRow
+from app.ingest.rows import InboundRow, InboxRow, RejectedRow, Shelved, clean
 from app.links.clicks import ClickRow
 from app.links.clicks import new_id as new_click_id
 
-Row = InboxRow | InboundRow | RejectedRow | PlainRow | ClickRow
+WholeRow = InboxRow | InboundRow | RejectedRow | ClickRow
+Row = WholeRow | PlainRow
+#: What waits in the inbox to be applied.
+Kind = Literal["receipt", "reply", "click"]
 #: What a probe says where something must be said.
 PROBE = "acuse-probe"
 #: A possible number that no phone has; a probe's decision about it is taken back with the probe.
@@ -38,10 +40,11 @@ class RowKind:
     row: Any
     table: str
     #: What it is called when it is set aside.
-    shelved: Shelved
-    copy: Callable[[Connection, Sequence[Any]], Awaitable[None]]
-    #: The like of a row, harmless in everything but its kind and gateway.
-    probe: Callable[[Any], Row]
+    name: Shelved
+    #: Before each row on the spool. Some are what they are because spools outlive versions: what an older one left is read.
+    mark: bool | str
+    #: The like of a row, harmless in everything but its kind and gateway; of None: one of nobody's.
+    like: Callable[[Any], Any]
 
 
 def new_id() -> str:
@@ -53,114 +56,117 @@ def kind_of(row: Row) -> RowKind:
     return KINDS[type(row)]
 
 
-async def copy(connection: Connection, rows: Sequence[Row]) -> None:
-    """Appends `rows`; commits by itself when the caller has no transaction open."""
-    kinds = set(map(type, rows))
-    if len(kinds) == 1:
-        await KINDS[kinds.pop()].copy(connection, rows)
-        return
-    async with connection.transaction():
-        for type_, kind in KINDS.items():
-            if type_ in kinds:
-                await kind.copy(connection, [row for row in rows if type(row) is type_])
+def like(row: Row) -> WholeRow:
+    made: WholeRow = kind_of(row).like(row)
+    return made
 
 
-class TakenBack(Exception):
-    """Ends the inner transaction of a probe."""
-
-
-@asynccontextmanager
-async def trying(pool: Pool) -> AsyncIterator[Connection]:
-    """A connection whose work is taken back at the end of the block, within a transaction that commits."""
-    async with pool.acquire() as connection, connection.transaction():
-        with contextlib.suppress(TakenBack):
-            async with connection.transaction():
-                yield connection
-                raise TakenBack
-
-
-async def probe(pool: Pool, row: Row) -> None:
-    """Appends the like of `row` and takes it back. Raises what strikes rows of this kind, whatever they say."""
-    like = kind_of(row).probe(row)
-    async with trying(pool) as connection:
-        await copy(connection, [like])
-
-
-async def rehearse(pool: Pool, row: Row) -> None:
-    """The same with the row itself."""
-    async with trying(pool) as connection:
-        await copy(connection, [row])
-
-
-# --- how each is copied ----------------------------------------------------------------------------------------------
-
-
-async def _copy_receipts(connection: Connection, rows: Sequence[InboxRow]) -> None:
-    """Without the columns that no row fills, usually more than half of them: that takes half the time."""
-    columns = dict(zip(InboxRow._fields, zip(*rows, strict=True), strict=True))
-    filled = {name: values for name, values in columns.items() if values.count(None) < len(rows)}
-    records = zip(*filled.values(), strict=True)
-    await connection.copy_records_to_table("inbox", records=records, columns=list(filled))
-
-
-async def _copy_plain(connection: Connection, rows: Sequence[PlainRow]) -> None:
-    await connection.copy_to_table("inbox", source=copied(rows), columns=COLUMNS, format="binary")
-
-
-async def _copy_inbound(connection: Connection, rows: Sequence[InboundRow]) -> None:
-    await connection.copy_records_to_table("inbound", records=rows, columns=InboundRow._fields)
-
-
-async def _copy_clicks(connection: Connection, rows: Sequence[ClickRow]) -> None:
-    await connection.copy_records_to_table("click_inbox", records=rows, columns=ClickRow._fields)
-
-
-async def _copy_rejected(connection: Connection, rows: Sequence[RejectedRow]) -> None:
-    await connection.copy_records_to_table("rejected", records=rows, columns=RejectedRow._fields)
+def whole(row: Row) -> WholeRow:
+    """`row` with its fields."""
+    return fast_rows.whole(row) if isinstance(row, bytes) else row
 
 
 # --- the like of each ------------------------------------------------------------------------------------------------
 
 
-def _receipt_like(row: InboxRow | PlainRow) -> InboxRow:
-    gateway_id = whole(row).gateway_id
+def _receipt_like(row: InboxRow | PlainRow | None) -> InboxRow:
+    found = None if row is None else whole(row)
     nothing: dict[str, Any] = dict.fromkeys(InboxRow._fields)
     said = {"provider_message_id": PROBE, "status": "sent", "status_text": PROBE, "fingerprint": 0, "verified": True}
+    gateway_id = found.gateway_id if isinstance(found, InboxRow) else 0
     return InboxRow(**nothing | said | {"gateway_id": gateway_id, "received_at": datetime.now(UTC), "raw": b"probe"})
 
 
-def _reply_like(row: InboundRow) -> InboundRow:
-    now = datetime.now(UTC)
-    return InboundRow(row.gateway_id, now, PROBE_ADDRESS, None, "STOP", None, True, b"probe")
+def _reply_like(row: InboundRow | None) -> InboundRow:
+    gateway_id = row.gateway_id if row else 0
+    return InboundRow(gateway_id, datetime.now(UTC), PROBE_ADDRESS, None, "STOP", None, True, b"probe")
 
 
-def _rejected_like(row: RejectedRow) -> RejectedRow:
-    return RejectedRow(new_id(), row.gateway_id, datetime.now(UTC), PROBE, {"method": "POST"}, b"probe", row.kind)
+def _rejected_like(row: RejectedRow | None) -> RejectedRow:
+    gateway_id, kind = (row.gateway_id, row.kind) if row else (0, "unreadable")
+    return RejectedRow(new_id(), gateway_id, datetime.now(UTC), PROBE, {"method": "POST"}, b"probe", kind)
 
 
-def _click_like(row: ClickRow) -> ClickRow:
-    now = datetime.now(UTC)
+def _click_like(row: ClickRow | None) -> ClickRow:
+    message_id, delivery_id, link = (row.message_id, row.delivery_id, row.link) if row else (0, 0, 0)
+    now, version = datetime.now(UTC), row.rules_version if row else 0
     return ClickRow(
-        new_click_id(), row.message_id, row.delivery_id, row.link, now, True, [], "phone", PROBE, {}, None,
-        row.rules_version,
+        new_click_id(), message_id, delivery_id, link, now, True, [], "phone", PROBE, {}, None, version
     )  # fmt: skip
 
 
+_RECEIPT = RowKind(row=InboxRow, table="inbox", name="receipt", mark=False, like=_receipt_like)
 #: By the type of the row. Plain rows are receipts whose COPY was written beforehand.
 KINDS: Mapping[type, RowKind] = {
-    InboxRow: RowKind(
-        row=InboxRow, table="inbox", shelved="receipt", copy=_copy_receipts, probe=_receipt_like
-    ),
-    bytes: RowKind(row=InboxRow, table="inbox", shelved="receipt", copy=_copy_plain, probe=_receipt_like),
-    InboundRow: RowKind(row=InboundRow, table="inbound", shelved="reply", copy=_copy_inbound, probe=_reply_like),
-    RejectedRow: RowKind(
-        row=RejectedRow, table="rejected", shelved="unreadable", copy=_copy_rejected, probe=_rejected_like
-    ),
-    ClickRow: RowKind(row=ClickRow, table="click_inbox", shelved="click", copy=_copy_clicks, probe=_click_like),
-}  # fmt: skip
+    InboxRow: _RECEIPT,
+    bytes: _RECEIPT,
+    InboundRow: RowKind(row=InboundRow, table="inbound", name="reply", mark="inbound", like=_reply_like),
+    RejectedRow: RowKind(row=RejectedRow, table="rejected", name="unreadable", mark=True, like=_rejected_like),
+    ClickRow: RowKind(row=ClickRow, table="click_inbox", name="click", mark="click", like=_click_like),
+}
+BY_NAME: Mapping[str, RowKind] = {kind.name: kind for kind in KINDS.values()}
+_BY_MARK: Mapping[bool | str, RowKind] = {kind.mark: kind for kind in KINDS.values()}
 
 
-# --- on the shelf, and back ------------------------------------------------------------------------------------------
+# --- on the spool, and back ------------------------------------------------------------------------------------------
+
+
+def pack(row: Row) -> bytes:
+    """A row as JSON for the spool; `unpack` gives it back equal."""
+    values = [kind_of(row).mark, *whole(row)]
+    try:
+        return orjson.dumps(values, default=_packed)
+    except TypeError:
+        # Half a character, or a number of more than 64 bits: the standard library writes them with escapes.
+        return json.dumps(values, default=_packed).encode()
+
+
+def unpack(data: bytes) -> WholeRow:
+    """Also what older versions packed, whose rows may lack the last fields. Raises `ValueError`, `TypeError` or `KeyError`
+    for what none of them did."""
+    try:
+        mark, *values = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        mark, *values = json.loads(data)
+    row = _BY_MARK[mark].row
+    if len(values) > len(row._fields):
+        raise ValueError("more fields than are known")
+    made: WholeRow = row(**{name: _read(name, value) for name, value in zip(row._fields, values, strict=False)})
+    return made
+
+
+def _packed(value: object) -> object:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(type(value))
+
+
+def _read(name: str, value: Any) -> Any:
+    """The value of field `name`, of the JSON that it was packed as."""
+    read = _READ.get(name)
+    return value if read is None else read(value)
+
+
+def _time(value: str | None) -> datetime | None:
+    return None if value is None else datetime.fromisoformat(value)
+
+
+_READ: Mapping[str, Callable[[Any], Any]] = {
+    "received_at": _time,
+    "occurred_at": _time,
+    "clicked_at": _time,
+    "price": lambda value: None if value is None else Decimal(str(value)),
+    "raw": base64.b64decode,
+}
+
+
+# --- among the dead letters, and back --------------------------------------------------------------------------------
 
 
 def refusal(error: Exception) -> str:
@@ -170,40 +176,40 @@ def refusal(error: Exception) -> str:
 
 def set_aside(row: Row, reason: str) -> RejectedRow:
     """`row` as it stands on the shelf: whole, so that it can be put back as it was."""
-    row = row if isinstance(row, ClickRow) else whole(row)
+    row, kind = whole(row), kind_of(row).name
     if isinstance(row, RejectedRow):  # the shelf itself did not take it: packed, nothing of it can be wrong any more
         packed = {"packed": base64.b64encode(pack(row)).decode()}
         return RejectedRow(row.id, row.gateway_id, row.received_at, reason, packed, b"", "spooled")
     kept = {"row": {name: _kept(value) for name, value in row._asdict().items() if name != "raw"}}
     if isinstance(row, ClickRow):
         seen = row.agent.encode("utf-8", "backslashreplace")
-        return RejectedRow(new_id(), None, row.clicked_at, reason, kept, seen, "click")
-    return RejectedRow(new_id(), row.gateway_id, row.received_at, reason, kept, row.raw, kind_of(row).shelved)
+        return RejectedRow(new_id(), None, row.clicked_at, reason, kept, seen, kind)
+    return RejectedRow(new_id(), row.gateway_id, row.received_at, reason, kept, row.raw, kind)
 
 
-def put_back(kind: str, request: Mapping[str, Any], raw: bytes) -> Row:
-    """The row that was set aside, here or by the statements of that name. What no table could have held is cleaned, as
-    the door does now. Raises `ValueError`, `TypeError` or `KeyError` for what is none."""
+def put_back(kind: str, request: Mapping[str, Any], raw: bytes) -> WholeRow:
+    """The row that was set aside. What no table could have held is cleaned, as the door does now. Raises `ValueError`,
+    `TypeError` or `KeyError` for what is none."""
     if "packed" in request:
         return unpack(base64.b64decode(request["packed"]))
     if "row" not in request:
         return unpack(raw)
-    row = next(each.row for each in KINDS.values() if each.shelved == kind)
+    row = BY_NAME[kind].row
     kept = request["row"] | ({"raw": base64.b64encode(raw)} if "raw" in row._fields else {})
-    made: Row = row(**{name: field_of(name, _told(kept.get(name))) for name in row._fields})
+    made: WholeRow = row(**{name: _read(name, _told(kept.get(name))) for name in row._fields})
     return made
 
 
 def _kept(value: Any) -> Any:
     """As JSON that every database takes: what holds a NUL, half a character or a number beyond all bounds is written
     with escapes, and marked."""
-    text = json.dumps(value, ensure_ascii=False, default=packed_value)
+    text = json.dumps(value, ensure_ascii=False, default=_packed)
     try:
         if "\\u0000" not in text:
             return orjson.loads(orjson.dumps(json.loads(text)))
     except (TypeError, ValueError):
         pass
-    return {_ESCAPED: json.dumps(value, default=packed_value)}
+    return {_ESCAPED: json.dumps(value, default=_packed)}
 
 
 def _told(value: Any) -> Any:

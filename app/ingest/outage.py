@@ -5,18 +5,15 @@ back as soon as the like of a row commits. Said once in the log, at the change.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime
-from typing import Any
 
 from app.db import Pool, Reach, is_away, is_everywhere, renew, sqlstate
-from app.ingest.kinds import KINDS, Row, new_id, probe
-from app.ingest.rows import InboundRow, InboxRow, RejectedRow
+from app.ingest.drain import rehearse
+from app.ingest.kinds import KINDS, Row
 from app.ingest.spool import Spool
-from app.links.clicks import ClickRow
 from app.logs import log
 
-TABLES = frozenset(kind.table for kind in KINDS.values())
+_BY_TABLE = {kind.table: kind for kind in KINDS.values()}
+TABLES = frozenset(_BY_TABLE)
 #: A database that does not answer the simplest question for this long hangs.
 _PATIENCE_SECONDS = 1.0
 #: A server that is in recovery or read-only takes connections, and no receipts.
@@ -70,16 +67,16 @@ class Outage:
 
     async def _takes_rows(self, table: str) -> bool:
         try:
-            await self.tries(_some_row(table))
+            await self.tries(_BY_TABLE[table].like(None))
         except Exception as error:
             await renew(self._pool, error)
             return not is_away(error)  # what is only said against our probe is not said against others
         return True
 
-    async def tries(self, row: Row, how: Callable[[Pool, Row], Coroutine[Any, Any, None]] = probe) -> None:
-        """The like of `row`, or itself. Raises `TimeoutError` on the dot, even when a server that hangs keeps what was
+    async def tries(self, row: Row) -> None:
+        """Appends `row` and takes it back. Raises `TimeoutError` on the dot, even when a server that hangs keeps what was
         cancelled from ending."""
-        task = asyncio.create_task(how(self._pool, row))
+        task = asyncio.create_task(rehearse(self._pool, row))
         self._late.add(task)
         task.add_done_callback(self._late.discard)
         await asyncio.wait({task}, timeout=_PATIENCE_SECONDS)
@@ -88,16 +85,3 @@ class Outage:
             task.cancel()
             raise TimeoutError
         task.result()
-
-
-def _some_row(table: str) -> Row:
-    """A row for `table`, of nobody's: what its like is made of."""
-    now = datetime.now(UTC)
-    nothing = dict.fromkeys(InboxRow._fields)
-    rows: dict[str, Row] = {
-        "inbox": InboxRow(**nothing | {"gateway_id": 0, "received_at": now}),  # type: ignore[arg-type]
-        "inbound": InboundRow(0, now, "", None, "", None, True, b""),
-        "rejected": RejectedRow(new_id(), 0, now, "", {}, b""),
-        "click_inbox": ClickRow(0, 0, 0, 0, now, True, [], "", "", {}, None, 0),
-    }
-    return rows[table]

@@ -13,6 +13,7 @@ import asyncpg
 from app import audit
 from app.db import Connection, load_queries
 from app.gateways import GATEWAYS
+from app.ingest.store import claim, finish
 from app.matching import erased_keys
 from app.messages.store import Changed
 from app.projections.fold import fold
@@ -20,35 +21,23 @@ from app.qualifications.learning import met
 from app.qualifications.rules import meaning
 
 QUERIES = load_queries(__file__)
-CLAIM = QUERIES["claim"]
 
 
 async def apply(
-    connection: Connection, *, limit: int = 2_000, only: Sequence[int] | None = None, without: Sequence[int] = ()
+    connection: Connection, limit: int = 2_000, only: Sequence[int] | None = None, without: Sequence[int] = ()
 ) -> int:
-    """Applies the oldest `limit` receipts of the inbox but those of `without`, or the receipts `only`; returns how many it
-    took."""
+    """Applies the oldest `limit` receipts of the inbox, of the places `only` and but those `without`; returns how many it
+    took. A transaction that fails leaves them where they are."""
     now = datetime.now(UTC)
-    taken = await claim(connection, limit, only, without)
+    taken = await claim(connection, "receipt", limit, only=only, without=without)
     if taken:
         await meet(connection)
         await qualify(connection, now)
         changes = await fold(connection, await record(connection, taken), now)
         await book(connection)
         await note_first_receipts(connection, changes, now)
+        await finish(connection, "receipt")
     return taken
-
-
-async def claim(connection: Connection, limit: int, only: Sequence[int] | None, without: Sequence[int] = ()) -> int:
-    """Takes receipts out of the inbox that nobody else holds; a failing transaction puts them back."""
-    await connection.execute(QUERIES["open_batch"])
-    if only is not None:
-        tag = await connection.execute(QUERIES["claim_these"], only)
-    elif without:
-        tag = await connection.execute(QUERIES["claim_others"], limit, without)
-    else:
-        tag = await connection.execute(CLAIM, limit)
-    return int(tag.rsplit(" ", 1)[1])
 
 
 async def meet(connection: Connection) -> None:

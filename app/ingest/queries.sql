@@ -1,54 +1,3 @@
--- name: open_batch
--- The claimed receipts of one transaction, on this connection only; emptied at its end.
-CREATE TEMPORARY TABLE IF NOT EXISTS batch (LIKE inbox) ON COMMIT DELETE ROWS
-
--- name: claim
--- Takes the oldest `$1` receipts nobody else holds out of the inbox. They come back if the transaction fails.
-WITH oldest AS MATERIALIZED (
-    SELECT id FROM inbox ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED
-),
-claimed AS (
-    DELETE FROM inbox WHERE id = ANY (ARRAY(SELECT id FROM oldest)) RETURNING *
-)
-INSERT INTO batch SELECT * FROM claimed
-
--- name: claim_others
--- The same but for the receipts `$2`, which have to wait.
-WITH claimed AS (
-    DELETE FROM inbox WHERE id = ANY (ARRAY(
-        SELECT id FROM inbox WHERE id <> ALL($2::bigint[]) ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED)) RETURNING *
-)
-INSERT INTO batch SELECT * FROM claimed
-
--- name: claim_these
--- The same for the receipts `$1`, when a batch that failed is taken apart.
-WITH claimed AS (
-    DELETE FROM inbox WHERE id = ANY (ARRAY(
-        SELECT id FROM inbox WHERE id = ANY($1::bigint[]) ORDER BY id FOR UPDATE SKIP LOCKED)) RETURNING *
-)
-INSERT INTO batch SELECT * FROM claimed
-
--- name: oldest_ids
--- The oldest `$1` receipts but those of `$2`, to take a failed batch apart.
-SELECT id FROM inbox WHERE id <> ALL($2::bigint[]) ORDER BY id LIMIT $1
-
--- name: receipt_alike
--- The like of receipt `$1`: same gateway, ids, status and parts, so that it moves what that one would; all else is `$2`.
-INSERT INTO inbox (gateway_id, received_at, provider_message_id, reference, status, status_text, failure_key, part, parts,
-    fingerprint, verified, raw)
-SELECT gateway_id, received_at, provider_message_id, reference, status, $2, CASE WHEN status = 'failed' THEN $2 END, part, parts,
-    hashtextextended(id::text || $2, 0), verified, 'probe'
-FROM inbox WHERE id = $1 RETURNING id
-
--- name: receipt_of_another
--- A receipt of the newest message that has an id, or of none: what any receipt goes through.
-INSERT INTO inbox (gateway_id, received_at, provider_message_id, status, status_text, fingerprint, verified, raw)
-SELECT gateway_id, now(), value, 'sent', $1, hashtextextended($1, 0), true, 'probe' FROM (
-    (SELECT gateway_id, value FROM correlations WHERE kind = 'id' AND message_id IS NOT NULL ORDER BY id DESC LIMIT 1)
-    UNION ALL
-    (SELECT id, $1 FROM gateways ORDER BY id LIMIT 1)
-) known LIMIT 1 RETURNING id
-
 -- name: meet
 -- Makes sure that every key of the batch exists and, where nobody has told its message yet, holds it until the commit:
 -- a submission that brings the answer waits for us or we for it, so that one of the two always sees the other.
@@ -167,12 +116,6 @@ SELECT 0, metric, gateway_id, label, 0, value FROM (
 ORDER BY 2, 3, 4
 {added_up}
 
--- name: set_aside
--- A receipt that cannot be applied leaves the inbox for the shelf of rejected ones, raw, as it was read, with the reason.
-WITH culprit AS (DELETE FROM inbox WHERE id = $1 RETURNING *)
-INSERT INTO rejected (id, kind, gateway_id, received_at, reason, request, raw)
-SELECT $2, 'receipt', gateway_id, received_at, $3, jsonb_build_object('row', to_jsonb(culprit) - 'id' - 'raw' || jsonb_build_object('price', price::text)), raw FROM culprit
-
 -- name: expire
 -- Up to `$2` messages whose deadline passed before `$1` while nothing final was known. Clocks share the work.
 WITH due AS MATERIALIZED (
@@ -217,13 +160,8 @@ WHERE id = $1 AND status = 'finished' AND 0 < (
     WHERE delivery_id = $1 AND metric = 'status' AND label IN {in_transit})
 RETURNING true
 
--- name: waiting
--- How many receipts wait (counted up to `$1`; beyond that by their ids), since when, and since when the oldest unmatched key.
-SELECT CASE WHEN c.rows < $1 THEN c.rows
-        ELSE greatest(c.rows, (SELECT max(id) FROM inbox) - (SELECT min(id) FROM inbox) + 1) END AS inbox_rows,
-    (SELECT received_at FROM inbox ORDER BY id LIMIT 1) AS oldest_inbox,
-    (SELECT created_at FROM correlations WHERE message_id IS NULL AND bearing ORDER BY id LIMIT 1) AS oldest_unmatched
-FROM (SELECT count(*) AS rows FROM (SELECT FROM inbox LIMIT $1) few) c
+-- name: find_oldest_unmatched
+SELECT created_at FROM correlations WHERE message_id IS NULL AND bearing ORDER BY id LIMIT 1
 
 -- name: hold_survey
 -- Whether the survey is ours until the commit; nobody waits for it.
@@ -322,17 +260,9 @@ ORDER BY received_at, id LIMIT 1000
 -- The one with id `$1`, unless somebody else reads it again now.
 SELECT * FROM rejected WHERE id = $1 FOR UPDATE SKIP LOCKED
 
--- name: waiting_inbound
--- The oldest `$1` replies that nobody has applied yet, but those of `$2`.
-SELECT id FROM inbound WHERE applied_at IS NULL AND id <> ALL($2::bigint[]) ORDER BY id LIMIT $1
-
--- name: claim_inbound
--- Up to `$1` replies (of `$2`, or all, but those of `$3`) that wait and nobody else holds, with their gateways' rules. One that repeats
--- another names it: same gateway, same id of the gateway's, same phone, same text (ids alone are used again by some).
-WITH mine AS MATERIALIZED (
-    SELECT * FROM inbound WHERE applied_at IS NULL AND ($2::bigint[] IS NULL OR id = ANY($2)) AND id <> ALL($3::bigint[])
-    ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED
-)
+-- name: list_replies
+-- The claimed replies with their gateways' rules. One that repeats another names it: same gateway, same id of the gateway's,
+-- same phone, same text (ids alone are used again by some).
 SELECT i.id, i.gateway_id, g.key AS gateway, g.reply_rules, i.received_at, i.address, i.recipient, i.text, i.verified,
     (SELECT min(o.id) FROM (
         SELECT * FROM inbound l
@@ -340,7 +270,7 @@ SELECT i.id, i.gateway_id, g.key AS gateway, g.reply_rules, i.received_at, i.add
         OFFSET 0) o
         WHERE o.text = i.text AND o.id <> i.id AND o.repeat_of IS NULL AND (o.applied_at IS NOT NULL OR o.id < i.id)
     ) AS repeat_of
-FROM mine i JOIN gateways g ON g.id = i.gateway_id ORDER BY i.id
+FROM reply_batch i JOIN gateways g ON g.id = i.gateway_id ORDER BY i.id
 
 -- name: decide_replies
 -- What replies decided: arrays of address, sender, kind, time, reason, gateway's key, reply.
@@ -348,26 +278,10 @@ INSERT INTO decisions (address, sender, kind, at, reason, actor, inbound_id, ori
 SELECT d.*, 'reply', $8 FROM unnest($1::text[], $2::text[], $3::decision_kind[], $4::timestamptz[], $5::text[], $6::text[],
     $7::bigint[]) AS d (address, sender, kind, at, reason, actor, inbound_id)
 
--- name: inbound_applied
--- What came of the replies `$1`: arrays of keyword, action and the reply that each one repeats.
-UPDATE inbound i SET keyword = a.keyword, action = a.action, repeat_of = a.repeat_of, applied_at = $5
-FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[]) AS a (id, keyword, action, repeat_of) WHERE i.id = a.id
-
--- name: set_reply_aside
--- A reply that cannot be applied goes to the shelf, whole: it becomes a fact when it is tried again.
-WITH culprit AS (DELETE FROM inbound WHERE id = $1 AND applied_at IS NULL RETURNING *)
-INSERT INTO rejected (id, kind, gateway_id, received_at, reason, request, raw)
-SELECT $2, 'reply', gateway_id, received_at, $3, jsonb_build_object('row', to_jsonb(culprit) - 'id' - 'raw'), raw FROM culprit
-
--- name: reply_alike
--- The like of reply `$1`: from the same phone to the same number, so that it decides about the same address; it says STOP.
-INSERT INTO inbound (gateway_id, received_at, address, recipient, text, verified, raw)
-SELECT gateway_id, received_at, address, recipient, 'STOP', verified, 'probe' FROM inbound WHERE id = $1 RETURNING id
-
--- name: reply_of_another
--- A reply from `$1`, by any gateway.
-INSERT INTO inbound (gateway_id, received_at, address, text, verified, raw)
-SELECT id, now(), $1, 'STOP', true, 'probe' FROM gateways ORDER BY id LIMIT 1 RETURNING id
+-- name: note_verdicts
+-- What came of the claimed replies `$1`: arrays of keyword, action and the reply that each one repeats.
+UPDATE reply_batch b SET keyword = a.keyword, action = a.action, repeat_of = a.repeat_of, applied_at = $5
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[]) AS a (id, keyword, action, repeat_of) WHERE b.id = a.id
 
 -- name: book_inbound
 -- The platform's figures of replies: arrays of gateway, what they are counted as, how many.

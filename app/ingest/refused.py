@@ -20,9 +20,10 @@ from app.gateways import GATEWAYS
 from app.gateways.auth import verified
 from app.gateways.receipt import Callback, Gateway
 from app.gateways.refusals import why_refused
-from app.ingest.kinds import copy, new_id
+from app.ingest.kinds import new_id
 from app.ingest.pipeline import QUERIES
 from app.ingest.rows import RejectedRow, clean
+from app.ingest.store import append
 from app.logs import log
 
 #: Of a gateway and day: so many of the first, and so many of the last.
@@ -123,7 +124,7 @@ class RefusedShelf:
                 await asyncio.sleep(0)
         days = {(each.gateway.id, each.at.date()) for each in waiting}
         async with self._pool.acquire(timeout=PAUSE_SECONDS) as connection, connection.transaction():
-            await copy(connection, rows)
+            await append(connection, rows)
             for gateway_id, day in sorted(days):
                 start = datetime(day.year, day.month, day.day, tzinfo=UTC)
                 await connection.execute(QUERIES["trim_refused"], gateway_id, start, KEPT)

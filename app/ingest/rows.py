@@ -1,23 +1,18 @@
 """A receipt as the inbox keeps it, and an inbound message: one flat row, made safe for the database at the door. (A click
-is made in `app/links/clicks.py`; the spool keeps all of them alike.)
+is made in `app/links/clicks.py`; what is known of each kind stands in `kinds.py`.)
 
 The row is cropped and cleaned here once, so that nothing a gateway sends can make a whole COPY fail.
 """
 
-import base64
-import json
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
 
-import orjson
-
 from app.gateways.ids import canonical
 from app.gateways.receipt import MAX_ID_LENGTH, Gateway, Inbound, Outcome, Receipt
 from app.inbound.rules import number
-from app.links.clicks import ClickRow
 from app.qualifications.rules import KEY_LENGTH, failure_key
 
 _STATUS_LENGTH = 64
@@ -191,69 +186,3 @@ def _money(price: Decimal | None) -> Decimal | None:
 
 def _sane(at: datetime | None) -> datetime | None:
     return at if at is not None and at.year in YEARS else None
-
-
-# --- as the spool keeps them ---------------------------------------------------------------------------------------
-
-
-#: By the mark before each row. The first two are what they are because spools outlive versions: rows that an older one
-#: left there must be read.
-_KINDS: Mapping[bool | str, Any] = {False: InboxRow, True: RejectedRow, "inbound": InboundRow, "click": ClickRow}
-_MARKS = {kind: mark for mark, kind in _KINDS.items()}
-
-
-def pack(row: InboxRow | InboundRow | RejectedRow | ClickRow) -> bytes:
-    """A row as JSON for the spool; `unpack` gives it back equal."""
-    values = [_MARKS[type(row)], *row]
-    try:
-        return orjson.dumps(values, default=packed_value)
-    except (
-        TypeError
-    ):  # half a character, or a number of more than 64 bits: the standard library writes them with escapes
-        return json.dumps(values, default=packed_value).encode()
-
-
-def unpack(data: bytes) -> InboxRow | InboundRow | RejectedRow | ClickRow:
-    """Also what older versions packed, whose rows may lack the last fields. Raises `ValueError`, `TypeError` or `KeyError`
-    for what none of them did."""
-    try:
-        mark, *values = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        mark, *values = json.loads(data)
-    kind = _KINDS[mark]
-    if len(values) > len(kind._fields):
-        raise ValueError("more fields than are known")
-    fields = {name: field_of(name, value) for name, value in zip(kind._fields, values, strict=False)}
-    row: InboxRow | InboundRow | RejectedRow | ClickRow = kind(**fields)
-    return row
-
-
-def packed_value(value: object) -> object:
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    if isinstance(value, Decimal):
-        return str(value)
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(type(value))
-
-
-def field_of(name: str, value: Any) -> Any:
-    """The value of field `name`, of the JSON that it was packed as."""
-    read = _UNPACK.get(name)
-    return value if read is None else read(value)
-
-
-def _time(value: str | None) -> datetime | None:
-    return None if value is None else datetime.fromisoformat(value)
-
-
-_UNPACK: Mapping[str, Any] = {
-    "received_at": _time,
-    "occurred_at": _time,
-    "clicked_at": _time,
-    "price": lambda value: None if value is None else Decimal(str(value)),
-    "raw": base64.b64decode,
-}

@@ -8,20 +8,17 @@ import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from app.db import Connection, Pool, is_away
-from app.ingest.drain import Drain
-from app.ingest.kinds import Row, copy, kind_of, new_id, probe, refusal, rehearse, set_aside
+from app import metrics
+from app.db import Pool, is_away, load_queries
+from app.ingest.drain import Drain, rehearse
+from app.ingest.kinds import Row, kind_of, like, new_id, refusal, set_aside, unpack
 from app.ingest.outage import TABLES, Outage
-from app.ingest.rows import RejectedRow, unpack
+from app.ingest.rows import RejectedRow, Shelved
 from app.ingest.spool import Spool, SpoolFile
+from app.ingest.store import append
 from app.logs import log
 
-_PROGRESS = (
-    "INSERT INTO spool_progress AS p (spool_id, last_id) VALUES ($1, 0) "
-    "ON CONFLICT (spool_id) DO UPDATE SET last_id = p.last_id RETURNING last_id"
-)
-#: What was written about files that are long gone: those of older versions, and of one that was killed between the two.
-_FORGET = "DELETE FROM spool_progress WHERE spool_id = $1 OR touched_at < now() - interval '90 days'"
+QUERIES = load_queries(__file__, "spooled.sql")
 Item = tuple[int, Row]
 
 
@@ -50,7 +47,7 @@ class _Bringing:
 
     async def to_the_end(self, limit: int) -> bool:
         async with self._pool.acquire() as connection:
-            last = int(await connection.fetchval(_PROGRESS, self._file.id))
+            last = int(await connection.fetchval(QUERIES["hold_progress"], self._file.id))
         await self._spool.start_after(self._file, last)
         brought = False
         while found := await self._spool.read(self._file, last, limit):
@@ -62,7 +59,7 @@ class _Bringing:
             self._file.left -= len(found)
         await self._spool.remove(self._file)
         async with self._pool.acquire() as connection:
-            await connection.execute(_FORGET, self._file.id)
+            await connection.execute(QUERIES["forget_progress"], self._file.id)
         return brought
 
     async def _bring(self, items: Sequence[Item]) -> Sequence[Item]:
@@ -72,8 +69,8 @@ class _Bringing:
             return ()
         except Exception as error:
             drain = Drain(
-                kind=kind_of(items[0][1]).shelved, apply=self._apply, alike=self._alike, anything=self._alike,
-                rehearse=self._rehearse, set_aside=self._set_aside, in_order=True,
+                apply=self._apply, alike=self._alike, anything=self._alike, rehearse=self._rehearse,
+                set_aside=self._set_aside, in_order=True,
             )  # fmt: skip
             waiting = await drain.isolate(items, error)
             if waiting:
@@ -90,29 +87,27 @@ class _Bringing:
             log.error("spool.waits", file=self._file.id, error=type(trouble).__name__, exc_info=trouble)
 
     async def _apply(self, items: Sequence[Item]) -> None:
+        """Each once: what a process that died has brought in the meantime is left out."""
         async with self._pool.acquire() as connection, connection.transaction():
-            await self._add(connection, items)
-
-    async def _add(self, connection: Connection, items: Sequence[Item]) -> None:
-        """In the caller's transaction. What a process that died has brought in the meantime is left out."""
-        last = await connection.fetchval(_PROGRESS, self._file.id)
-        if rows := [row for place, row in items if place > last]:
-            await copy(connection, rows)
-            await connection.execute(
-                "UPDATE spool_progress SET last_id = $2, touched_at = now() WHERE spool_id = $1",
-                self._file.id,
-                items[-1][0],
-            )
+            last = await connection.fetchval(QUERIES["hold_progress"], self._file.id)
+            rows = [row for place, row in items if place > last]
+            if rows:
+                await append(connection, rows)
+                await connection.execute(QUERIES["move_progress"], self._file.id, items[-1][0])
+        unread = sum(isinstance(row, RejectedRow) and row.kind == "spooled" and not row.request for row in rows)
+        metrics.set_aside_total.labels("spooled").inc(unread)
 
     async def _alike(self, item: Item) -> None:
-        await probe(self._pool, item[1])
+        await rehearse(self._pool, like(item[1]))
 
     async def _rehearse(self, item: Item) -> None:
         await rehearse(self._pool, item[1])
 
-    async def _set_aside(self, item: Item, error: Exception) -> None:
+    async def _set_aside(self, item: Item, error: Exception) -> Shelved:
         place, row = item
-        await self._apply([(place, set_aside(row, refusal(error)))])
+        dead = set_aside(row, refusal(error))
+        await self._apply([(place, dead)])
+        return dead.kind
 
 
 def _read(data: bytes) -> Row:

@@ -14,6 +14,7 @@ import orjson
 
 from app import metrics
 from app.db import Connection, load_queries
+from app.ingest.store import backlog
 
 QUERIES = load_queries(__file__)
 #: Rows of each kind that one survey reads.
@@ -36,11 +37,10 @@ class _Count:
 
 async def survey(connection: Connection, now: datetime) -> int:
     """Sets the metrics of this process, and brings the platform's counters on by some rows; 0: that was all for now."""
-    row = await connection.fetchrow(QUERIES["waiting"], _INBOX)
-    assert row is not None
-    metrics.inbox_rows.set(row["inbox_rows"])
-    metrics.oldest_inbox_seconds.set(_age(row["oldest_inbox"], now))
-    metrics.oldest_unmatched_seconds.set(_age(row["oldest_unmatched"], now))
+    rows, oldest = await backlog(connection, _INBOX)
+    metrics.inbox_rows.set(rows)
+    metrics.oldest_inbox_seconds.set(_age(oldest, now))
+    metrics.oldest_unmatched_seconds.set(_age(await connection.fetchval(QUERIES["find_oldest_unmatched"]), now))
     if not await connection.fetchval(QUERIES["hold_survey"]):
         return 0
     state = orjson.loads(await connection.fetchval(QUERIES["surveyed"], _KEY) or "{}")

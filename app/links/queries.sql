@@ -1,20 +1,12 @@
--- name: take_clicks
--- Takes the oldest `$1` clicks nobody else holds out of their inbox and makes facts of them; one that came before, over the
--- spool, is no new one. A click less than `$2` seconds after the sending is a machine's, if the sender told when that was:
--- else we only know when we heard of it. Those of `$3` are left where they are; of `$4` (or all). Returns the new ones' ids
--- and messages, and the bursts, which are left to the caller.
-WITH oldest AS MATERIALIZED (
-    SELECT seq FROM click_inbox WHERE seq <> ALL($3::bigint[]) AND ($4::bigint[] IS NULL OR seq = ANY($4))
-    ORDER BY seq LIMIT $1 FOR UPDATE SKIP LOCKED
-),
-taken AS (
-    DELETE FROM click_inbox WHERE seq = ANY (ARRAY(SELECT seq FROM oldest)) RETURNING *
-),
-judged AS MATERIALIZED (
+-- name: record_clicks
+-- Makes facts of the claimed clicks (`click_batch`); one that came before, over the spool, is no new one. A click less than
+-- `$1` seconds after the sending is a machine's, if the sender told when that was: else we only know when we heard of it.
+-- Returns the new ones' ids and messages, and the bursts, which are left to the caller.
+WITH judged AS MATERIALIZED (
     SELECT DISTINCT ON (t.id) t.*, coalesce(t.clicked_at >= s.submitted_at
-        AND t.clicked_at < s.submitted_at + make_interval(secs => $2), false) AS too_soon,
+        AND t.clicked_at < s.submitted_at + make_interval(secs => $1), false) AS too_soon,
         CASE WHEN NOT t.visit ? 'counted' AND t.visit <> '{}' THEN visitor_id(t.agent, t.visit) END AS visitor
-    FROM taken t CROSS JOIN LATERAL (SELECT min(l.submitted_at) AS submitted_at FROM submissions l
+    FROM click_batch t CROSS JOIN LATERAL (SELECT min(l.submitted_at) AS submitted_at FROM submissions l
         WHERE l.message_id = t.message_id AND l.submitted_at < l.recorded_at) s
     WHERE NOT (t.reasons @> ARRAY['burst'] AND t.visit ? 'counted')
     ORDER BY t.id, t.seq
@@ -43,9 +35,9 @@ facts AS (
     ON CONFLICT (id) DO NOTHING
     RETURNING id, message_id
 )
-SELECT (SELECT count(*) FROM taken) AS taken, array_agg(id) AS ids, array_agg(message_id) AS messages,
+SELECT array_agg(id) AS ids, array_agg(message_id) AS messages,
     (SELECT array_agg(t) FROM (SELECT id, message_id, delivery_id, link, clicked_at, network, rules_version, visit -> 'counted'
-        FROM taken WHERE reasons @> ARRAY['burst'] AND visit ? 'counted' ORDER BY seq) t) AS bursts
+        FROM click_batch WHERE reasons @> ARRAY['burst'] AND visit ? 'counted' ORDER BY seq) t) AS bursts
 FROM facts
 
 -- name: find_bursts
@@ -147,30 +139,6 @@ moved AS (
 {into_counters}
 SELECT delivery_id, metric, gateway_id, label, bucket, value FROM moved WHERE value <> 0 ORDER BY 1, 2, 3, 4, 5
 {added_up}
-
--- name: list_waiting
--- The oldest `$1` clicks that nobody has applied yet.
-SELECT seq FROM click_inbox WHERE seq <> ALL($2::bigint[]) ORDER BY seq LIMIT $1
-
--- name: copy_click
--- The like of the click at place `$1`, with id `$2`: on the same message and link; else it says nothing but `$3`.
--- It has a visit, so that it goes the whole way.
-INSERT INTO click_inbox (id, message_id, delivery_id, link, clicked_at, human, reasons, device, agent, visit, rules_version)
-SELECT $2, message_id, delivery_id, link, clicked_at, human, '{}', 'other', $3, '{"method": "GET"}', rules_version
-FROM click_inbox WHERE seq = $1 RETURNING seq
-
--- name: add_probe
--- A click on the newest message, or on none: what any click goes through. Its id is `$1`.
-INSERT INTO click_inbox (id, message_id, delivery_id, link, clicked_at, human, reasons, device, agent, visit, rules_version)
-SELECT $1, id, delivery_id, 0, now(), true, '{}', 'other', $2, '{"method": "GET"}', 0 FROM (
-    (SELECT id, delivery_id FROM messages ORDER BY id DESC LIMIT 1) UNION ALL (SELECT 0, 0)
-) known LIMIT 1 RETURNING seq
-
--- name: set_click_aside
--- The click at place `$1` that cannot be applied goes to the shelf, whole.
-WITH culprit AS (DELETE FROM click_inbox WHERE seq = $1 RETURNING *)
-INSERT INTO rejected (id, kind, received_at, reason, request, raw)
-SELECT $2, 'click', clicked_at, $3, jsonb_build_object('row', to_jsonb(culprit) - 'seq'), convert_to(agent, 'UTF8') FROM culprit
 
 -- name: forget_networks
 -- The next `$2` clicks from before `$1` (an id: ids follow time) lose the network they came from. How far that is done is

@@ -15,19 +15,14 @@ QUERIES = load_queries(__file__)
 _NETWORKS = 5_000
 
 
-async def apply(
-    connection: Connection, *, limit: int, without: Sequence[int] = (), only: Sequence[int] | None = None
-) -> int:
-    """Turns the oldest `limit` clicks of the inbox into facts and counts them; returns how many it took.
-
-    `without`: places in the inbox (`seq`) that are left alone; `only`: those that are meant."""
-    row = await connection.fetchrow(QUERIES["take_clicks"], limit, TOO_SOON_SECONDS, without, only)
+async def apply(connection: Connection) -> None:
+    """Turns the clicks that this transaction claimed (`click_batch`) into facts, and counts them."""
+    row = await connection.fetchrow(QUERIES["record_clicks"], TOO_SOON_SECONDS)
     assert row is not None
     if row["ids"]:
         await _settle(connection, row["ids"], [None] * len(row["ids"]), row["messages"])
     if row["bursts"]:
         await _merge_bursts(connection, row["bursts"])
-    return int(row["taken"])
 
 
 async def _merge_bursts(connection: Connection, rows: Sequence[Any]) -> None:

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from app.db import Connection, Pool
 from app.gateways.receipt import Auth, Gateway, Options, Outcome, Receipt
 from app.ingest import pipeline
-from app.ingest.inbox import copy
 from app.ingest.rows import inbox_row
+from app.ingest.store import append
 from app.matching.recording import Outcome as Recorded
 from app.matching.recording import Sent, record_messages
 from app.messages.states import Facts, Handover, Report, State, Status, fold
@@ -168,7 +168,7 @@ class Run:
     async def _arrive(self, said: Sequence[Said]) -> None:
         now = datetime.now(UTC)
         async with self.pool.acquire() as connection:
-            await copy(connection, [inbox_row(self.gateway, self._receipt(each), now) for each in said])
+            await append(connection, [inbox_row(self.gateway, self._receipt(each), now) for each in said])
 
     def _receipt(self, said: Said) -> Receipt:
         by_id = said.by in ("id", "both")

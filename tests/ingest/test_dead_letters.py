@@ -10,8 +10,8 @@ import pytest
 
 from app import doctor
 from app.db import Pool
-from app.ingest.kinds import Row, put_back, set_aside
-from app.ingest.rows import InboundRow, InboxRow, RejectedRow, pack, unpack
+from app.ingest.kinds import Row, pack, put_back, set_aside, unpack
+from app.ingest.rows import InboundRow, InboxRow, RejectedRow
 from app.ingest.spool import SpoolFile
 from app.links.clicks import ClickRow
 

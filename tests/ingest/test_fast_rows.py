@@ -12,8 +12,9 @@ from app.db import Pool
 from app.gateways import generic
 from app.gateways.receipt import Auth, Gateway, Options
 from app.ingest.fast_rows import Heads, plain_row, whole
-from app.ingest.kinds import Row, copy, put_back, set_aside
-from app.ingest.rows import InboxRow, RejectedRow, inbox_row, pack, unpack
+from app.ingest.kinds import Row, pack, put_back, set_aside, unpack
+from app.ingest.rows import InboxRow, RejectedRow, inbox_row
+from app.ingest.store import append
 
 NOW = datetime(2026, 11, 23, 8, tzinfo=UTC)
 GATEWAYS = {
@@ -69,7 +70,7 @@ async def stored(pool: Pool, rows: Sequence[Row]) -> list[dict[str, Any]]:
         await transaction.start()
         try:
             await connection.execute("DELETE FROM inbox")
-            await copy(connection, rows)
+            await append(connection, rows)
             found = [dict(row) for row in await connection.fetch("SELECT * FROM inbox ORDER BY id")]
         finally:
             await transaction.rollback()

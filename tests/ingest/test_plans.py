@@ -12,6 +12,7 @@ import pytest_asyncio
 from app.db import Connection, Pool, create_pool
 from app.ingest.pipeline import QUERIES
 from app.ingest.runtime import WORKER_SETTINGS
+from app.ingest.store import QUERIES as INBOX
 from app.links.store import QUERIES as CLICKS
 from app.matching.sql import QUERIES as MATCHING
 from app.messages.store import QUERIES as FOLD
@@ -116,8 +117,12 @@ NAMES = list(range(1_000, 1_000 + BATCH))
 KEYS = ([1] * BATCH, ["id"] * BATCH, [f"early{n}" for n in NAMES])
 #: By name: the statement, and what it is asked in a transaction that holds a batch of early receipts.
 ASKED: Mapping[str, tuple[str, tuple[Any, ...]]] = {
-    "claim": (QUERIES["claim"], (BATCH,)),
-    "claim_these": (QUERIES["claim_these"], (NAMES,)),
+    "claim_receipt": (INBOX["claim_receipt"], (BATCH, [], None)),
+    "claim_these": (INBOX["claim_receipt"], (BATCH, [], NAMES)),
+    "claim_others": (INBOX["claim_receipt"], (BATCH, NAMES, None)),
+    "remove_receipt": (INBOX["remove_receipt"], ()),
+    "claim_click": (INBOX["claim_click"], (BATCH, [], None)),
+    "remove_click": (INBOX["remove_click"], ()),
     "meet": (QUERIES["meet"], ()),
     "link": (QUERIES["link"], ()),
     "unqualified": (QUERIES["unqualified"], ()),
@@ -135,7 +140,7 @@ ASKED: Mapping[str, tuple[str, tuple[Any, ...]]] = {
     "submitted_among": (MATCHING["find_submitted"], (1, KEYS[2])),
     "lock_states": (FOLD["lock_states"], (NAMES,)),
     "refold": (FOLD["refold_messages"], (NAMES, datetime.now(UTC))),
-    "take": (CLICKS["take_clicks"], (BATCH, 2.0, [], None)),
+    "record_clicks": (CLICKS["record_clicks"], (2.0,)),
     "settle": (CLICKS["settle_clicks"], (NAMES, [None] * BATCH)),
 }  # fmt: skip
 
@@ -146,9 +151,10 @@ async def test_a_planner_without_statistics_reads_what_it_is_asked_about_and_no_
     async with fresh.acquire() as connection:
         transaction = connection.transaction()
         await transaction.start()
-        await connection.execute(QUERIES["open_batch"])
-        if "batch" in statement and not name.startswith("claim"):
-            await connection.execute(QUERIES["claim"], BATCH)
+        for kind in ("receipt", "click"):
+            await connection.execute(INBOX[f"open_{kind}"])
+            if "batch" in statement and not name.startswith("claim"):
+                await connection.execute(INBOX[f"claim_{kind}"], BATCH, [], None)
         read, step = await worst_step(connection, statement, *values)
         await transaction.rollback()
     assert read <= BATCH * MOST_EACH, step

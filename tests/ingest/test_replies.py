@@ -19,11 +19,13 @@ from fastapi import FastAPI
 from app.db import Pool
 from app.gateways.receipt import Auth, Gateway, Inbound, Options
 from app.gateways.twilio import reply, signature
-from app.ingest.inbox import Inbox, copy
-from app.ingest.kinds import put_back
-from app.ingest.replies import Replies, apply_inbound
-from app.ingest.rows import InboundRow, RejectedRow, inbound_row, pack, unpack
+from app.ingest.applying import Applier
+from app.ingest.inbox import Inbox
+from app.ingest.kinds import pack, put_back, unpack
+from app.ingest.replies import apply
+from app.ingest.rows import InboundRow, RejectedRow, inbound_row
 from app.ingest.spool import Spool
+from app.ingest.store import append
 from app.settings import Settings
 
 from .conftest import BASE
@@ -290,11 +292,11 @@ async def test_workers_share_the_replies_and_none_is_applied_twice(client: httpx
     id = await pool.fetchval("SELECT id FROM gateways WHERE key = $1", key)
     rows = [row_of(f"+3461{n:07d}", gateway_id=id) for n in range(300)]
     async with pool.acquire() as connection:
-        await copy(connection, rows)
+        await append(connection, rows)
 
     async def work() -> int:
         async with pool.acquire() as connection, connection.transaction():
-            return await apply_inbound(connection, NOW, limit=20)
+            return await apply(connection, 20)
 
     async def waiting() -> int:
         return int(await pool.fetchval("SELECT count(*) FROM inbound WHERE applied_at IS NULL"))
@@ -302,7 +304,7 @@ async def test_workers_share_the_replies_and_none_is_applied_twice(client: httpx
     while any(await asyncio.gather(*(work() for _ in range(3)))):  # and the service's own worker
         pass
     await until(waiting, lambda count: count == 0)
-    assert await Replies(pool).step() == 0
+    assert await Applier("reply", pool, 20).step() == 0
     assert await pool.fetchval("SELECT count(*) FROM decisions WHERE address LIKE '+3461%'") == 300
 
 
@@ -379,9 +381,10 @@ async def test_repeats_are_recognised_whichever_is_applied_first(client: httpx.A
     id = await pool.fetchval("SELECT id FROM gateways WHERE key = $1", key)
     rows = [row_of(sender, gateway_id=id, provider_message_id="mo-9") for _ in range(3)]
     rows = [row._replace(received_at=NOW + timedelta(seconds=n)) for n, row in enumerate(rows)]
-    async with pool.acquire() as connection, connection.transaction():
-        await copy(connection, rows)
+    async with pool.acquire() as connection:
+        await append(connection, rows)
         ids = [row["id"] for row in await connection.fetch("SELECT id FROM inbound WHERE address = $1", sender)]
-        await apply_inbound(connection, NOW, only=[max(ids)])
-        await apply_inbound(connection, NOW, only=ids)
+        for only in ([max(ids)], ids):
+            async with connection.transaction():
+                await apply(connection, 20, only)
     assert await pool.fetchval("SELECT count(*) FROM decisions WHERE address = $1", sender) == 1

@@ -16,7 +16,8 @@ import pytest
 from app.db import Pool
 from app.gateways.receipt import Auth, Gateway, Options, Outcome, Receipt
 from app.ingest.inbox import Inbox
-from app.ingest.rows import InboundRow, InboxRow, RejectedRow, inbox_row, pack, unpack
+from app.ingest.kinds import pack, unpack
+from app.ingest.rows import InboundRow, InboxRow, RejectedRow, inbox_row
 from app.ingest.spool import Spool, SpoolFile, SpoolFull
 from app.settings import Settings
 

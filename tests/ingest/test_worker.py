@@ -9,9 +9,9 @@ import pytest_asyncio
 
 from app.db import Pool
 from app.gateways.receipt import Auth, Gateway, Options, Outcome, Receipt
-from app.ingest.inbox import copy
 from app.ingest.kinds import put_back
 from app.ingest.rows import inbox_row
+from app.ingest.store import append
 from app.ingest.worker import Worker
 
 
@@ -51,7 +51,7 @@ async def arrive(pool: Pool, gateway: Gateway, *statuses: str) -> None:
         for n, status in enumerate(statuses)
     ]
     async with pool.acquire() as connection:
-        await copy(connection, rows)
+        await append(connection, rows)
 
 
 async def counts(pool: Pool) -> tuple[int, int, int]:
@@ -72,7 +72,7 @@ async def test_poison_is_set_aside_without_its_neighbours_and_can_be_put_back(po
         assert (row["kind"], "RaiseError" in row["reason"]) == ("receipt", True)
     await pool.execute("DROP TRIGGER poison ON receipts")
     async with pool.acquire() as connection:
-        await copy(connection, [put_back(row["kind"], row["request"], row["raw"]) for row in rejected])
+        await append(connection, [put_back(row["kind"], row["request"], row["raw"]) for row in rejected])
     await worker(pool).step()
     assert await counts(pool) == (0, 15, 2)
 

@@ -11,8 +11,8 @@ import pytest
 from fastapi import FastAPI
 
 from app.db import Pool
-from app.ingest.kinds import copy
-from app.ingest.rows import pack, unpack
+from app.ingest.kinds import pack, unpack
+from app.ingest.store import append
 from app.links import store
 from app.links.bursts import Bursts, burst_id
 from app.links.clicks import ClickRow, click, visitor
@@ -44,7 +44,7 @@ class Told:
 
 async def take(pool: Pool, rows: list[ClickRow]) -> None:
     async with pool.acquire() as connection:
-        await copy(connection, rows)
+        await append(connection, rows)
     await applied(pool)
 
 

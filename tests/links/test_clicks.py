@@ -14,10 +14,10 @@ import pytest
 from fastapi import FastAPI
 
 from app.db import Connection, Pool
-from app.ingest.clicks import Clicks
+from app.ingest.applying import Applier
 from app.ingest.clock import expire
-from app.ingest.inbox import copy
-from app.ingest.rows import pack, unpack
+from app.ingest.kinds import pack, unpack
+from app.ingest.store import append
 from app.links import store
 from app.links.clicks import ClickRow, click, new_id, visitor
 from app.links.machines import RULES_VERSION, Verdict
@@ -46,7 +46,7 @@ def row(made: Made, message: int, *, link: int = 0, human: bool = True, at: date
 async def bring(pool: Pool, *rows: ClickRow) -> None:
     """Into the inbox, and waits until the service has applied them."""
     async with pool.acquire() as connection:
-        await copy(connection, rows)
+        await append(connection, rows)
     await applied(pool)
 
 
@@ -205,11 +205,11 @@ async def test_clicks_applied_by_many_hands_at_once_count_the_same(make: Maker, 
     made = await make(OFFER, OFFER, messages=3)
     rows = [row(made, number % 3, link=number % 2, human=number % 5 > 0) for number in range(300)]
     async with pool.acquire() as connection:
-        await copy(connection, rows)
+        await append(connection, rows)
 
     async def hand() -> None:
         for _ in range(40):
-            await Clicks(pool, batch=17).step()
+            await Applier("click", pool, 17).step()
 
     await asyncio.gather(hand(), hand(), hand())
     await applied(pool)
@@ -221,12 +221,12 @@ async def test_a_click_that_cannot_be_applied_is_set_aside_and_costs_its_neighbo
     make: Maker, pool: Pool, client: httpx.AsyncClient, admin: Headers
 ) -> None:
     made = await make(OFFER, messages=2)
-    hands = Clicks(pool, batch=100)
+    hands = Applier("click", pool, 100)
     await pool.execute("ALTER TABLE visitors ADD CONSTRAINT poison CHECK (agent <> 'poison')")
     try:
         bad = row(made, 0)._replace(agent="poison")
         async with pool.acquire() as connection:
-            await copy(connection, [row(made, 0), bad, row(made, 1)])
+            await append(connection, [row(made, 0), bad, row(made, 1)])
         await hands.step()
         await applied(pool)
         assert await pool.fetchval("SELECT count(*) FROM clicks WHERE delivery_id = $1", made.delivery) == 2

@@ -11,8 +11,9 @@ import pytest
 
 from app import visitors
 from app.db import Pool, create_pool
+from app.ingest import clicks
 from app.ingest.clock import Clock
-from app.ingest.inbox import copy
+from app.ingest.store import append
 from app.links import store
 from app.links.clicks import ClickRow, new_id
 from app.links.machines import Verdict
@@ -145,8 +146,8 @@ async def test_hands_that_take_up_the_same_visitors_in_any_order_do_not_wait_for
         for connection, batch in zip(held, batches, strict=True):
             await connection.execute("BEGIN")
             await connection.execute("SET LOCAL lock_timeout = '3s'")
-            await copy(connection, batch)
-            assert await store.apply(connection, limit=100, only=await _seqs(connection, batch)) == 10
+            await append(connection, batch)
+            assert await clicks.apply(connection, 100, await _seqs(connection, batch)) == 10
         for connection in held:
             await connection.execute("COMMIT")
     finally:
@@ -166,8 +167,8 @@ async def test_hands_that_bring_the_same_new_visitors_at_once_do_not_deadlock(ma
             order = range(20) if place % 2 else range(19, -1, -1)
             batch = [saying(made, place, f"New/{turn}/{n}") for n in order]
             async with pool.acquire() as connection, connection.transaction():
-                await copy(connection, batch)
-                await store.apply(connection, limit=100, only=await _seqs(connection, batch))
+                await append(connection, batch)
+                await clicks.apply(connection, 100, await _seqs(connection, batch))
 
     await asyncio.gather(*map(hand, range(4)))
     assert await pool.fetchval(_OF, made.delivery) == 200
@@ -192,8 +193,8 @@ async def test_what_is_being_taken_up_is_not_taken_away(make: Maker, pool: Pool)
     await pool.execute("UPDATE clicks SET visitor = NULL WHERE visitor = $1", id)
     async with pool.acquire() as taking, taking.transaction():
         batch = [saying(made, 1, agent)]
-        await copy(taking, batch)
-        await store.apply(taking, limit=100, only=await _seqs(taking, batch))
+        await append(taking, batch)
+        await clicks.apply(taking, 100, await _seqs(taking, batch))
         async with pool.acquire() as connection, connection.transaction():
             assert await visitors.forget(connection, [id]) == 0
     assert await pool.fetchval("SELECT count(*) FROM visitors WHERE id = $1", id) == 1

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from app.db import Pool
 from app.gateways.receipt import Auth, Gateway, Options, Outcome, Receipt
-from app.ingest.inbox import copy
 from app.ingest.pipeline import TRANSIENT
 from app.ingest.rows import inbox_row
+from app.ingest.store import append
 from app.matching.recording import Sent, record_messages
 from app.messages.states import Status, fold
 from app.projections.replay import recompute, replay
@@ -246,7 +246,7 @@ class School(Run):
         sources = [self.gateway if isinstance(each, Heard) and each.verified else anybody for each in said]
         rows = [inbox_row(source, self._receipt(each), now) for source, each in zip(sources, said, strict=True)]
         async with self.pool.acquire() as connection:
-            await copy(connection, rows)
+            await append(connection, rows)
 
     def _receipt(self, said: Said) -> Receipt:
         return replace(super()._receipt(said), status=said.outcome.value)

@@ -12,8 +12,8 @@ from app.db import Pool
 from app.gateways.receipt import Auth, Gateway, Options, Outcome, Receipt
 from app.ingest import pipeline
 from app.ingest.clock import Clock
-from app.ingest.inbox import copy
 from app.ingest.rows import inbox_row
+from app.ingest.store import append
 from app.matching.recording import Sent, record_messages
 from app.projections.replay import recompute, replay
 from app.quarantine import breaker, changing
@@ -102,7 +102,7 @@ class Carrier:
             for number in numbers
         ]
         async with self.pool.acquire() as connection:
-            await copy(connection, rows)
+            await append(connection, rows)
 
     async def hear(self, numbers: Sequence[int], code: str | None = "069") -> None:
         await self.arrive(numbers, code)

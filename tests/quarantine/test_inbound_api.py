@@ -17,6 +17,7 @@ from app.gateways import GATEWAYS
 from app.inbound.api import Asked, page_query
 from app.inbound.rules import SHIPPED, rules_of, stored
 from app.ingest import pipeline
+from app.ingest.store import QUERIES
 from tests.conftest import Headers, KeyMaker
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
@@ -383,8 +384,11 @@ async def test_the_worker_finds_what_waits_and_what_it_repeats_by_an_index(pool:
             "SELECT 1, now(), '+34600888888', 'hello', 'm' || n, true, '', now() FROM generate_series(1, 5000) n"
         )
         await connection.execute("ANALYZE inbound")
-        waiting = await connection.fetch(f"EXPLAIN {pipeline.QUERIES['waiting_inbound']}", 100, [])
-        claim = await connection.fetch(f"EXPLAIN {pipeline.QUERIES['claim_inbound']}", 100, None, [])
+        waiting = await connection.fetch(f"EXPLAIN {QUERIES['list_reply']}", 100, [])
+        await connection.execute(QUERIES["open_reply"])
+        claim = await connection.fetch(f"EXPLAIN {QUERIES['claim_reply']}", 100, [], None)
+        repeats = await connection.fetch(f"EXPLAIN {pipeline.QUERIES['list_replies']}")
         await transaction.rollback()
     assert "ix_inbound_waiting" in "\n".join(row[0] for row in waiting)
-    assert "ix_inbound_provider_message_id" in "\n".join(row[0] for row in claim)
+    assert "ix_inbound_waiting" in "\n".join(row[0] for row in claim)
+    assert "ix_inbound_provider_message_id" in "\n".join(row[0] for row in repeats)
