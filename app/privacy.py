@@ -105,7 +105,6 @@ OF: Mapping[str, Mapping[str, Class]] = {
     "click": {"network": Class.HIDDEN},  # where somebody was
     "link": {"params": Class.DEEP},  # added to a URL, the same for everybody
     "proof": {"text": Class.WHOLE},  # with the params of one person filled in
-    "qualification": {"code": Class.TEXT},
     "inbound": {"sender": Class.NUMBER},  # as the gateways' adapters call who wrote
     "key": {"name": Class.PLAIN},
 }

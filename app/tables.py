@@ -528,7 +528,7 @@ qualifications = Table(
     Column("id", Integer, Identity(), primary_key=True),
     Column("implementation", Text, nullable=False),
     Column("status", Text, nullable=False),
-    Column("code", Text, nullable=False),
+    Column("error_code", Text, nullable=False),
     Column("failure_type", failure_type, nullable=False),
     Column("reason", Text, nullable=False),
     Column("sentence", Text, nullable=False),
@@ -537,7 +537,7 @@ qualifications = Table(
     _when("first_seen_at"),
     _when("last_seen_at"),
     _when("updated_at", required=True),
-    UniqueConstraint("implementation", "status", "code"),
+    UniqueConstraint("implementation", "status", "error_code"),
 )
 
 message_state = Table(

@@ -224,7 +224,7 @@ async def _facts(connection: Any, delivery: int) -> dict[str, str]:
         delivery, NUMBER, gateway, RECIPIENT, REFERENCE, NOW,
     )  # fmt: skip
     qualification = await connection.fetchval(
-        "INSERT INTO qualifications (implementation, status, code, failure_type, reason, sentence, state, first_text, "
+        "INSERT INTO qualifications (implementation, status, error_code, failure_type, reason, sentence, state, first_text, "
         "updated_at) VALUES ('Acme', 'NO 677123456', '677123456', 'hard', 'user_unknown', 'Call 677123456', 'keep', $1, $2) "
         "RETURNING id",
         f"no {NUMBER} {MAIL}", NOW,

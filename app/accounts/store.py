@@ -176,10 +176,10 @@ async def gateway_figures(connection: Connection, gateway_id: int) -> dict[str, 
 
 
 async def add_qualifications(connection: Connection, rows: Sequence[tuple[str, ...]], now: datetime) -> None:
-    """`rows`: implementation, status, code, failure type, reason, sentence. Those that stand already stay."""
+    """`rows`: implementation, status, error code, failure type, reason, sentence. Those that stand already stay."""
     await connection.executemany(
-        "INSERT INTO qualifications (implementation, status, code, failure_type, reason, sentence, state, updated_at) "
-        "VALUES ($1, $2, $3, $4, $5, $6, 'keep', $7) ON CONFLICT (implementation, status, code) DO NOTHING",
+        "INSERT INTO qualifications (implementation, status, error_code, failure_type, reason, sentence, state, updated_at) "
+        "VALUES ($1, $2, $3, $4, $5, $6, 'keep', $7) ON CONFLICT (implementation, status, error_code) DO NOTHING",
         [(*row, now) for row in rows],
     )
 
@@ -197,11 +197,11 @@ async def message_of(connection: Connection, gateway: Gateway, kind: str, value:
     )  # fmt: skip
 
 
-async def qualification(connection: Connection, implementation: str, status: str, code: str) -> Any:
+async def qualification(connection: Connection, implementation: str, status: str, error_code: str) -> Any:
     return await connection.fetchrow(
         "SELECT id, failure_type::text AS failure_type, reason, sentence, state::text AS state FROM qualifications "
-        "WHERE implementation = $1 AND status = $2 AND code = $3",
-        implementation, status, code,
+        "WHERE implementation = $1 AND status = $2 AND error_code = $3",
+        implementation, status, error_code,
     )  # fmt: skip
 
 

@@ -76,7 +76,7 @@ WHERE reason = 'invalid_address' AND address ~ $1
     OR translate(concat_ws(' ', recipient_id, detail::text), E' -.()/_\t\u00a0', '') LIKE '%' || $2::text || '%'
 
 -- name: scan_qualifications
-SELECT id FROM qualifications WHERE concat_ws(' ', status, code, first_text) ~ $1
+SELECT id FROM qualifications WHERE concat_ws(' ', status, error_code, first_text) ~ $1
 
 -- name: scan_breakers
 SELECT id FROM breakers WHERE note ~ $1

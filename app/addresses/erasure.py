@@ -199,8 +199,11 @@ def _passing(place: Place, who: Person, work: _Erasure) -> Changed:
             found["recipient_id"] = None
         elif place is places.SUBMISSIONS:
             found["provider_message_ids"] = _hashed_ids(work, who, row["provider_message_ids"])
-        elif place is places.QUALIFICATIONS and (found["status"], found["code"]) != (row["status"], row["code"]):
-            found["code"] += f"#{row['id']}"  # errors that were two spellings of one stay two
+        elif place is places.QUALIFICATIONS and (found["status"], found["error_code"]) != (
+            row["status"],
+            row["error_code"],
+        ):
+            found["error_code"] += f"#{row['id']}"  # errors that were two spellings of one stay two
         return found
 
     return changed

@@ -268,7 +268,9 @@ class _Demo:
         """Errors that nobody has qualified yet, as people read them."""
         page = await self._get("/v1/qualifications", {"state": "to_qualify", "limit": "1000"})
         names = tuple(NAMES.values())
-        return [f"{row['status']} {row['code']}".strip() for row in page["items"] if row["implementation"] in names]
+        return [
+            f"{row['status']} {row['error_code']}".strip() for row in page["items"] if row["implementation"] in names
+        ]
 
     # --- the API ---------------------------------------------------------------------------------------------------
 

@@ -51,8 +51,8 @@ async def qualify(connection: Connection, now: datetime) -> None:
     """Gives every error of the batch a row that says what it means, or that nobody knows yet."""
     for row in await connection.fetch(QUERIES["unqualified"]):
         adapter = GATEWAYS.get(row["kind"])
-        what = meaning(adapter.qualifications if adapter else {}, row["status"], row["code"])
-        await met(connection, row["implementation"], row["status"], row["code"], what, row["first_text"], now)
+        what = meaning(adapter.qualifications if adapter else {}, row["status"], row["error_code"])
+        await met(connection, row["implementation"], row["status"], row["error_code"], what, row["first_text"], now)
     await connection.execute(QUERIES["seen"])
 
 

@@ -53,11 +53,11 @@ WHERE c.id = p.id AND (c.via IS NULL OR p.message_id IS NOT NULL)
 
 -- name: unqualified
 -- Errors of the batch that nobody has a row for yet.
-SELECT g.kind, g.implementation, upper(b.status_text) AS status, b.failure_key AS code, min(b.error_text) AS first_text
+SELECT g.kind, g.implementation, upper(b.status_text) AS status, b.failure_key AS error_code, min(b.error_text) AS first_text
 FROM batch b JOIN gateways g ON g.id = b.gateway_id
 WHERE b.status = 'failed' AND NOT EXISTS (
     SELECT FROM qualifications q
-    WHERE q.implementation = g.implementation AND q.status = upper(b.status_text) AND q.code = b.failure_key)
+    WHERE q.implementation = g.implementation AND q.status = upper(b.status_text) AND q.error_code = b.failure_key)
 GROUP BY 1, 2, 3, 4 ORDER BY 2, 3, 4
 
 -- name: seen
@@ -65,12 +65,12 @@ GROUP BY 1, 2, 3, 4 ORDER BY 2, 3, 4
 UPDATE qualifications q SET last_seen_at = e.last_at, first_seen_at = coalesce(q.first_seen_at, e.first_at),
     first_text = coalesce(q.first_text, e.first_text)
 FROM (
-    SELECT g.implementation, upper(b.status_text) AS status, b.failure_key AS code, min(b.received_at) AS first_at,
+    SELECT g.implementation, upper(b.status_text) AS status, b.failure_key AS error_code, min(b.received_at) AS first_at,
         max(b.received_at) AS last_at, min(b.error_text) AS first_text
     FROM batch b JOIN gateways g ON g.id = b.gateway_id WHERE b.status = 'failed' GROUP BY 1, 2, 3
 ) e
 WHERE q.id = ANY (ARRAY(
-    SELECT k.id FROM qualifications k WHERE (k.implementation, k.status, k.code) = (e.implementation, e.status, e.code)
+    SELECT k.id FROM qualifications k WHERE (k.implementation, k.status, k.error_code) = (e.implementation, e.status, e.error_code)
         AND coalesce(k.last_seen_at, '-infinity') < e.last_at - interval '1 minute'
     FOR UPDATE SKIP LOCKED))
 
@@ -95,7 +95,7 @@ recorded AS (
     FROM found f
     JOIN gateways g ON g.id = f.gateway_id
     LEFT JOIN qualifications q ON f.status = 'failed'
-        AND q.implementation = g.implementation AND q.status = upper(f.status_text) AND q.code = f.failure_key
+        AND q.implementation = g.implementation AND q.status = upper(f.status_text) AND q.error_code = f.failure_key
 )
 SELECT count(*) AS recorded, array_agg(DISTINCT message_id) FILTER (WHERE message_id IS NOT NULL) AS messages FROM found
 

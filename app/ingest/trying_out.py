@@ -212,7 +212,7 @@ async def _qualification(
     if row.failure_key is None:
         return None
     status = row.status_text.upper()
-    key = {"implementation": gateway.implementation, "status": status, "code": row.failure_key}
+    key = {"implementation": gateway.implementation, "status": status, "error_code": row.failure_key}
     found = await store.qualification(connection, gateway.implementation, status, row.failure_key)
     if found is not None:
         return principal.shown({**key, **found, "id": str(found["id"])}, "qualification")

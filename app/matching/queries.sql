@@ -3,7 +3,7 @@
 SELECT pg_advisory_xact_lock({RECORDING}, hashint8($1))
 
 -- name: find_qualification
-SELECT id FROM qualifications WHERE implementation = $1 AND status = $2 AND code = $3
+SELECT id FROM qualifications WHERE implementation = $1 AND status = $2 AND error_code = $3
 
 -- name: find_taken_keys
 -- Which of the keys `$1` (gateway), `$2` (kind), `$3` (value) a submission has already given to a message; `awaited`: that was

@@ -14,7 +14,7 @@ from app.api.fields import Plain, path_id
 from app.api.listing import Found, Listing, listed
 from app.api.paging import Cursor, Limit, Page
 from app.db import Connection, engine_of, pool_of, writing
-from app.errors import NotFound
+from app.errors import Invalid, NotFound
 from app.gateways.receipt import FailureType
 from app.masking import in_pieces
 from app.qualifications import store
@@ -38,7 +38,7 @@ class Qualification(BaseModel):
     error: str = Field(description="The key as people read it.")
     implementation: str
     status: str
-    code: str
+    error_code: str
     failure_type: FailureType
     reason: str
     sentence: str = Field(description="What it means and what to do.")
@@ -113,9 +113,18 @@ def asked_filter(
     state: Annotated[State | None, Query(description="`to_qualify`: what waits for an operator.")] = None,
     failure_type: Annotated[FailureType | None, Query()] = None,
     reason: Annotated[Reason | None, Query()] = None,
+    error_code: Annotated[Plain | None, Query(max_length=200, description="Exactly.", examples=["069"])] = None,
+    code: Annotated[
+        Plain | None, Query(max_length=200, deprecated=True, description="`error_code` by its old name.")
+    ] = None,
     q: Annotated[Plain | None, Query(max_length=200, description="Part of the key or the texts.")] = None,
 ) -> store.Filter:
-    return store.Filter(implementation=implementation, state=state, failure_type=failure_type, reason=reason, q=q)
+    if None not in (error_code, code) and error_code != code:
+        raise Invalid.field("?code", "This is the old name of `error_code`, and they differ: give one of them.")
+    return store.Filter(
+        implementation=implementation, state=state, failure_type=failure_type, reason=reason,
+        error_code=code if error_code is None else error_code, q=q,
+    )  # fmt: skip
 
 
 Asked = Annotated[store.Filter, Depends(asked_filter)]
@@ -131,7 +140,7 @@ async def list_qualifications(
     request: Request, principal: Reader, asked: Asked, limit: Limit = 100, cursor: Cursor = None
 ) -> Any:
     """One for each error of each gateway implementation, with how often it occurs. `q` looks through what the key may see."""
-    asks(principal, words=(asked.implementation,))
+    asks(principal, words=(asked.implementation, asked.error_code))
     asked = replace(asked, masked=not principal.sees_all)
 
     async def find(after: Sequence[Any] | None, limit: int, counted: bool) -> Found:
@@ -155,11 +164,11 @@ async def read(request: Request, id: Id, principal: Reader) -> Qualification:
 
 
 def _shown(row: Mapping[str, Any], principal: Principal) -> Qualification:
-    names = ("implementation", "status", "code", "failure_type", "reason", "state")
+    names = ("implementation", "status", "error_code", "failure_type", "reason", "state")
     times = ("first_seen_at", "last_seen_at", "updated_at")
     values = {name: row[name] for name in (*names, *times, "sentence", "first_text")} | {
         "id": str(row["id"]),
-        "error": shown(row["implementation"], row["status"], row["code"]),
+        "error": shown(row["implementation"], row["status"], row["error_code"]),
         "occurrences": int(row["occurrences"]),
     }
     return Qualification(**principal.shown(values, "qualification"))
@@ -248,7 +257,7 @@ async def _tell(
     now: datetime,
 ) -> None:
     """Writes the change into the platform's journal and into those of the deliveries touched, in one order."""
-    key = shown(old["implementation"], old["status"], old["code"])
+    key = shown(old["implementation"], old["status"], old["error_code"])
     changes = {name: {"old": old[name], "new": value} for name, value in values.items()}
     told = [each for each in touched if each.created_at >= now - _TOLD][:_MOST_TOLD]
     figures = moved.model_dump(exclude={"per_delivery"}) | {"deliveries_told": len(told)}

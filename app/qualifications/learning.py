@@ -7,9 +7,10 @@ from app.qualifications.rules import Qualified
 
 _MET = """
 INSERT INTO qualifications (
-    implementation, status, code, failure_type, reason, sentence, state, first_text, first_seen_at, last_seen_at, updated_at)
+    implementation, status, error_code, failure_type, reason, sentence, state, first_text, first_seen_at, last_seen_at,
+    updated_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $9)
-ON CONFLICT (implementation, status, code) DO NOTHING
+ON CONFLICT (implementation, status, error_code) DO NOTHING
 """
 
 
@@ -17,7 +18,7 @@ async def met(
     connection: Connection,
     implementation: str,
     status: str,
-    code: str,
+    error_code: str,
     what: Qualified,
     text: str | None,
     now: datetime,
@@ -25,5 +26,5 @@ async def met(
     """An error of a gateway: what it means as far as its provider documents it, for an operator to confirm or correct. One
     that has a row already keeps it. The caller commits."""
     await connection.execute(
-        _MET, implementation, status, code, what.failure_type, what.reason, what.sentence, what.state, text, now
+        _MET, implementation, status, error_code, what.failure_type, what.reason, what.sentence, what.state, text, now
     )

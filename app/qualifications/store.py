@@ -48,6 +48,7 @@ class Filter:
     state: str | None = None
     failure_type: str | None = None
     reason: str | None = None
+    error_code: str | None = None
     q: str | None = None
     #: `q` looks through what a key without `pii:read` sees.
     masked: bool = False
@@ -83,11 +84,10 @@ async def read(connection: AsyncConnection, id: int) -> dict[str, Any] | None:
 
 def _conditions(asked: Filter) -> list[ColumnElement[bool]]:
     table = qualifications.c
-    exact = {"implementation": table.implementation, "state": table.state, "reason": table.reason}
-    exact["failure_type"] = table.failure_type
-    found = [column == getattr(asked, name) for name, column in exact.items() if getattr(asked, name) is not None]
+    names = ("implementation", "state", "failure_type", "reason", "error_code")
+    found = [table[name] == getattr(asked, name) for name in names if getattr(asked, name) is not None]
     if asked.q:
-        texts = (table.implementation, table.status, table.code, table.sentence, table.first_text)
+        texts = (table.implementation, table.status, table.error_code, table.sentence, table.first_text)
         seen = (searched(column, masked=asked.masked) for column in texts)
         found.append(or_(*(column.icontains(asked.q, autoescape=True) for column in seen)))
     return found

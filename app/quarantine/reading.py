@@ -43,7 +43,7 @@ _JOINED = (
         gateways.c.key.label("gateway"),
         qualifications.c.implementation,
         qualifications.c.status.label("error_status"),
-        qualifications.c.code.label("error_code"),
+        qualifications.c.error_code,
         qualifications.c.sentence,
         decisions.c.note,
         decisions.c.actor,
@@ -73,7 +73,7 @@ async def total(connection: AsyncConnection, asked: Filter) -> int:
         )
         return int((await connection.execute(rows.where(*conditions(asked)))).scalar_one())
     cells = (
-        select(counters.c.label, counters.c.value, gateways.c.key, qualifications.c.code)
+        select(counters.c.label, counters.c.value, gateways.c.key, qualifications.c.error_code)
         .outerjoin(gateways, gateways.c.id == counters.c.gateway_id)
         .outerjoin(qualifications, qualifications.c.id == counters.c.bucket)
         .where(counters.c.delivery_id == 0, counters.c.metric == "quarantine")
@@ -88,7 +88,7 @@ def _fits(row: Any, asked: Filter) -> bool:
         and (not asked.reasons or reason in asked.reasons)
         and (asked.origin is None or origin == asked.origin)
         and (asked.gateway is None or row.key == asked.gateway)
-        and (asked.error_code is None or row.code == asked.error_code)
+        and (asked.error_code is None or row.error_code == asked.error_code)
     )
 
 
@@ -102,7 +102,7 @@ def conditions(asked: Filter) -> list[ColumnElement[bool]]:
     pairs = (
         (asked.origin, table.origin),
         (asked.gateway, gateways.c.key),
-        (asked.error_code, qualifications.c.code),
+        (asked.error_code, qualifications.c.error_code),
         (asked.sender, table.sender),
         (asked.address, table.address),
     )
@@ -170,12 +170,12 @@ async def notes(connection: AsyncConnection, events: Sequence[Event]) -> Notes:
     decided = {event.id for event in events if event.kind not in ("failed", "received")}
     keys = select(gateways.c.id, gateways.c.key).where(gateways.c.id.in_(gateway_ids - {None}))
     table = qualifications.c
-    named = select(table.id, table.implementation, table.status, table.code).where(table.id.in_(errors - {None}))
+    named = select(table.id, table.implementation, table.status, table.error_code).where(table.id.in_(errors - {None}))
     told = select(decisions.c.id, decisions.c.actor, decisions.c.note).where(decisions.c.id.in_(decided))
     return Notes(
         gateways={row.id: row.key for row in await connection.execute(keys)},
         errors={
-            row.id: " ".join(filter(None, ("SR", row.implementation, row.status, row.code)))
+            row.id: " ".join(filter(None, ("SR", row.implementation, row.status, row.error_code)))
             for row in await connection.execute(named)
         },
         decisions={row["id"]: dict(row) for row in (await connection.execute(told)).mappings()},
@@ -192,7 +192,7 @@ _BREAKERS = (
         gateways.c.key.label("gateway"),
         qualifications.c.implementation,
         qualifications.c.status.label("error_status"),
-        qualifications.c.code.label("error_code"),
+        qualifications.c.error_code,
         qualifications.c.sentence,
     )
     .join(gateways, gateways.c.id == breakers.c.gateway_id)

@@ -71,10 +71,10 @@ async def _qualification(connection: Connection, gateway: int, said: Said) -> in
     found: int = await connection.fetchval(
         """
         INSERT INTO qualifications
-            (implementation, status, code, failure_type, reason, sentence, state, first_seen_at, last_seen_at, updated_at)
+            (implementation, status, error_code, failure_type, reason, sentence, state, first_seen_at, last_seen_at, updated_at)
         SELECT implementation, $2, $3, $4::failure_type, $5, 'Made up for a benchmark.', 'keep', now(), now(), now()
         FROM gateways WHERE id = $1
-        ON CONFLICT (implementation, status, code) DO UPDATE SET last_seen_at = now() RETURNING id""",
+        ON CONFLICT (implementation, status, error_code) DO UPDATE SET last_seen_at = now() RETURNING id""",
         gateway, said.status.upper(), said.code, said.failure_type, said.reason,
     )  # fmt: skip
     return found

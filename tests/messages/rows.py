@@ -46,7 +46,7 @@ async def add_qualifications(connection: Connection) -> list[int]:
     for number, (failure_type, reason) in enumerate(ERRORS):
         found.append(
             await connection.fetchval(
-                "INSERT INTO qualifications (implementation, status, code, failure_type, reason, sentence, state, "
+                "INSERT INTO qualifications (implementation, status, error_code, failure_type, reason, sentence, state, "
                 "updated_at) VALUES ('Acme', 'UNDELIV', $1, $2, $3, $4, 'keep', $5) RETURNING id",
                 f"{number:03d}",
                 failure_type,

@@ -107,7 +107,7 @@ async def test_shipped_qualifications_are_there_from_the_start(
     await create(client, admin, "shipped", kind="smpp", implementation="Shipped")
     rows = await pool.fetch("SELECT * FROM qualifications WHERE implementation = 'Shipped'")
     wanted = {(status.upper(), code) for status, code in GATEWAYS["smpp"].qualifications if status != "*"}
-    assert {(row["status"], row["code"]) for row in rows} == wanted
+    assert {(row["status"], row["error_code"]) for row in rows} == wanted
     assert {row["state"] for row in rows} <= {"keep"}
     await pool.execute("UPDATE qualifications SET reason = 'mine' WHERE implementation = 'Shipped'")
     await create(client, admin, "shipped-2", kind="smpp", implementation="Shipped")

@@ -215,14 +215,14 @@ class School(Run):
         )
         self.deliveries = {row["sender"]: int(row["id"]) for row in rows}
         rows = await self.pool.fetch(
-            "INSERT INTO qualifications (implementation, status, code, failure_type, reason, sentence, state, updated_at) "
+            "INSERT INTO qualifications (implementation, status, error_code, failure_type, reason, sentence, state, updated_at) "
             "SELECT $1, 'FAILED', c, t::failure_type, r, '-', s::qualification_state, now() "
-            "FROM unnest($2::text[], $3::text[], $4::text[], $5::text[]) AS q (c, t, r, s) RETURNING id, code",
+            "FROM unnest($2::text[], $3::text[], $4::text[], $5::text[]) AS q (c, t, r, s) RETURNING id, error_code",
             self.gateway.implementation,
             list(ERRORS),
             *map(list, zip(*ERRORS.values(), strict=True)),
         )
-        self.codes = {int(row["id"]): str(row["code"]) for row in rows}
+        self.codes = {int(row["id"]): str(row["error_code"]) for row in rows}
         self.undecided = list(self.scenario.decided)
         self.recorded: set[int] = set()
         if self.scenario.breaker:

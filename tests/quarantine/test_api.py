@@ -31,7 +31,7 @@ async def qualified(client: httpx.AsyncClient, account: Account, code: str, **as
 
     async def found() -> Any:
         answer = await client.get("/v1/qualifications", params={"implementation": account.key, "limit": 1000})
-        return [item for item in answer.json()["items"] if item["code"] == code]
+        return [item for item in answer.json()["items"] if item["error_code"] == code]
 
     (item,) = await until(found, bool)
     if as_:

@@ -52,7 +52,7 @@ class Carrier:
             id,
         )
         await pool.executemany(
-            "INSERT INTO qualifications (implementation, status, code, failure_type, reason, sentence, state, updated_at) "
+            "INSERT INTO qualifications (implementation, status, error_code, failure_type, reason, sentence, state, updated_at) "
             "VALUES ($1, 'FAILED', $2, $3, 'unreachable', '-', 'keep', now())",
             [(name, code, failure_type) for code, failure_type in ERRORS.items()],
         )
@@ -119,7 +119,7 @@ class Carrier:
 
     async def breakers(self) -> list[Any]:
         return await self.pool.fetch(
-            "SELECT b.*, q.code, (SELECT count(*) FROM held h WHERE h.breaker_id = b.id) AS held FROM breakers b "
+            "SELECT b.*, q.error_code, (SELECT count(*) FROM held h WHERE h.breaker_id = b.id) AS held FROM breakers b "
             "JOIN qualifications q ON q.id = b.qualification_id WHERE b.gateway_id = $1 ORDER BY b.id",
             self.gateway.id,
         )
@@ -162,7 +162,9 @@ class Carrier:
     async def usually(self, failures: int, finals: int, code: str = "069") -> None:
         """So many failures with `code` among so many final answers, yesterday."""
         qualification = await self.pool.fetchval(
-            "SELECT id FROM qualifications WHERE implementation = $1 AND code = $2", self.gateway.implementation, code
+            "SELECT id FROM qualifications WHERE implementation = $1 AND error_code = $2",
+            self.gateway.implementation,
+            code,
         )
         await self.pool.executemany(
             "INSERT INTO counters (delivery_id, metric, gateway_id, label, bucket, value) VALUES (0, $1, $2, $3, $4, $5)",
@@ -198,7 +200,7 @@ async def test_an_outage_holds_its_addresses_and_one_decision_applies_or_discard
     quarantined = await carrier.new_quarantines()
     (row,) = await carrier.breakers()
     assert quarantined < 200
-    assert (row["code"], quarantined + row["held"]) == ("069", MANY)
+    assert (row["error_code"], quarantined + row["held"]) == ("069", MANY)
     await carrier.balances()
     found = await carrier.settle(decision)
     assert (found["addresses"], found["messages"]) == (row["held"], row["held"])

@@ -35,7 +35,7 @@ async def failed(pool: Pool, reason: str, now: datetime = FAILED_AT) -> str:
     async with pool.acquire() as connection, connection.transaction():
         await add_gateway(connection, name)
         error = await connection.fetchval(
-            "INSERT INTO qualifications (implementation, status, code, failure_type, reason, sentence, state, updated_at) "
+            "INSERT INTO qualifications (implementation, status, error_code, failure_type, reason, sentence, state, updated_at) "
             "VALUES ($1, 'UNDELIV', '1', 'soft', $2, '-', 'keep', now()) RETURNING id",
             name,
             reason,
