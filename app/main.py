@@ -84,6 +84,7 @@ class Acuse(FastAPI):
     own_paths: frozenset[str] = frozenset()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Takes callbacks and short URLs out before the framework sees them."""
         if scope["type"] == "http":
             path = scope["path"]
             if path.startswith(PREFIX):

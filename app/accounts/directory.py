@@ -138,6 +138,7 @@ class GatewayDirectory:
     # --- looking up ------------------------------------------------------------------------------------------------
 
     def get(self, key: str) -> Gateway | None:
+        """The gateway of this key, out of memory; None when it is deleted, or not known yet."""
         return self._gateways.by_key.get(key)
 
     def by_id(self, gateway_id: int) -> Gateway | None:

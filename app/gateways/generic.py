@@ -62,6 +62,7 @@ class Fault(Exception):
 
 
 def parse(callback: Callback, gateway: Gateway) -> list[Item]:
+    """Reads an object, an array or lines of JSON, item by item."""
     if callback.headers.get("content-type", "").lower().startswith("application/x-ndjson"):
         return _lines(callback.body)
     return read_items(callback, lambda value, raw: _item(_with_reference(value, callback.reference), raw))
@@ -164,6 +165,7 @@ def _inbound(row: dict[str, Any], raw: bytes) -> Item:
 
 
 def _receipt(row: dict[str, Any], raw: bytes) -> Receipt:
+    """Reads each field by its own reader, and translates the status by `OUTCOMES`. Raises `Fault`."""
     fields: dict[str, Any] = {}
     unknown: list[str] = []
     for name, value in row.items():

@@ -62,7 +62,7 @@ def road_of(scope: Scope) -> Road:
 
 
 async def callbacks(scope: Scope, receive: Receive, send: Send) -> None:
-    """The ASGI application behind `PREFIX`."""
+    """The ASGI application behind `PREFIX`: one callback, and its answer, whatever happens."""
     try:
         answer = await _taken(scope, receive)
     except Problem as problem:
@@ -78,6 +78,7 @@ async def callbacks(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def _taken(scope: Scope, receive: Receive) -> Answer:
+    """The whole way of one callback, to the answer that its gateway expects once everything is durable."""
     road = road_of(scope)
     key, _, reference = scope["path"][len(PREFIX) :].partition("/")
     gateway = road.directory.get(key) or await _found(scope, key)
@@ -162,6 +163,7 @@ def request_of(callback: Callback) -> dict[str, str | None]:
 
 
 def _callback(scope: Scope, body: bytes, gateway: Gateway, reference: str | None, public_base: str | None) -> Callback:
+    """The request as adapters see it: with the URL that the provider called, for signatures cover that."""
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
     query = scope["query_string"].decode("latin-1")
     if gateway.auth.mode == "token" and "token=" in query:

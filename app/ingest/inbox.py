@@ -99,6 +99,7 @@ class Inbox:
     # --- made durable ------------------------------------------------------------------------------------------------
 
     async def _make_durable(self, rows: Sequence[Row]) -> None:
+        """Commits what gathered meanwhile, of many requests, in one go; to the spool when the database is away."""
         if not self.outage.tables:
             began = time.perf_counter()
             try:

@@ -66,6 +66,7 @@ async def record(connection: Connection, taken: int) -> list[int]:
 
 
 async def book(connection: Connection) -> None:
+    """Moves the platform's own counters: receipts taken, and words that no adapter knows."""
     await connection.execute(QUERIES["book_platform"])
 
 

@@ -90,7 +90,9 @@ class Evidence:
 
 
 def fold(facts: Facts) -> State:
-    """The message's state. Equal for every permutation and every repetition of the same facts."""
+    """The message's state: that of the strongest evidence, whichever came first.
+
+    Equal for every permutation and every repetition of the same facts."""
     submitted_at = min((each.at for each in facts.handovers), default=None)
     reports = distinct(facts.reports)
     evidence = [_evidence(each, facts.parts, submitted_at) for each in reports if each.status is not None]

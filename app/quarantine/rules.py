@@ -88,7 +88,9 @@ class Explained:
 
 
 def health(events: Iterable[Event], now: datetime, thresholds: Thresholds) -> dict[str, Health]:
-    """By scope; a scope that is not in it is valid. Equal for every order of the same events."""
+    """What all events together make of an address, by scope; a scope that is not in it is valid.
+
+    Equal for every order of the same events."""
     walk = Walk(thresholds)
     for event in in_order(events):
         walk.step(event)

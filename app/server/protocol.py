@@ -81,6 +81,7 @@ class Protocol(HttpToolsProtocol):
         self._seats.take(self)
 
     def data_received(self, data: bytes) -> None:
+        """Gives the parser no more at a time than may still come, and refuses what would go beyond."""
         while len(data) > self._room and not self._leaving:
             piece, data = data[: self._room], data[self._room :]
             self._read(piece)
@@ -108,6 +109,7 @@ class Protocol(HttpToolsProtocol):
             self._refuse_long()
 
     def on_headers_complete(self) -> None:
+        """Checks host and number of headers, and hands the request on before its body has come."""
         self._whole = True
         host = None
         for name, value in self.headers:

@@ -38,6 +38,7 @@ class Whole:
         return cls(status, headers, body, b"".join(lines))
 
     async def send(self, scope: Scope, send: Send) -> None:
+        """Answers in one message, where the server is ours."""
         if EXTENSION in scope.get("extensions", ()):
             await send({"type": EXTENSION, "answer": self})
         else:
