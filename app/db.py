@@ -44,6 +44,9 @@ POOL_TIMEOUT_SECONDS = 3.0
 POOL_SIZES = MappingProxyType({"inbox": 4, "worker": 5, "preparer": 3, "links": 2, "directory": 1})
 CONNECTIONS = 20
 
+#: Somebody else was faster or in the way, and that passes: what was asked is asked again as it is.
+TRANSIENT = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.LockNotAvailableError)
+
 #: Whom an error lets suspect first. It is no more than a suspicion: what fails alone, again and again, while its like
 #: commits beside it, is to blame, whatever its error is called (app/ingest/drain.py).
 Suspect = Literal["row", "database", "ours"]

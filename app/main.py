@@ -39,10 +39,9 @@ from app.deliveries.sending_api import router as sending
 from app.disclosures import Disclosures
 from app.inbound import api as inbound_api
 from app.inbound import rules_api as reply_rules
-from app.ingest.api import router as ingest
+from app.ingest import receipts_api as receipts
 from app.ingest.callbacks import PREFIX, Road, callbacks
 from app.ingest.dead_letters import router as shelves
-from app.ingest.links_api import router as asking_links
 from app.ingest.runtime import Runtime
 from app.links import signing as token_keys
 from app.links.api import router as links
@@ -69,6 +68,8 @@ from app.server.rates import Rates
 from app.settings import Settings, guessable
 from app.stats.api import router as stats
 from app.stats.events import Streams
+from app.submissions.api import router as submissions
+from app.submissions.links_api import router as asking_links
 
 #: How long a start waits for the database before it serves without it.
 FIRST_WAIT_SECONDS = 5.0
@@ -103,9 +104,9 @@ class Acuse(FastAPI):
 
 
 _ROUTERS = (
-    health.router, apidocs, ingest, shelves, deliveries, audience, preparation, sending, stats, messages, qualifications,
-    quarantine, quarantine_imports, addresses, persons, links, link_changes, asking_links, gateways.router, keys.router,
-    audit_api.router, reply_rules.router, inbound_api.router,
+    health.router, apidocs, receipts.router, shelves, deliveries, audience, preparation, sending, submissions, stats, messages,
+    qualifications, quarantine, quarantine_imports, addresses, persons, links, link_changes, asking_links, gateways.router,
+    keys.router, audit_api.router, reply_rules.router, inbound_api.router,
 )  # fmt: skip
 
 

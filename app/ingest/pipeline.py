@@ -8,8 +8,6 @@ comes first, receipt or submission, they meet on the unique key of `correlations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-import asyncpg
-
 from app import audit
 from app.db import Connection, load_queries
 from app.gateways import GATEWAYS
@@ -83,7 +81,3 @@ async def note_first_receipts(connection: Connection, changes: Sequence[Changed]
 
 class LostReceipt(Exception):
     """A claimed receipt found no key. Never committed: the batch is taken apart, the culprit set aside."""
-
-
-#: Errors that say nothing about the receipts of a batch: it is tried again as it is.
-TRANSIENT = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.LockNotAvailableError)

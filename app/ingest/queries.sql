@@ -152,14 +152,6 @@ UPDATE deliveries d SET status = 'finished', finished_at = $1, updated_at = $1
 FROM ({over}) o
 WHERE d.id = o.id AND d.id = ANY($2::bigint[]) AND d.status = 'in_progress' RETURNING d.id, o.messages, o.pending
 
--- name: reopen
--- Delivery `$1`, if it is finished though messages are on their way.
-UPDATE deliveries SET status = 'in_progress', finished_at = NULL, updated_at = $2
-WHERE id = $1 AND status = 'finished' AND 0 < (
-    SELECT sum(value) FROM counters
-    WHERE delivery_id = $1 AND metric = 'status' AND label IN {in_transit})
-RETURNING true
-
 -- name: find_oldest_unmatched
 SELECT created_at FROM correlations WHERE message_id IS NULL AND bearing ORDER BY id LIMIT 1
 

@@ -36,6 +36,9 @@ SELECT id, status::text AS status, tracking FROM deliveries WHERE id = $1 FOR UP
 -- name: update_link
 UPDATE links SET label = $3, tracked = $4, params = $5 WHERE delivery_id = $1 AND number = $2
 
+-- name: label_link
+UPDATE links SET label = $3 WHERE delivery_id = $1 AND number = $2
+
 -- name: touch_delivery
 -- Its routes are read anew by every process; what was prepared must be prepared again when `$3`.
 UPDATE deliveries SET updated_at = $2, status = CASE WHEN $3::boolean THEN 'editing'::delivery_status ELSE status END WHERE id = $1

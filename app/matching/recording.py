@@ -4,8 +4,8 @@ A chunk of rows is recorded in one transaction; a bad row never costs its neighb
 address, ids and reference in the same delivery) are recognised, so that an interrupted upload can simply be sent again.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -14,16 +14,15 @@ import asyncpg
 from app import disguises
 from app.db import Connection
 from app.gateways import GATEWAYS
-from app.gateways.ids import canonical
 from app.gateways.receipt import Gateway
 from app.matching import references
+from app.matching.claiming import Key, Keyed, find_owners, give_keys, id_key, id_keys
 from app.matching.sql import QUERIES
 from app.projections.fold import fold
 from app.qualifications.learning import met
 from app.qualifications.rules import failure_key, meaning
 from app.references import message_of
 
-Key = tuple[int, str, str]  # gateway id, kind, canonical value
 GatewayOf = Callable[[int], Gateway | None]  # by its id
 #: The status under which the errors of submissions are qualified: providers have none for them.
 SUBMIT_STATUS = "SUBMIT"
@@ -67,10 +66,6 @@ class Outcome:
     fresh: int = 0
 
 
-class KeyTaken(Exception):
-    """Another transaction gave one of the chunk's keys away meanwhile: the chunk is tried again."""
-
-
 async def record_messages(connection: Connection, delivery_id: int, rows: Sequence[Sent], now: datetime) -> Outcome:
     """Records `rows` as messages of the delivery; those that were made for their short URLs are handed over by it. Raises
     `KeyTaken`; the caller rolls back and tries again."""
@@ -92,7 +87,7 @@ async def record_messages(connection: Connection, delivery_id: int, rows: Sequen
         ],
         columns=("message_id", "gateway_id", "submitted_at", "recorded_at", "provider_message_ids"),
     )
-    others = await _give_keys(
+    others = await give_keys(
         connection, [keyed for id, row in zip(ids, fresh, strict=True) for keyed in _keys(id, row)], now
     )
     await fold(connection, [*ids, *others], now)
@@ -124,7 +119,7 @@ async def record_awaited(
     outcome)`. Raises `KeyTaken` like `record_messages`, which meets them by their references."""
     outcome = Outcome()
     await connection.execute(QUERIES["lock_recording"], delivery_id)
-    owners = await _owners(connection, {_reference_key(row) for row in rows})
+    owners = await find_owners(connection, {_reference_key(row) for row in rows})
     standing: dict[Key, tuple[str, int]] = {}
     for key, owner in owners.items():
         if owner["delivery_id"] == delivery_id:
@@ -135,7 +130,7 @@ async def record_awaited(
             fresh.setdefault(key, row)
     made = await make_messages(connection, delivery_id, list(fresh.values()), now)
     keyed = [keyed for id, row in zip(made, fresh.values(), strict=True) for keyed in _keys(id, row)]
-    others = await _give_keys(connection, keyed, now)
+    others = await give_keys(connection, keyed, now)
     await fold(connection, sorted({*made, *others}), now)
     standing |= {key: (row.address, id) for id, (key, row) in zip(made, fresh.items(), strict=True)}
     found: dict[int, int] = {}
@@ -181,8 +176,8 @@ async def record_submissions(
     )  # fmt: skip
     ours = [each for each in fresh if each.ours]
     # Keys are taken in one order by everybody: ids come before references.
-    keyed = [keyed for id, gateway, row, _ in fresh for keyed in _id_keys(id, gateway, row.provider_message_ids)]
-    others = await _give_keys(connection, keyed, now)
+    keyed = [keyed for id, gateway, row, _ in fresh for keyed in id_keys(id, gateway, row.provider_message_ids)]
+    others = await give_keys(connection, keyed, now)
     await references.claim(connection, [each.gateway.id for each in ours], [each.message_id for each in ours], now)
     await fold(connection, sorted({*(each.message_id for each in fresh), *others}), now)
     outcome.accepted += len(fresh)
@@ -190,25 +185,11 @@ async def record_submissions(
     return outcome
 
 
-# --- keys ------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Keyed:
-    """A key and the message it is to belong to."""
-
-    key: Key
-    raw: str
-    part: int | None
-    message_id: int
-
-    def under(self, name: str | None) -> "Keyed":
-        """The same by the name that it has since it was erased, if any."""
-        return self if name is None else replace(self, key=(*self.key[:2], name), raw=name)
+# --- which rows are new ------------------------------------------------------------------------------------------------
 
 
 def _keys(message_id: int, row: Sent) -> Iterator[Keyed]:
-    yield from _id_keys(message_id, row.gateway, row.provider_message_ids)
+    yield from id_keys(message_id, row.gateway, row.provider_message_ids)
     if row.reference:
         yield Keyed((row.gateway.id, "reference", row.reference), row.reference, None, message_id)
 
@@ -217,59 +198,10 @@ def _reference_key(row: Sent) -> Key:
     return (row.gateway.id, "reference", row.reference or "")
 
 
-def _id_keys(message_id: int, gateway: Gateway, provider_ids: Sequence[str]) -> Iterator[Keyed]:
-    for part, raw in enumerate(provider_ids, start=1):
-        yield Keyed(_id_key(gateway, raw), raw, part, message_id)
-
-
-def _id_key(gateway: Gateway, raw: str) -> Key:
-    return (gateway.id, "id", canonical(raw, gateway.options.submission_id_format))
-
-
-def _columns(keys: Iterable[Key]) -> tuple[list[int], list[str], list[str]]:
-    gateways, kinds, values = [], [], []
-    for gateway, kind, value in keys:
-        gateways.append(gateway)
-        kinds.append(kind)
-        values.append(value)
-    return gateways, kinds, values
-
-
-async def _give_keys(connection: Connection, keyed: Sequence[Keyed], now: datetime) -> list[int]:
-    """Returns the messages that lose a key by it, or whose receipts are found by it: they are to be folded too."""
-    if not keyed:
-        return []
-    if known := await disguises.known(connection, {each.key[2] for each in keyed}):
-        keyed = [each.under(known.get(each.key[2])) for each in keyed]
-    columns = _columns(each.key for each in keyed)
-    losers = [row["message_id"] for row in await connection.fetch(QUERIES["find_former_owners"], *columns)]
-    given = await connection.fetch(
-        QUERIES["claim_keys"], *columns, [each.raw for each in keyed], [each.part for each in keyed],
-        [each.message_id for each in keyed], now,
-    )  # fmt: skip
-    if len(given) != len(keyed):
-        raise KeyTaken
-    references = [row["id"] for row in given]
-    if any(each.key[1] == "reference" for each in keyed):
-        await connection.execute(QUERIES["follow_references"], references)
-    return losers
-
-
-async def _owners(connection: Connection, keys: Iterable[Key]) -> Mapping[Key, asyncpg.Record]:
-    keys = list(keys)
-    known = await disguises.known(connection, {value for _, _, value in keys})
-    named = {(gateway, kind, known.get(value, value)): (gateway, kind, value) for gateway, kind, value in keys}
-    rows = await connection.fetch(QUERIES["find_taken_keys"], *_columns(named))
-    return {named[row["gateway_id"], row["kind"], row["value"]]: row for row in rows}
-
-
-# --- which rows are new ------------------------------------------------------------------------------------------------
-
-
 async def _new_rows(connection: Connection, delivery_id: int, rows: Sequence[Sent], outcome: Outcome) -> Any:
     """Each with the message that awaits it, if there is one."""
     keys = {row.line: [each.key for each in _keys(0, row)] for row in rows}
-    owners = await _owners(connection, {key for each in keys.values() for key in each})
+    owners = await find_owners(connection, {key for each in keys.values() for key in each})
     in_chunk: dict[Key, Sent] = {}
     for row in rows:
         if len(set(keys[row.line])) < len(keys[row.line]):
@@ -365,10 +297,10 @@ def _named(
 
 async def _without_taken(connection: Connection, targets: Sequence[Target], outcome: Outcome) -> list[Target]:
     """Leaves out rows with an id that belongs to another message, there or in this chunk."""
-    keys = {row.line: {_id_key(gateway, raw) for raw in row.provider_message_ids} for _, gateway, row, _ in targets}
+    keys = {row.line: {id_key(gateway, raw) for raw in row.provider_message_ids} for _, gateway, row, _ in targets}
     owners = {
         key: row["message_id"]
-        for key, row in (await _owners(connection, {k for each in keys.values() for k in each})).items()
+        for key, row in (await find_owners(connection, {k for each in keys.values() for k in each})).items()
     }
     kept: list[Target] = []
     for target in targets:

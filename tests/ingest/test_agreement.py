@@ -16,7 +16,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.db import Connection, Pool
+from app.db import TRANSIENT, Connection, Pool
 from app.gateways.receipt import Auth, Gateway, Options, Outcome, Receipt
 from app.ingest import pipeline
 from app.ingest.rows import inbox_row
@@ -192,7 +192,7 @@ class Run:
         try:
             async with self.pool.acquire() as connection, connection.transaction():
                 await pipeline.apply(connection if lives is None else Mortal(connection, lives), limit=5)  # type: ignore[arg-type]
-        except pipeline.TRANSIENT:
+        except TRANSIENT:
             return
         except Exception:
             if lives is None:
@@ -222,7 +222,7 @@ class Run:
             try:
                 async with self.pool.acquire() as connection, connection.transaction():
                     return await record_messages(connection, self.delivery_id, rows, datetime.now(UTC))
-            except pipeline.TRANSIENT:
+            except TRANSIENT:
                 continue
         raise AssertionError(f"sent away {_TRIES} times")
 

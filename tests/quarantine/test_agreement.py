@@ -17,9 +17,8 @@ from typing import Any, Literal
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from app.db import Pool
+from app.db import TRANSIENT, Pool
 from app.gateways.receipt import Auth, Gateway, Options, Outcome, Receipt
-from app.ingest.pipeline import TRANSIENT
 from app.ingest.rows import inbox_row
 from app.ingest.store import append
 from app.matching.recording import Sent, record_messages

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.db import Pool
+from app.db import TRANSIENT, Pool
 from app.gateways.receipt import Auth, Gateway, Options, Outcome, Receipt
 from app.ingest import pipeline
 from app.ingest.clock import Clock
@@ -183,7 +183,7 @@ async def work(pool: Pool, *, batch: int = 2_000, workers: int = 1) -> None:
             try:
                 async with pool.acquire() as connection, connection.transaction():
                     taken = await pipeline.apply(connection, limit=batch)
-            except pipeline.TRANSIENT:
+            except TRANSIENT:
                 continue
             if not taken:
                 return

@@ -20,6 +20,7 @@ from starlette.responses import StreamingResponse
 
 from app import audit
 from app.accounts.directory import directory_of
+from app.accounts.named import Named
 from app.api import bulk, fields
 from app.api.bulk import BadRow, Line, Tally
 from app.api.fields import Address, AskedWhole, DeliveryId, Plain
@@ -28,9 +29,6 @@ from app.api.uploads import Upload, journalled
 from app.db import POOL_TIMEOUT_SECONDS, Connection, pool_of
 from app.errors import Conflict, Invalid, Problem, TooLarge
 from app.gateways import bounds
-from app.ingest.api import HAS_TARGETS, OPEN, Id, begin, delivery_of, gateway_named, read_rows, record_chunk
-from app.ingest.docs import LINKS as DOCS
-from app.ingest.named import Named
 from app.links import registering
 from app.links.registering import QUERIES, TooMany
 from app.links.routes import routes_of
@@ -42,6 +40,9 @@ from app.numbers import normalise
 from app.references import message_of
 from app.security import Principal, Writer
 from app.settings import settings_of
+from app.submissions.api import Id
+from app.submissions.docs import LINKS as DOCS
+from app.submissions.uploading import HAS_TARGETS, OPEN, begin, delivery_of, gateway_named, read_rows, record_chunk
 
 router = APIRouter(prefix="/v1", tags=["deliveries"])
 
@@ -194,9 +195,7 @@ async def _register(
         raise Conflict(str(error)) from error
     for url in fresh:
         if label is not None:
-            await connection.execute(
-                "UPDATE links SET label = $3 WHERE delivery_id = $1 AND number = $2", id, numbers[url], label
-            )
+            await connection.execute(QUERIES["label_link"], id, numbers[url], label)
         await audit.append(
             connection, id, "DLV-LINK-REGISTERED", f"Link {numbers[url]} was registered.", at=now, actor=principal.name,
             data={"number": numbers[url]}, personal={"url": url},
@@ -228,8 +227,7 @@ class _Asking:
 async def _asking(request: Request, delivery: Mapping[str, Any]) -> _Asking:
     links: Links = links_of(request)
     async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
-        sender = await connection.fetchval("SELECT sender FROM deliveries WHERE id = $1", delivery["id"])
-        base = links.bases.for_sender(sender)
+        base = links.bases.for_sender(delivery["sender"])
         if base is None:
             raise Conflict(_NO_BASE)
         rows = await connection.fetch(QUERIES["list_links"], delivery["id"])

@@ -1,0 +1,37 @@
+"""What OpenAPI says of endpoints that stream their bodies and so declare no model: schemas, by hand."""
+
+from typing import Any
+
+from app.api.bulk import described
+
+_BULK_ANSWER = {
+    "type": "object",
+    "properties": {
+        "accepted": {"type": "integer"},
+        "rejected": {"type": "integer"},
+        "errors": {
+            "type": "array",
+            "maxItems": 100,
+            "items": {"type": "object", "properties": {"line": {"type": "integer"}, "detail": {"type": "string"}}},
+        },
+    },
+}
+NOT_ONE = {
+    "description": "Not one row could be accepted.",
+    "content": {"application/problem+json": {"schema": _BULK_ANSWER}},
+}
+
+
+def bulk(properties: dict[str, Any], required: list[str], *, status: int = 200) -> dict[str, Any]:
+    row = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+    answers = {status: answer("What became of the rows; the first 100 errors.", _BULK_ANSWER), 422: NOT_ONE}
+    return {"openapi_extra": described({"type": "array", "items": row}), "responses": answers, "response_model": None}
+
+
+def answer(description: str, schema: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"schema": schema or {"type": "object"}}}}
+
+
+TEXT = {"type": "string"}
+TEXT_OR_NONE = {"type": ["string", "null"]}
+TIME = {"type": "string", "format": "date-time"}

@@ -1,0 +1,86 @@
+"""Receipts in bulk, in Acuse's own words."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import orjson
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from app.accounts.directory import directory_of
+from app.accounts.named import Named
+from app.api.bulk import BadRow, Line, Tally, chunks, parts
+from app.api.reader import RowRefused, detail_of
+from app.gateways import generic
+from app.gateways.receipt import Receipt
+from app.ingest.docs import RECEIPTS
+from app.ingest.fast_rows import Heads, plain_row
+from app.ingest.inbox import inbox_of
+from app.ingest.kinds import Row
+from app.ingest.rows import inbox_row
+from app.security import ReceiptWriter
+from app.settings import settings_of
+
+router = APIRouter()
+
+
+@router.post(
+    "/v1/receipts", status_code=202, tags=["receipts"], summary="Receipts in bulk, in Acuse's own words", **RECEIPTS
+)
+async def post_receipts(request: Request, principal: ReceiptWriter) -> Response:
+    """202 once every accepted row is durable. Rows name their gateway; repeats change nothing."""
+    named, tally = Named(directory_of(request), of_receipts=True), Tally()
+    storing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    storing.set_result(None)
+    async for chunk in chunks(request, max_row_bytes=settings_of(request).max_row_bytes):
+        rows = await _receipt_rows(chunk, named, tally)
+        await storing  # one chunk is made durable while the next is read: never more than two in memory
+        storing = asyncio.ensure_future(inbox_of(request).put(rows))
+        tally.accepted += len(rows)
+    await storing
+    return tally.response(202)
+
+
+async def _receipt_rows(chunk: Sequence[Line | BadRow], named: Named, tally: Tally) -> list[Row]:
+    now = datetime.now(UTC)
+    heads = Heads(named.get, now)
+    rows: list[Row] = []
+    homeless: list[tuple[int, str | None, Receipt]] = []
+    async for part in parts(chunk):
+        for line in part:
+            if type(line) is Line and type(line.value) is bytes and (row := plain_row(line.value, heads)) is not None:
+                rows.append(row)
+                continue
+            try:
+                key, receipt = _read_receipt(line)
+                gateway = named.get(key) if key else None
+                if gateway is None:
+                    homeless.append((line.number, key, receipt))
+                else:
+                    rows.append(inbox_row(gateway, receipt, now, vouched=True))
+            except Exception as error:  # a bad row costs itself, whatever is wrong with it
+                tally.reject(line.number, detail_of(error))
+    if homeless:
+        await named.found(key for _, key, _ in homeless if key)
+        for number, key, receipt in homeless:
+            gateway = named.get(key) if key else None
+            if gateway is None:
+                tally.reject(number, "There is no such gateway.")
+            else:
+                rows.append(inbox_row(gateway, receipt, now, vouched=True))
+    return rows
+
+
+def _read_receipt(line: Line | BadRow) -> tuple[str | None, Receipt]:
+    """The gateway's key and the receipt. Raises `ValueError` with what is wrong with the row."""
+    if isinstance(line, BadRow):
+        raise RowRefused(line.detail)
+    value = line.read()
+    if isinstance(line.value, bytes):
+        read = generic.read_value(value, line.value)
+    else:
+        read = generic.read_csv(line.value, orjson.dumps(dict(line.value)))
+    if isinstance(read, str):
+        raise RowRefused(read)
+    return read
