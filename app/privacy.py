@@ -37,7 +37,7 @@ FIELDS: Mapping[str, Class] = {
     **_all(
         Class.PLAIN,
         """
-        accepted accepted_at action actor addresses after alive allowed applied_at at before broken_at
+        accepted accepted_at action actor addresses after alive allowed applied_at at at_least before broken_at
         by_failure_type by_gateway by_reason by_status callback_url cancelled chain changed clears_at click_id
         click_through_rate clicked_at clicks closed_at code contradictory control control_share cost count
         counted_at counters countries country created_at currency database days deadline decided_by decision

@@ -15,8 +15,7 @@ from app.addresses.erasure import QUERIES
 from app.addresses.export import everything
 from app.api import export
 from app.api.fields import Plain
-from app.api.listing import Found, Listing, listed
-from app.api.paging import Cursor, Limit
+from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.db import POOL_TIMEOUT_SECONDS, pool_of, writing
 from app.errors import NotFound
 from app.masking import mask
@@ -78,10 +77,8 @@ async def _document(head: dict[str, Any], chunks: AsyncIterator[list[dict[str, A
 # --- certificates ----------------------------------------------------------------------------------------------------
 
 
-@router.get("/erasures", summary="Numbers that were erased", response_model=models.CertificatePage)
-async def list_certificates(
-    request: Request, principal: QuarantineReader, limit: Limit = 100, cursor: Cursor = None
-) -> Any:
+@router.get("/erasures", summary="Numbers that were erased", **paged(models.CertificatePage))
+async def list_certificates(request: Request, principal: QuarantineReader, page: PageAsked) -> Any:
     """Their certificates, newest first. They name nobody."""
 
     async def find(after: Sequence[Any] | None, limit: int, _: bool) -> Found:
@@ -95,7 +92,7 @@ async def list_certificates(
         scope="erasures", find=find, position=lambda row: [row["erased_at"].isoformat(), row["pseudonym"]],
         show=lambda rows: principal.all_shown(map(certificates.shown, rows)), model=models.Certificate,
     )  # fmt: skip
-    return await listed(request, principal, erasures, limit, cursor, streams=False)
+    return await listed(page, principal, erasures)
 
 
 @router.get("/erasures/{id}", summary="The certificate of an erasure", response_model=models.Certificate)

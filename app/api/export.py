@@ -124,14 +124,18 @@ def _lines(rows: Iterable[Sequence[str]]) -> bytes:
 
 
 def _cell(value: object) -> str:
-    """One value as CSV writes it: times RFC 3339, booleans `true`/`false`, nothing for None, no formulas."""
+    """One value as CSV writes it: times RFC 3339, booleans `true`/`false`, nothing for None, JSON of objects, no formulas."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
-    text = str(value)
+    text = (
+        orjson.dumps(value, default=str, option=orjson.OPT_UTC_Z).decode()
+        if isinstance(value, dict | list)
+        else str(value)
+    )
     if not _RISKY.search(text) or _NUMBER.fullmatch(text):
         return text
     safe = _FORMULA.sub("'", text)

@@ -7,13 +7,13 @@ all.
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
-from fastapi import Request
+from fastapi import Depends, Request
 from pydantic import BaseModel
 
 from app.api import export
-from app.api.paging import cursors_of
+from app.api.paging import Cursor, Limit, Page, cursors_of
 from app.security import Principal
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -23,12 +23,35 @@ CHUNK = 1_000
 Row = Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The page that a request asks for. A route that takes one is a list, and gives it to `listed`."""
+
+    request: Request
+    limit: int
+    cursor: str | None
+
+
+async def page_asked(request: Request, limit: Limit = 100, cursor: Cursor = None) -> Asked:
+    return Asked(request, limit, cursor)
+
+
+PageAsked = Annotated[Asked, Depends(page_asked)]
+
+
+def paged(model: type[Page[Any]]) -> dict[str, Any]:
+    """How the route of a list is declared."""
+    return {"response_model": model, "response_model_exclude_unset": True, "responses": export.STREAMS}
+
+
 class Found(NamedTuple):
     """Rows behind a position, and how many there are in all, if that was asked. Rows of a query that weighs them
     (`excerpts.weighed`) tell as `fetched` how many were found before some were left out."""
 
     rows: Sequence[Any]
     total: int | None
+    #: Where `total` is None because nobody counts so far: how far was counted.
+    at_least: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,30 +70,20 @@ class Listing(Generic[ModelT]):
     cells: Callable[[dict[str, Any]], dict[str, Any]] | None = None
 
 
-async def listed(
-    request: Request,
-    principal: Principal,
-    listing: Listing[Any],
-    limit: int,
-    cursor: str | None,
-    *,
-    streams: bool = True,
-) -> Any:
-    """The page behind `cursor`, as `{"items", "next_cursor", "total"}`; or all rows behind it as a stream, if it may be one."""
-    signer = cursors_of(request)
-    after = signer.open(listing.scope, cursor) if cursor is not None else None
-    form = export.wanted(request) if streams else "json"
+async def listed(asked: Asked, principal: Principal, listing: Listing[Any]) -> Any:
+    """The page that is asked for, as `{"items", "next_cursor", "total"}`; or all rows behind its cursor as a stream."""
+    signer = cursors_of(asked.request)
+    after = signer.open(listing.scope, asked.cursor) if asked.cursor is not None else None
+    form = export.wanted(asked.request)
     if form != "json":
         first = await listing.find(after, CHUNK, False)  # what is to be answered with an error is not begun
         return export.stream(form, tuple(listing.model.model_fields), _all(listing, first.rows), principal)
-    rows, total = await listing.find(after, limit + 1, True)
-    some, more = page(rows, limit)
+    found = await listing.find(after, asked.limit + 1, True)
+    some, more = page(found.rows, asked.limit)
     items = [listing.model(**each) for each in await listing.show(some)]
-    return {
-        "items": items,
-        "next_cursor": signer.seal(listing.scope, listing.position(some[-1])) if more else None,
-        "total": total,
-    }
+    next_cursor = signer.seal(listing.scope, listing.position(some[-1])) if more else None
+    answer = {"items": items, "next_cursor": next_cursor, "total": found.total}
+    return answer if found.at_least is None else answer | {"at_least": found.at_least}
 
 
 def page(rows: Sequence[Any], limit: int) -> tuple[Sequence[Any], bool]:
@@ -82,7 +95,7 @@ def page(rows: Sequence[Any], limit: int) -> tuple[Sequence[Any], bool]:
 def _fetched(rows: Sequence[Any]) -> int | None:
     try:
         found: int = rows[0]["fetched"]
-    except KeyError:
+    except (KeyError, TypeError):  # rows may be objects, too
         return None
     return found
 
@@ -93,4 +106,4 @@ async def _all(listing: Listing[Any], rows: Sequence[Any]) -> AsyncIterator[Sequ
         yield items if listing.cells is None else [listing.cells(each) for each in items]
         if (_fetched(rows) or len(rows)) < CHUNK and len(rows) == (_fetched(rows) or len(rows)):
             return
-        rows, _ = await listing.find(listing.position(rows[-1]), CHUNK, False)
+        rows = (await listing.find(listing.position(rows[-1]), CHUNK, False)).rows

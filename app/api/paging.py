@@ -9,7 +9,7 @@ import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 from fastapi import Query
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.requests import HTTPConnection
 
 from app.api.fields import AskedWhole, Plain
@@ -28,6 +28,13 @@ class Page(BaseModel, Generic[ItemT]):
     items: list[ItemT]
     next_cursor: str | None
     total: int
+
+
+class LongPage(Page[ItemT], Generic[ItemT]):
+    """Of a list that no counter knows."""
+
+    total: int | None = Field(description="Null: too many to count.")  # type: ignore[assignment]
+    at_least: int = Field(0, description="Where `total` is null: how far was counted.")
 
 
 class CursorSigner:

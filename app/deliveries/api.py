@@ -11,8 +11,8 @@ from app import audit
 from app.accounts.directory import directory_of
 from app.api.fields import DeliveryId, Plain, Several, Time
 from app.api.idempotency import once
-from app.api.listing import Found, Listing, listed
-from app.api.paging import Cursor, Limit, Page
+from app.api.listing import Found, Listing, PageAsked, listed, paged
+from app.api.paging import Page
 from app.db import POOL_TIMEOUT_SECONDS, Connection, engine_of, pool_of, writing
 from app.deliveries import codes, lifecycle, store
 from app.deliveries.models import Delivery, DeliveryChange, NewDelivery, Recomputed, shown
@@ -62,16 +62,15 @@ After = Annotated[Time | None, Query(description="From this time on.", examples=
 Before = Annotated[Time | None, Query(description="Before this time.", examples=["2026-11-24T00:00:00Z"])]
 
 
-@router.get("/v1/deliveries", summary="List deliveries", response_model=Page[Delivery])
+@router.get("/v1/deliveries", summary="List deliveries", **paged(Page[Delivery]))
 async def list_deliveries(
     request: Request,
     principal: Reader,
+    page: PageAsked,
     status: Statuses = [],  # noqa: B006 — FastAPI copies it
     q: Text = None,
     created_after: After = None,
     created_before: Before = None,
-    limit: Limit = 100,
-    cursor: Cursor = None,
 ) -> Any:
     """Newest first, each with its main indicators. `q` looks through what the key may see."""
     asked = store.Filter(
@@ -90,7 +89,7 @@ async def list_deliveries(
         scope=f"deliveries {asked!r}", find=find, position=lambda row: [row["id"]],
         show=lambda rows: principal.all_shown(shown(row, row["figures"]) for row in rows), model=Delivery,
     )  # fmt: skip
-    return await listed(request, principal, deliveries, limit, cursor, streams=False)
+    return await listed(page, principal, deliveries)
 
 
 @router.get("/v1/deliveries/{id}", summary="Read a delivery", response_model=Delivery)

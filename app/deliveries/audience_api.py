@@ -11,8 +11,8 @@ from starlette.responses import Response
 from app import audit
 from app.api import bulk
 from app.api.fields import DeliveryId
-from app.api.listing import Found, Listing, listed
-from app.api.paging import Cursor, Limit, Page
+from app.api.listing import Found, Listing, PageAsked, listed, paged
+from app.api.paging import Page
 from app.db import Connection, engine_of, writing
 from app.deliveries import audience as targets
 from app.deliveries import codes, lifecycle, store
@@ -142,10 +142,8 @@ class TargetPage(Page[ShownTarget]):
     pass
 
 
-@router.get("/v1/deliveries/{id}/targets", summary="The audience as uploaded", response_model=TargetPage)
-async def list_targets(
-    request: Request, id: DeliveryId, principal: Reader, limit: Limit = 100, cursor: Cursor = None
-) -> Any:
+@router.get("/v1/deliveries/{id}/targets", summary="The audience as uploaded", **paged(TargetPage))
+async def list_targets(request: Request, id: DeliveryId, principal: Reader, page: PageAsked) -> Any:
     """In the order of the upload. Without `pii:read` addresses come masked, recipient ids and params as `•••`."""
 
     async def find(after: Sequence[Any] | None, limit: int, _: bool) -> Found:
@@ -159,7 +157,7 @@ async def list_targets(
         scope=f"targets {id}", find=find, position=lambda row: [row["position"]],
         show=lambda rows: principal.all_shown(map(_shown, rows)), model=ShownTarget,
     )  # fmt: skip
-    return await listed(request, principal, targets, limit, cursor, streams=False)
+    return await listed(page, principal, targets)
 
 
 def _shown(row: Any) -> dict[str, Any]:

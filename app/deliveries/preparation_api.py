@@ -9,10 +9,9 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import AfterValidator, BaseModel, Field
 
-from app.api import export
 from app.api.fields import AskedNumber, DeliveryId, Plain, Several, refused
-from app.api.listing import Found, Listing, listed
-from app.api.paging import Cursor, Limit, Page
+from app.api.listing import Found, Listing, PageAsked, listed, paged
+from app.api.paging import Page
 from app.db import engine_of, writing
 from app.deliveries import codes, lifecycle, reading, store
 from app.deliveries.api import read
@@ -142,16 +141,14 @@ def _as_kept(address: str) -> str:
     "/v1/deliveries/{id}/exclusions",
     tags=["reading a delivery"],
     summary="Targets that are not sent to",
-    response_model=ExclusionPage,
-    responses=export.STREAMS,
+    **paged(ExclusionPage),
 )
 async def list_exclusions(
     request: Request,
     principal: Reader,
+    page: PageAsked,
     id: DeliveryId,
     asked: Annotated[reading.Filter, Depends(asked_filter)],
-    limit: Limit = 100,
-    cursor: Cursor = None,
 ) -> Any:
     """In the order of the audience, each with its reason. They are no messages; their status is `ignored`. `address` needs
     `pii:read`."""
@@ -167,7 +164,7 @@ async def list_exclusions(
         scope=f"exclusions {id} {asked!r}", find=find, position=lambda row: [row["position"]],
         show=lambda rows: in_pieces(_item(row, principal) for row in rows), model=Exclusion,
     )  # fmt: skip
-    return await listed(request, principal, exclusions, limit, cursor)
+    return await listed(page, principal, exclusions)
 
 
 def _item(row: Mapping[str, Any], principal: Principal) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from app.accounts.directory import directory_of
 from app.api import excerpts
 from app.api.fields import Address, AskedWhole, DeliveryId, Flag, Id
 from app.api.idempotency import once
-from app.api.listing import Found, Listing, listed
-from app.api.paging import Cursor, Limit, Page
+from app.api.listing import Found, Listing, PageAsked, listed, paged
+from app.api.paging import Page
 from app.db import POOL_TIMEOUT_SECONDS, Connection, engine_of, pool_of, writing
 from app.deliveries import codes, lifecycle, outbox, proofs, store
 from app.deliveries.api import read
@@ -211,10 +211,8 @@ async def _gateway_id(request: Request, key: str | None) -> int | None:
     return gateway.id if gateway else None
 
 
-@router.get("/v1/deliveries/{id}/proofs", summary="Proofs of a delivery", response_model=ProofPage)
-async def list_proofs(
-    request: Request, id: DeliveryId, principal: Reader, limit: Limit = 100, cursor: Cursor = None
-) -> Any:
+@router.get("/v1/deliveries/{id}/proofs", summary="Proofs of a delivery", **paged(ProofPage))
+async def list_proofs(request: Request, id: DeliveryId, principal: Reader, page: PageAsked) -> Any:
     """The newest first, each with the text that it was made with."""
 
     async def find(after: Sequence[Any] | None, limit: int, _: bool) -> Found:
@@ -227,7 +225,7 @@ async def list_proofs(
         scope=f"proofs {id}", find=find, position=lambda row: [row["id"]],
         show=lambda rows: principal.all_shown(map(_proof, rows), "proof"), model=Proof,
     )  # fmt: skip
-    return await listed(request, principal, made, limit, cursor, streams=False)
+    return await listed(page, principal, made)
 
 
 _PROOFS = excerpts.weighed_text(proofs.QUERIES["list_proofs"], weight="octet_length(params::text)", order="id DESC")

@@ -11,11 +11,10 @@ from sqlalchemy import ColumnElement, Select, and_, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.accounts.directory import directory_of
-from app.api import export
 from app.api.excerpts import FETCHED, cut
 from app.api.fields import Plain, path_id
-from app.api.listing import Found, Listing, listed
-from app.api.paging import Cursor, Limit, Page
+from app.api.listing import Found, Listing, PageAsked, listed, paged
+from app.api.paging import Page
 from app.db import engine_of
 from app.errors import Invalid, NotFound
 from app.inbound.rules import number
@@ -90,10 +89,11 @@ def _came(action: Came) -> ColumnElement[bool]:
     return inbound.c.action == literal_column(f"'{action}'")  # as it stands in the index of what is to be reviewed
 
 
-@router.get("/inbound", summary="Messages from phones", response_model=ItemPage, responses=export.STREAMS)
+@router.get("/inbound", summary="Messages from phones", **paged(ItemPage))
 async def list_inbound(
     request: Request,
     principal: QuarantineReader,
+    page: PageAsked,
     gateway: Annotated[Plain | None, Query(max_length=63, description="A gateway's key.")] = None,
     address: Annotated[
         Plain | None, Query(max_length=64, description="Exactly this sender (`+` as `%2B`).", examples=["+34600123000"])
@@ -101,8 +101,6 @@ async def list_inbound(
     action: Annotated[
         Came | None, Query(description="What came of it; `unmatched`: no rule matched; `repeat`: it came before.")
     ] = None,
-    limit: Limit = 100,
-    cursor: Cursor = None,
 ) -> Any:
     """Newest first. `total` comes from the counters; with `address`, which needs `pii:read`, it is a count of what that phone
     wrote."""
@@ -118,7 +116,7 @@ async def list_inbound(
         return [cut(each, "text") for each in await principal.all_shown(map(_shown, rows))]
 
     messages = Listing(scope=f"inbound {asked!r}", find=find, position=_position, show=show, model=Item)
-    return await listed(request, principal, messages, limit, cursor)
+    return await listed(page, principal, messages)
 
 
 @router.get("/inbound/{id}", summary="One message from a phone, whole", response_model=Item)

@@ -1,6 +1,6 @@
 """What waits and what was refused: receipts without a message yet, callbacks that could not be read; and trying again."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -14,13 +14,14 @@ from app.accounts.directory import directory_of
 from app.api.bulk import parts
 from app.api.excerpts import FETCHED, cut, text_of
 from app.api.fields import Name, Plain, path_id
-from app.api.paging import Cursor, Limit, cursors_of
+from app.api.listing import Found, Listing, PageAsked, listed, paged
+from app.api.paging import LongPage
 from app.db import POOL_TIMEOUT_SECONDS, Connection, is_everywhere, pool_of
 from app.errors import Invalid, NotFound
 from app.gateways import GATEWAYS
 from app.gateways.receipt import Callback, Gateway, Inbound, Item, Unreadable
 from app.ingest import batches
-from app.ingest.docs import ONE_REJECTED, REJECTED, RETRIED, UNMATCHED
+from app.ingest.docs import ONE_REJECTED, ONE_UNMATCHED, RETRIED
 from app.ingest.inbox import inbox_of
 from app.ingest.kinds import Row, put_back
 from app.ingest.pipeline import QUERIES
@@ -32,7 +33,7 @@ from app.matching.rekeying import rekey
 from app.security import Reader, ReceiptWriter
 from app.settings import Settings, public_base_of, settings_of
 
-router = APIRouter(prefix="/v1")
+router = APIRouter(prefix="/v1", tags=["receipts"])
 
 #: Rows that a page's total is counted from: no list gets dearer than this.
 _COUNTED = 10_000
@@ -41,20 +42,58 @@ GatewayFilter = Annotated[Plain | None, Query(alias="gateway", max_length=63, de
 KindFilter = Annotated[Shelved | None, Query(alias="kind", description="What was set aside; any without.")]
 
 
-@router.get("/receipts/unmatched", tags=["receipts"], summary="Receipts that wait for their message", **UNMATCHED)
-async def get_unmatched(
-    request: Request, principal: Reader, gateway: GatewayFilter = None, limit: Limit = 100, cursor: Cursor = None
-) -> Response:
+class Waiting(BaseModel):
+    id: str
+    gateway: str
+    provider_message_id: str | None
+    reference: str | None
+    receipts: int
+    status: str | None = Field(description="The newest receipt's, in the provider's word.")
+    since: datetime
+    last_receipt_at: datetime
+    cause: str
+    sample: str | None = Field(description="Of the newest receipt: as it came.")
+    sample_bytes: int
+
+
+class WaitingPage(LongPage[Waiting]):
+    pass
+
+
+class SetAside(BaseModel):
+    id: str
+    kind: Shelved
+    gateway: str | None
+    received_at: datetime
+    reason: str
+    raw_bytes: int
+    retried_at: datetime | None
+    request: dict[str, Any] | None = Field(description="What came with the body; of what was read, its ids.")
+    raw: str | None
+
+
+class SetAsidePage(LongPage[SetAside]):
+    pass
+
+
+@router.get("/receipts/unmatched", summary="Receipts that wait for their message", **paged(WaitingPage))
+async def get_unmatched(request: Request, principal: Reader, page: PageAsked, gateway: GatewayFilter = None) -> Any:
     """One item for each id or reference that receipts name and no submission has told yet; they wait without a deadline."""
     wanted = await _wanted(request, gateway)
-    scope = f"unmatched:{gateway}"
-    after = cursors_of(request).open(scope, cursor)[0] if cursor else 0
-    async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
-        rows = await connection.fetch(QUERIES["unmatched"], wanted, after, limit + 1, FETCHED, None)
-        total = await _total(connection, "count_unmatched", wanted)
-    items = [cut(each, "sample") for each in await principal.all_shown(map(_waiting, rows[:limit]))]
-    more = cursors_of(request).seal(scope, [rows[limit - 1]["id"]]) if len(rows) > limit else None
-    return _json({"items": items, "next_cursor": more, **total})
+
+    async def find(after: Sequence[Any] | None, limit: int, counted: bool) -> Found:
+        async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+            behind = after[0] if after else 0
+            rows = await connection.fetch(QUERIES["unmatched"], wanted, behind, limit, FETCHED, None)
+            return await _counted(connection, rows, counted, "count_unmatched", wanted)
+
+    async def show(rows: Sequence[Any]) -> Sequence[dict[str, Any]]:
+        return [cut(each, "sample") for each in await principal.all_shown(map(_waiting, rows))]
+
+    waiting = Listing(
+        scope=f"unmatched:{gateway}", find=find, position=lambda row: [row["id"]], show=show, model=Waiting
+    )  # fmt: skip
+    return await listed(page, principal, waiting)
 
 
 def _waiting(row: Any) -> dict[str, Any]:
@@ -74,9 +113,7 @@ def _waiting(row: Any) -> dict[str, Any]:
     }
 
 
-@router.get(
-    "/receipts/unmatched/{id}", tags=["receipts"], summary="What waits, with its newest receipt whole", **UNMATCHED
-)
+@router.get("/receipts/unmatched/{id}", summary="What waits, with its newest receipt whole", **ONE_UNMATCHED)
 async def get_one_unmatched(
     request: Request, principal: Reader, id: Annotated[int, Depends(path_id("waiting id", "17"))]
 ) -> Response:
@@ -90,7 +127,7 @@ async def get_one_unmatched(
     return _json(principal.shown(found) | {"sample": sample})
 
 
-@router.post("/receipts/unmatched/retry", tags=["receipts"], summary="Match waiting receipts again", **RETRIED)
+@router.post("/receipts/unmatched/retry", summary="Match waiting receipts again", **RETRIED)
 async def retry_unmatched(request: Request, principal: ReceiptWriter, gateway: GatewayFilter = None) -> Response:
     """Reads all waiting ids again under the gateway's present options (all gateways without `gateway`)."""
     directory = directory_of(request)
@@ -112,37 +149,39 @@ async def retry_unmatched(request: Request, principal: ReceiptWriter, gateway: G
     return _json(figures)
 
 
-@router.get("/receipts/rejected", tags=["receipts"], summary="What was set aside, and why", **REJECTED)
+@router.get("/receipts/rejected", summary="What was set aside, and why", **paged(SetAsidePage))
 async def get_rejected(
-    request: Request,
-    principal: Reader,
-    gateway: GatewayFilter = None,
-    kind: KindFilter = None,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-) -> Response:
+    request: Request, principal: Reader, page: PageAsked, gateway: GatewayFilter = None, kind: KindFilter = None
+) -> Any:
     """Callbacks that could not be read, and receipts, replies and clicks that could not be stored or applied. Newest first;
     each with the reason and the first 1 000 bytes of its body; `raw_bytes` says how many there are."""
     wanted = await _wanted(request, gateway)
-    scope = f"rejected:{gateway}:{kind}"
-    position = cursors_of(request).open(scope, cursor) if cursor else [None, None]
-    before = datetime.fromisoformat(position[0]) if position[0] else None
-    async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
-        rows = await connection.fetch(QUERIES["rejected_page"], wanted, before, position[1], limit + 1, kind, FETCHED)
-        total = await _total(connection, "count_rejected", wanted, kind)
-    items = [cut(each, "raw") for each in await principal.all_shown(map(_set_aside, rows[:limit]))]
-    last = rows[limit - 1] if len(rows) > limit else None
-    more = cursors_of(request).seal(scope, [last["received_at"].isoformat(), last["id"]]) if last else None
-    return _json({"items": items, "next_cursor": more, **total})
+
+    async def find(after: Sequence[Any] | None, limit: int, counted: bool) -> Found:
+        at, id = after or (None, None)
+        before = datetime.fromisoformat(at) if at else None
+        async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+            rows = await connection.fetch(QUERIES["rejected_page"], wanted, before, id, limit, kind, FETCHED)
+            return await _counted(connection, rows, counted, "count_rejected", wanted, kind)
+
+    async def show(rows: Sequence[Any]) -> Sequence[dict[str, Any]]:
+        return [cut(each, "raw") for each in await principal.all_shown(map(_set_aside, rows))]
+
+    set_aside = Listing(
+        scope=f"rejected:{gateway}:{kind}", find=find, position=lambda row: [row["received_at"].isoformat(), row["id"]],
+        show=show, model=SetAside,
+    )  # fmt: skip
+    return await listed(page, principal, set_aside)
 
 
-async def _total(connection: Connection, counting: str, wanted: int | None, *kind: str | None) -> dict[str, int | None]:
-    """`total`; of a long list null, and `at_least`: how many are among the first `_COUNTED`."""
-    row = await connection.fetchrow(QUERIES[counting], wanted, _COUNTED + 1, *kind)
+async def _counted(connection: Connection, rows: Sequence[Any], counted: bool, counting: str, *filters: Any) -> Found:
+    """With their total, if that is asked; of a long list null, and how many are among the first `_COUNTED`."""
+    if not counted:
+        return Found(rows, None)
+    row = await connection.fetchrow(QUERIES[counting], filters[0], _COUNTED + 1, *filters[1:])
     assert row is not None
-    if row["seen"] <= _COUNTED:
-        return {"total": row["found"]}
-    return {"total": None, "at_least": row["found"]}
+    whole = row["seen"] <= _COUNTED
+    return Found(rows, row["found"]) if whole else Found(rows, None, at_least=row["found"])
 
 
 def _set_aside(row: Any) -> dict[str, Any]:
@@ -157,7 +196,7 @@ def _summed_up(request: Mapping[str, Any]) -> Mapping[str, Any]:
     return {name: row.get(name) for name in ("provider_message_id", "reference", "status_text")} if row else request
 
 
-@router.get("/receipts/rejected/{id}", tags=["receipts"], summary="What was set aside, whole", **ONE_REJECTED)
+@router.get("/receipts/rejected/{id}", summary="What was set aside, whole", **ONE_REJECTED)
 async def get_one_rejected(request: Request, principal: Reader, id: Annotated[Name, Path(max_length=64)]) -> Response:
     """With its whole body."""
     async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
@@ -177,7 +216,7 @@ class Retry(BaseModel):
     kind: Shelved | None = None
 
 
-@router.post("/receipts/rejected/retry", tags=["receipts"], summary="Try again what was set aside", **RETRIED)
+@router.post("/receipts/rejected/retry", summary="Try again what was set aside", **RETRIED)
 async def retry_rejected(request: Request, principal: ReceiptWriter, which: Retry) -> Response:
     """Reads callbacks with the adapter and options of now, and puts what was read before back into its inbox. What can be
     neither stays, with the time of this attempt. Refused signatures are verified again, by the secrets and the public URL of

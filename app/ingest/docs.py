@@ -13,7 +13,6 @@ RECEIPTS = bulk(
     ["gateway", "status"],
     status=202,
 )  # fmt: skip
-UNMATCHED: dict[str, Any] = {"responses": {200: answer("What waits.")}, "response_model": None}
-REJECTED: dict[str, Any] = {"responses": {200: answer("What was set aside, kept raw.")}, "response_model": None}
+ONE_UNMATCHED: dict[str, Any] = {"responses": {200: answer("What waits.")}, "response_model": None}
 ONE_REJECTED: dict[str, Any] = {"responses": {200: answer("What was set aside.")}, "response_model": None}
 RETRIED: dict[str, Any] = {"responses": {200: answer("What became of them.")}, "response_model": None}

@@ -7,10 +7,9 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
-from app.api import export
 from app.api.fields import AskedFlag, AskedWhole, DeliveryId
-from app.api.listing import Found, Listing, listed
-from app.api.paging import Cursor, Limit, Page
+from app.api.listing import Found, Listing, PageAsked, listed, paged
+from app.api.paging import Page
 from app.db import engine_of
 from app.errors import NotFound
 from app.links import reading
@@ -83,17 +82,9 @@ async def list_links(request: Request, principal: Reader, id: DeliveryId) -> Lin
     return LinkPage(items=items, next_cursor=None, total=len(items))
 
 
-@router.get(
-    "/v1/deliveries/{id}/clicks", summary="The log of clicks", response_model=ClickPage, responses=export.STREAMS
-)
+@router.get("/v1/deliveries/{id}/clicks", summary="The log of clicks", **paged(ClickPage))
 async def list_clicks(
-    request: Request,
-    principal: Reader,
-    id: DeliveryId,
-    human: Human = None,
-    link: Number = None,
-    limit: Limit = 100,
-    cursor: Cursor = None,
+    request: Request, principal: Reader, page: PageAsked, id: DeliveryId, human: Human = None, link: Number = None
 ) -> Any:
     """One row a click, newest first. Machines' are kept and shown, but left out of the indicators; those of proofs are not
     part of it. `total` comes from the counters."""
@@ -111,7 +102,7 @@ async def list_clicks(
         scope=f"clicks {id} {human} {link}", find=find, position=lambda row: [row["id"]],
         show=lambda rows: principal.all_shown(map(_item, rows), "click"), model=Click, cells=_cells,
     )  # fmt: skip
-    return await listed(request, principal, clicks, limit, cursor)
+    return await listed(page, principal, clicks)
 
 
 def _cells(item: dict[str, Any]) -> dict[str, Any]:

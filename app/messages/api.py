@@ -10,11 +10,10 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.api import export
 from app.api.excerpts import cut
 from app.api.fields import AskedFlag, DeliveryId, MessageId, Plain, Several, known_id
-from app.api.listing import Found, Listing, listed
-from app.api.paging import Cursor, Limit, Page
+from app.api.listing import Found, Listing, PageAsked, listed, paged
+from app.api.paging import Page
 from app.db import engine_of
 from app.errors import Invalid, NotFound
 from app.gateways.receipt import FailureType
@@ -187,16 +186,14 @@ def _e164(address: str) -> str:
 @router.get(
     "/v1/deliveries/{id}/messages",
     summary="The delivery log",
-    response_model=ItemPage,
-    responses=export.STREAMS,
+    **paged(ItemPage),
 )
 async def list_messages(
     request: Request,
     principal: Reader,
+    page: PageAsked,
     id: DeliveryId,
     asked: Annotated[reading.Filter, Depends(asked_filter)],
-    limit: Limit = 100,
-    cursor: Cursor = None,
 ) -> Any:
     """In the order in which they were recorded. Filters combine at will. A page costs the same wherever it stands;
     `total` comes from the counters. Proofs are not part of it. `address` needs `pii:read`."""
@@ -206,7 +203,7 @@ async def list_messages(
         find=lambda after, limit, _: _find(request, id, asked, after=after[0] if after else 0, limit=limit),
         position=lambda row: [row["id"]], show=lambda rows: principal.all_shown(map(_item, rows)), model=Item,
     )  # fmt: skip
-    return await listed(request, principal, messages, limit, cursor)
+    return await listed(page, principal, messages)
 
 
 async def _find(request: Request, id: int, asked: reading.Filter, *, after: int, limit: int) -> Found:

@@ -9,10 +9,9 @@ from pydantic import BaseModel, Field
 
 from app import audit, audit_heads
 from app.accounts import store
-from app.api import export
 from app.api.fields import DeliveryId, Plain
-from app.api.listing import Found, Listing, listed
-from app.api.paging import Cursor, Limit, Page
+from app.api.listing import Found, Listing, PageAsked, listed, paged
+from app.api.paging import Page
 from app.audit_heads import signer_of
 from app.db import POOL_TIMEOUT_SECONDS, pool_of
 from app.errors import Busy, Invalid, NotFound
@@ -70,12 +69,10 @@ Shown = Annotated[
 ]
 
 
-@router.get("/audit", response_model=EntryPage, responses=export.STREAMS, summary="The platform's own journal")
-async def platform_journal(
-    request: Request, principal: Reader, level: Level = None, limit: Limit = 100, cursor: Cursor = None
-) -> Any:
+@router.get("/audit", summary="The platform's own journal", **paged(EntryPage))
+async def platform_journal(request: Request, principal: Reader, page: PageAsked, level: Level = None) -> Any:
     """What is not about one delivery: gateways, keys, quarantine, qualifications. Newest first."""
-    return await _journal(request, principal, audit.PLATFORM, level, limit, cursor)
+    return await _journal(page, principal, audit.PLATFORM, level)
 
 
 @router.get("/audit/verify", summary="Check the chain of the platform's journal")
@@ -91,21 +88,15 @@ async def platform_head(request: Request, principal: Reader) -> Head:
 
 @router.get(
     "/deliveries/{id}/audit",
-    response_model=EntryPage,
-    responses=export.STREAMS,
     summary="The journal of a delivery",
+    **paged(EntryPage),
 )
 async def delivery_journal(
-    request: Request,
-    principal: Reader,
-    id: DeliveryId,
-    level: Level = None,
-    limit: Limit = 100,
-    cursor: Cursor = None,
+    request: Request, principal: Reader, page: PageAsked, id: DeliveryId, level: Level = None
 ) -> Any:
     """Newest first."""
     chain = await _chain(request, id)
-    return await _journal(request, principal, chain, level, limit, cursor)
+    return await _journal(page, principal, chain, level)
 
 
 @router.get("/deliveries/{id}/audit/verify", summary="Check the chain of a delivery's journal")
@@ -119,11 +110,9 @@ async def delivery_head(request: Request, principal: Reader, id: DeliveryId) -> 
     return await _head(request, await _chain(request, id))
 
 
-async def _journal(
-    request: Request, principal: Principal, chain: int, level: str | None, limit: int, cursor: str | None
-) -> Any:
+async def _journal(page: PageAsked, principal: Principal, chain: int, level: str | None) -> Any:
     async def find(after: Sequence[Any] | None, limit: int, counted: bool) -> Found:
-        async with reading(request) as connection:
+        async with reading(page.request) as connection:
             rows = await store.journal_before(connection, chain, level, after[0] if after else None, limit)
             return Found(rows, await store.journal_length(connection, chain, level) if counted else None)
 
@@ -131,7 +120,7 @@ async def _journal(
         scope=f"audit:{chain}:{level}", find=find, position=lambda row: [row["seq"]],
         show=lambda rows: principal.all_shown(map(_whole, rows)), model=Entry,
     )  # fmt: skip
-    return await listed(request, principal, entries, limit, cursor)
+    return await listed(page, principal, entries)
 
 
 _COLUMNS = frozenset(("seq", "at", "level", "code", "text", "actor", "data", "hash", "beside"))

@@ -1,14 +1,11 @@
-"""What the platform's routers share: the transaction, whole lists as streams."""
+"""What the platform's routers share: a connection, and the transaction."""
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator
 
 from fastapi import Request
-from starlette.responses import Response
 
 from app.accounts.directory import directory_of
-from app.api import export
 from app.db import POOL_TIMEOUT_SECONDS, Connection, pool_of, unless_away
 
 
@@ -26,13 +23,3 @@ async def writing(request: Request) -> AsyncIterator[Connection]:
         yield connection
     with unless_away():  # what is committed stands; the refresher tries again by itself
         await directory_of(request).refresh()
-
-
-def whole(request: Request, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Response | None:
-    """All of a short list as a stream, when the request's `Accept` asks for one."""
-    form = export.wanted(request)
-    return None if form == "json" else export.stream(form, columns, _at_once(rows))
-
-
-async def _at_once(rows: Sequence[Mapping[str, Any]]) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
-    yield rows

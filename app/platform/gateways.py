@@ -1,5 +1,6 @@
 """Gateways: create, list, read, change, delete, try a callback out; and the kinds there are."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
@@ -12,16 +13,16 @@ from app.accounts import administering as changes
 from app.accounts import store
 from app.accounts.directory import built
 from app.accounts.store import GatewayRow
-from app.api.export import STREAMS, wanted
 from app.api.fields import AskedFlag, FreeJson, Line, PathName, Plain, Secret, Slug, is_slug
 from app.api.idempotency import once
-from app.api.paging import Cursor, Limit, Page, cursors_of
+from app.api.listing import Found, Listing, PageAsked, listed, paged
+from app.api.paging import Page
 from app.errors import Invalid, NotFound
 from app.gateways import GATEWAYS
 from app.gateways.receipt import SHORTEST_SECRET, Adapter, AuthMode
 from app.ingest import trying_out as trial
 from app.matching.rekeying import id_hint, rekey
-from app.platform.fields import reading, whole, writing
+from app.platform.fields import reading, writing
 from app.security import GatewayReader, GatewayWriter
 from app.settings import public_base_of, settings_of
 
@@ -182,18 +183,19 @@ async def create(request: Request, principal: GatewayWriter, new: NewGateway) ->
         return await once(request, principal, connection, make)
 
 
-@router.get("/gateways", response_model=GatewayPage, responses=STREAMS, summary="List gateways")
-async def list_all(request: Request, principal: GatewayReader, limit: Limit = 100, cursor: Cursor = None) -> Any:
+@router.get("/gateways", summary="List gateways", **paged(GatewayPage))
+async def list_all(request: Request, principal: GatewayReader, page: PageAsked) -> Any:
     """By key."""
-    after = cursors_of(request).open("gateways", cursor)[0] if cursor else ""
-    everything = wanted(request) != "json"
-    async with reading(request) as connection:
-        rows, total = await store.gateways_after(connection, after, None if everything else limit + 1)
-    shown = await principal.all_shown(_shown(request, row) for row in rows)
-    if everything:
-        return whole(request, tuple(GatewayOut.model_fields), shown)
-    more = cursors_of(request).seal("gateways", [rows[limit - 1].key]) if len(rows) > limit else None
-    return GatewayPage(items=[GatewayOut(**each) for each in shown[:limit]], next_cursor=more, total=total)
+
+    async def find(after: Sequence[Any] | None, limit: int, _: bool) -> Found:
+        async with reading(request) as connection:
+            return Found(*await store.gateways_after(connection, after[0] if after else "", limit))
+
+    gateways = Listing(
+        scope="gateways", find=find, position=lambda row: [row.key],
+        show=lambda rows: principal.all_shown(_shown(request, row) for row in rows), model=GatewayOut,
+    )  # fmt: skip
+    return await listed(page, principal, gateways)
 
 
 @router.get("/gateways/{key}", summary="One gateway, with its figures")

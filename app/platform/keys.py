@@ -1,5 +1,6 @@
 """API keys: create (the secret is shown once), list, delete."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -10,11 +11,12 @@ from starlette.responses import Response
 from app.accounts import administering as changes
 from app.accounts import store
 from app.accounts.installation import ENV_ADMIN
-from app.api.export import STREAMS, wanted
 from app.api.fields import PathName, Slug
 from app.api.idempotency import once
-from app.api.paging import Cursor, Limit, Page, cursors_of
-from app.platform.fields import reading, whole, writing
+from app.api.listing import Found, Listing, PageAsked, listed, paged
+from app.api.paging import Page
+from app.masking import in_pieces
+from app.platform.fields import reading, writing
 from app.security import Admin
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"])
@@ -64,18 +66,18 @@ async def create(request: Request, principal: Admin, key: NewKey) -> Response:
         return await once(request, principal, connection, make)
 
 
-@router.get("", response_model=KeyPage, responses=STREAMS, summary="List API keys")
-async def list_all(request: Request, principal: Admin, limit: Limit = 100, cursor: Cursor = None) -> Any:
+@router.get("", summary="List API keys", **paged(KeyPage))
+async def list_all(request: Request, principal: Admin, page: PageAsked) -> Any:
     """By name. Secrets are never shown again."""
-    after = cursors_of(request).open("keys", cursor)[0] if cursor else ""
-    everything = wanted(request) != "json"
-    async with reading(request) as connection:
-        rows, total = await store.keys_after(connection, after, None if everything else limit + 1)
-    keys = [Key(**row) for row in rows]
-    if everything:
-        return whole(request, tuple(Key.model_fields), [key.model_dump() for key in keys])
-    more = cursors_of(request).seal("keys", [keys[limit - 1].name]) if len(keys) > limit else None
-    return KeyPage(items=keys[:limit], next_cursor=more, total=total)
+
+    async def find(after: Sequence[Any] | None, limit: int, _: bool) -> Found:
+        async with reading(request) as connection:
+            return Found(*await store.keys_after(connection, after[0] if after else "", limit))
+
+    keys = Listing(
+        scope="keys", find=find, position=lambda row: [row["name"]], show=lambda rows: in_pieces(map(dict, rows)), model=Key
+    )  # fmt: skip
+    return await listed(page, principal, keys)
 
 
 @router.delete("/{name}", status_code=status.HTTP_204_NO_CONTENT, summary="Delete an API key")

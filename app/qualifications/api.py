@@ -9,10 +9,9 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from app import audit
-from app.api import export
 from app.api.fields import Plain, path_id
-from app.api.listing import Found, Listing, listed
-from app.api.paging import Cursor, Limit, Page
+from app.api.listing import Found, Listing, PageAsked, listed, paged
+from app.api.paging import Page
 from app.db import Connection, engine_of, pool_of, writing
 from app.errors import Invalid, NotFound
 from app.gateways.receipt import FailureType
@@ -133,12 +132,9 @@ Asked = Annotated[store.Filter, Depends(asked_filter)]
 @router.get(
     "/v1/qualifications",
     summary="List qualifications",
-    response_model=QualificationPage,
-    responses=export.STREAMS,
+    **paged(QualificationPage),
 )
-async def list_qualifications(
-    request: Request, principal: Reader, asked: Asked, limit: Limit = 100, cursor: Cursor = None
-) -> Any:
+async def list_qualifications(request: Request, principal: Reader, page: PageAsked, asked: Asked) -> Any:
     """One for each error of each gateway implementation, with how often it occurs. `q` looks through what the key may see."""
     asks(principal, words=(asked.implementation, asked.error_code))
     asked = replace(asked, masked=not principal.sees_all)
@@ -152,7 +148,7 @@ async def list_qualifications(
         scope=f"qualifications {asked!r}", find=find, position=lambda row: [row["id"]],
         show=lambda rows: in_pieces(_shown(row, principal).model_dump() for row in rows), model=Qualification,
     )  # fmt: skip
-    return await listed(request, principal, qualifications, limit, cursor)
+    return await listed(page, principal, qualifications)
 
 
 @router.get("/v1/qualifications/{id}", summary="Read a qualification", response_model=Qualification)

@@ -7,10 +7,8 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Path, Query, Request
 
 from app import audit
-from app.api import export
 from app.api.fields import MOST_SEVERAL, DeliveryId, Plain, Time, path_id
-from app.api.listing import Found, Listing, listed
-from app.api.paging import Cursor, Limit
+from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.db import Connection, engine_of, pool_of, writing
 from app.errors import Conflict, Invalid, NotFound
 from app.masking import mask
@@ -88,36 +86,33 @@ def asked_filter(
 # --- lists -----------------------------------------------------------------------------------------------------------
 
 
-@router.get("/quarantine", summary="The quarantine", response_model=models.EntryPage, responses=export.STREAMS)
+@router.get("/quarantine", summary="The quarantine", **paged(models.EntryPage))
 async def list_quarantine(
     request: Request,
     principal: QuarantineReader,
+    page: PageAsked,
     asked: Annotated[reading.Filter, Depends(asked_filter)],
-    limit: Limit = 100,
-    cursor: Cursor = None,
 ) -> Any:
     """By address. `total` comes from the counters, unless a filter by sender, address or time makes it a count. `address`
     needs `pii:read`."""
     asks(principal, number=asked.address, words=(asked.sender, asked.error_code, *asked.reasons))
-    return await listed(request, principal, _standing(request, principal, asked), limit, cursor)
+    return await listed(page, principal, _standing(request, principal, asked))
 
 
 @router.get(
     "/deliveries/{id}/quarantine",
     summary="A delivery's addresses in quarantine",
-    response_model=models.EntryPage,
-    responses=export.STREAMS,
+    **paged(models.EntryPage),
 )
 async def list_of_delivery(
     request: Request,
     principal: QuarantineReader,
+    page: PageAsked,
     id: DeliveryId,
     origin: Annotated[
         Literal["preparation", "receipts"],
         Query(description="`receipts`: newly put there by this delivery's receipts · `preparation`: excluded for it."),
     ] = "receipts",
-    limit: Limit = 100,
-    cursor: Cursor = None,
 ) -> Any:
     """Addresses that this delivery's own receipts put into quarantine, as they stand now; or those that its preparation
     left out because they were there then (the rows of `exclusions?reason=denylisted,quarantined`)."""
@@ -130,7 +125,7 @@ async def list_of_delivery(
         if origin == "receipts"
         else _left_out(request, principal, delivery_id)
     )
-    return await listed(request, principal, found, limit, cursor)
+    return await listed(page, principal, found)
 
 
 def _standing(request: Request, principal: Principal, asked: reading.Filter) -> Listing[models.Entry]:
@@ -297,13 +292,12 @@ async def _note(
 # --- breakers --------------------------------------------------------------------------------------------------------
 
 
-@router.get("/breakers", summary="Breakers", response_model=models.BreakerPage)
+@router.get("/breakers", summary="Breakers", **paged(models.BreakerPage))
 async def list_breakers(
     request: Request,
     principal: QuarantineReader,
+    page: PageAsked,
     state: Annotated[Literal["open", "all"], Query(description="`open`: those that wait for a decision.")] = "open",
-    limit: Limit = 100,
-    cursor: Cursor = None,
 ) -> Any:
     """Errors whose failures jumped far above their usual share: what they hold waits for `apply` or `discard`."""
 
@@ -318,7 +312,7 @@ async def list_breakers(
         scope=f"breakers {state}", find=find, position=lambda row: [row["id"]],
         show=lambda rows: principal.all_shown(map(models.shown_breaker, rows)), model=models.Breaker,
     )  # fmt: skip
-    return await listed(request, principal, breakers, limit, cursor, streams=False)
+    return await listed(page, principal, breakers)
 
 
 BreakerId = Annotated[int, Depends(path_id("breaker", most=2**31 - 1))]

@@ -1,0 +1,87 @@
+"""Every list of the API is one: declared by `paged`, asked by `PageAsked`, answered by `listed`."""
+
+import ast
+import inspect
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.routing import APIRoute, iter_route_contexts
+
+from app.api import export, listing
+from app.main import create_app
+from app.openapi.document import document
+from app.settings import Settings
+
+APP = create_app(Settings(database_url="postgresql://nobody@127.0.0.1:9/none"))
+DOCUMENT = document(APP)
+#: Few by contract, given whole: what the code knows, links (64 at the most), reasons.
+WHOLE = {"/v1/gateway-kinds", "/v1/deliveries/{id}/links", "/v1/deliveries/{id}/exclusions/causes"}
+#: No lists, though they are streamed or have items: figures over time, what is handed over to be sent, one number's data.
+OTHERS = {"/v1/deliveries/{id}/history", "/v1/deliveries/{id}/outbox", "/v1/addresses/{address}/export"}
+
+
+def routes() -> Mapping[str, APIRoute]:
+    found = [each.original_route for each in iter_route_contexts(APP.router.routes)]
+    return {each.path: each for each in found if isinstance(each, APIRoute) and "GET" in (each.methods or ())}
+
+
+def lists() -> Iterator[str]:
+    """The paths whose answer has a cursor or items, is an array, or can be streamed; and those that take a cursor or a limit."""
+    for path, item in DOCUMENT["paths"].items():
+        operation = item.get("get", {})
+        content = operation.get("responses", {}).get("200", {}).get("content", {})
+        schema = content.get("application/json", {}).get("schema", {})
+        name = schema.get("$ref", "").rpartition("/")[2]
+        schema = DOCUMENT["components"]["schemas"].get(name, schema)
+        asked = {each["name"] for each in operation.get("parameters", ())}
+        if (
+            {"items", "next_cursor"} & set(schema.get("properties", {}))
+            or schema.get("type") == "array"
+            or {"text/csv", "application/x-ndjson"} & set(content)
+            or {"cursor", "limit"} & asked
+        ):
+            yield path
+
+
+LISTS = sorted(set(lists()) - WHOLE - OTHERS)
+
+
+def test_what_is_no_list_is_there_and_would_be_taken_for_one() -> None:
+    assert set(lists()) >= WHOLE | OTHERS
+    assert len(LISTS) >= 18
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_every_list_is_declared_asked_and_answered_in_the_one_way(path: str) -> None:
+    route = routes()[path]
+    assert route.responses == export.STREAMS
+    assert any(each.call is listing.page_asked for each in route.dependant.dependencies)
+    schema = DOCUMENT["paths"][path]["get"]["responses"]["200"]["content"]
+    assert set(schema) == {"application/json", "text/csv", "application/x-ndjson"}
+
+
+@pytest.mark.parametrize("path", sorted(WHOLE))
+def test_what_is_given_whole_takes_no_page(path: str) -> None:
+    assert not {each.name for each in routes()[path].dependant.query_params} & {"limit", "cursor"}
+
+
+def test_nobody_else_makes_or_reads_cursors() -> None:
+    """So no list can turn its own pages: what a `PageAsked` is good for is only `listed`."""
+    root = Path(inspect.getfile(listing)).parent.parent
+    users = {
+        str(path.relative_to(root))
+        for path in root.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom) and {each.name for each in node.names} & {"cursors_of", "CursorSigner"}
+    }
+    assert users == {"main.py", "api/listing.py"}  # main.py makes the signer
+
+
+def test_pages_have_one_shape() -> None:
+    shapes: dict[str, Any] = {}
+    for path in LISTS:
+        name = DOCUMENT["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]["$ref"]
+        shapes[path] = set(DOCUMENT["components"]["schemas"][name.rpartition("/")[2]]["properties"]) - {"at_least"}
+    assert all(shape == {"items", "next_cursor", "total"} for shape in shapes.values()), shapes
