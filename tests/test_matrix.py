@@ -392,7 +392,8 @@ async def test_streams_have_the_rows_and_columns_of_the_pages(
     _, url = filled(operation, MATRIX[operation], world)
     ndjson = (await client.get(url, headers=admin | {"Accept": STREAMS[2]})).text.splitlines()
     header, *cells = csv.reader(io.StringIO((await client.get(url, headers=admin | {"Accept": STREAMS[1]})).text))
-    rows, cursor = [], None
+    rows: list[dict[str, Any]] = []
+    cursor = None
     while cursor is not None or not rows:
         parameters = httpx.URL(url).params.merge({"limit": 1} | ({"cursor": cursor} if cursor else {}))
         page = (await client.get(url.partition("?")[0], params=parameters, headers=admin)).json()
