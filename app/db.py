@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import asyncpg
 import orjson
+from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from starlette.requests import HTTPConnection, Request
 from starlette.types import Scope
 
@@ -203,6 +204,20 @@ async def writing(request: Request) -> AsyncIterator[Connection]:
     so long."""
     async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
         yield connection
+
+
+@asynccontextmanager
+async def snapshot(request: Request) -> AsyncIterator[AsyncConnection]:
+    """For a request that reads: every statement in the block sees the same moment, so that what one answer says agrees with
+    itself: totals with lists, a status with its evidence, a delivery with its figures."""
+    async with engine_of(request).connect() as connection:
+        yield await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+
+async def plain(connection: AsyncConnection) -> Connection:
+    """The driver's own connection under a `snapshot`, within the same transaction."""
+    await connection.execute(select(1))  # the transaction begins with the first statement
+    return cast("Connection", (await connection.get_raw_connection()).driver_connection)
 
 
 async def _leave_as_it_is(connection: Any) -> None:

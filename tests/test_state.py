@@ -59,3 +59,10 @@ def test_each_accessor_stands_once() -> None:
 )
 def test_the_test_sees_them(source: str, by: list[str]) -> None:
     assert readers(source) == by
+
+
+def test_requests_read_of_one_moment() -> None:
+    """Two statements that see different moments disagree now and then: a status without its evidence, a total that is not
+    that of its list. So whoever reads for a request does it in a `snapshot`."""
+    users = {str(module.relative_to(APP)) for module in MODULES if "engine_of(" in module.read_text("utf-8")}
+    assert users == {"db.py", "problems.py"}, "problems.py closes it, and reads nothing"

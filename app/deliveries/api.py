@@ -13,7 +13,7 @@ from app.api.fields import DeliveryId, Plain, Several, Time
 from app.api.idempotency import once
 from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.api.paging import Page
-from app.db import POOL_TIMEOUT_SECONDS, Connection, engine_of, pool_of, writing
+from app.db import POOL_TIMEOUT_SECONDS, Connection, pool_of, snapshot, writing
 from app.deliveries import codes, lifecycle, store
 from app.deliveries.models import Delivery, DeliveryChange, NewDelivery, Recomputed, shown
 from app.deliveries.requests import allowed, existing, note
@@ -79,7 +79,7 @@ async def list_deliveries(
     )  # fmt: skip
 
     async def find(after: Sequence[Any] | None, limit: int, counted: bool) -> Found:
-        async with engine_of(request).connect() as connection:
+        async with snapshot(request) as connection:
             rows = await store.page(connection, asked, before=after[0] if after else None, limit=limit)
             total = await store.total(connection, asked) if counted else None
             figures = await main_figures(connection, [row["id"] for row in rows])
@@ -95,13 +95,14 @@ async def list_deliveries(
 @router.get("/v1/deliveries/{id}", summary="Read a delivery", response_model=Delivery)
 async def read(request: Request, id: DeliveryId, principal: Reader) -> Delivery:
     """With its main indicators; the summary has all of them."""
-    async with engine_of(request).connect() as connection:
-        row = await store.read(connection, id)
-    return await _shown(request, existing(row), principal)
+    async with snapshot(request) as connection:
+        row = existing(await store.read(connection, id))
+        figures = await main_figures(connection, [row["id"]])
+    return Delivery(**principal.shown(shown(row, figures[row["id"]])))
 
 
 async def _shown(request: Request, row: Mapping[str, Any], principal: Principal) -> Delivery:
-    async with engine_of(request).connect() as connection:
+    async with snapshot(request) as connection:
         figures = await main_figures(connection, [row["id"]])
     return Delivery(**principal.shown(shown(row, figures[row["id"]])))
 

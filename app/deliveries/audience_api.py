@@ -13,7 +13,7 @@ from app.api import bulk
 from app.api.fields import DeliveryId
 from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.api.paging import Page
-from app.db import Connection, engine_of, writing
+from app.db import Connection, snapshot, writing
 from app.deliveries import audience as targets
 from app.deliveries import codes, lifecycle, store
 from app.deliveries.preparation import QUERIES
@@ -65,7 +65,7 @@ async def post_targets(
     `recipient_id` and `control` are params. 409 unless the delivery is `editing` or `prepared`; what was prepared must
     be prepared again."""
     content_type = bulk.content_type(request)
-    async with engine_of(request).connect() as reading:
+    async with snapshot(request) as reading:
         row = existing(await store.read(reading, id))
     allowed(lifecycle.after_edit, row["status"])
     settings = settings_of(request)
@@ -147,7 +147,7 @@ async def list_targets(request: Request, id: DeliveryId, principal: Reader, page
     """In the order of the upload. Without `pii:read` addresses come masked, recipient ids and params as `•••`."""
 
     async def find(after: Sequence[Any] | None, limit: int, _: bool) -> Found:
-        async with engine_of(request).connect() as connection:
+        async with snapshot(request) as connection:
             row = existing(await store.read(connection, id))
             return Found(
                 await store.targets(connection, id, after=after[0] if after else 0, limit=limit), row["targets"]

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, Field
 from app.api.fields import AskedNumber, DeliveryId, Plain, Several, refused
 from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.api.paging import Page
-from app.db import engine_of, writing
+from app.db import snapshot, writing
 from app.deliveries import codes, lifecycle, reading, store
 from app.deliveries.api import read
 from app.deliveries.exclusions import CAUSES, sentence
@@ -70,7 +70,7 @@ async def _done(request: Request, id: int, seconds: float) -> None:
     """Returns when the delivery is not `preparing` any more, and after so many seconds anyway."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        async with engine_of(request).connect() as connection:
+        async with snapshot(request) as connection:
             if await reading.status(connection, id) != "preparing":
                 return
         await asyncio.sleep(_POLL_SECONDS)
@@ -155,7 +155,7 @@ async def list_exclusions(
     asks(principal, number=asked.address)
 
     async def find(after: Sequence[Any] | None, limit: int, counted: bool) -> Found:
-        async with engine_of(request).connect() as connection:
+        async with snapshot(request) as connection:
             existing(await store.read(connection, id))
             rows = await reading.exclusions(connection, id, asked, after=after[0] if after else 0, limit=limit)
             return Found(rows, await reading.total(connection, id, asked) if counted else None)
@@ -186,7 +186,7 @@ def _item(row: Mapping[str, Any], principal: Principal) -> dict[str, Any]:
 )
 async def list_causes(request: Request, id: DeliveryId, _: Reader) -> list[Cause]:
     """By reason, in the order of the rules."""
-    async with engine_of(request).connect() as connection:
+    async with snapshot(request) as connection:
         existing(await store.read(connection, id))
         counts = await reading.causes(connection, id)
     return [

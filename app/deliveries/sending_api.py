@@ -15,7 +15,7 @@ from app.api.fields import Address, AskedWhole, DeliveryId, Flag, Id
 from app.api.idempotency import once
 from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.api.paging import Page
-from app.db import POOL_TIMEOUT_SECONDS, Connection, engine_of, pool_of, writing
+from app.db import POOL_TIMEOUT_SECONDS, Connection, pool_of, snapshot, writing
 from app.deliveries import codes, lifecycle, outbox, proofs, store
 from app.deliveries.api import read
 from app.deliveries.models import Delivery, GatewayKey, Metadata
@@ -94,7 +94,7 @@ async def read_outbox(
     `deliveries:write` and `pii:read`: who sends must see whole addresses."""
     if not principal.may("pii:read"):
         raise Forbidden("The outbox gives out whole addresses: this key lacks the scope `pii:read`.")
-    async with engine_of(request).connect() as connection:
+    async with snapshot(request) as connection:
         row = existing(await store.read(connection, id))
     allowed(lifecycle.check_outbox, row["status"])
     if not row["content"] or not row["targets"]:

@@ -15,7 +15,7 @@ from app.api.excerpts import FETCHED, cut
 from app.api.fields import Plain, path_id
 from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.api.paging import Page
-from app.db import engine_of
+from app.db import snapshot
 from app.errors import Invalid, NotFound
 from app.inbound.rules import number
 from app.security import QuarantineReader, asks
@@ -108,7 +108,7 @@ async def list_inbound(
     asked = Asked(gateway=await _gateway(request, gateway), address=_address(address), action=action)
 
     async def find(after: Sequence[Any] | None, limit: int, counted: bool) -> Found:
-        async with engine_of(request).connect() as connection:
+        async with snapshot(request) as connection:
             rows = await _page(connection, asked, after, limit)
             return Found(rows, await _total(connection, asked) if counted else None)
 
@@ -127,7 +127,7 @@ async def read_inbound(
     query = (
         select(*_SHOWN, inbound.c.text).join(gateways, gateways.c.id == inbound.c.gateway_id).where(inbound.c.id == id)
     )
-    async with engine_of(request).connect() as connection:
+    async with snapshot(request) as connection:
         row = (await connection.execute(query)).mappings().one_or_none()
     if row is None:
         raise NotFound("There is no such message from a phone.")

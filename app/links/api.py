@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from app.api.fields import AskedFlag, AskedWhole, DeliveryId
 from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.api.paging import Page
-from app.db import engine_of
+from app.db import snapshot
 from app.errors import NotFound
 from app.links import reading
 from app.links.tokens import LINKS
@@ -74,7 +74,7 @@ Number = Annotated[AskedWhole | None, Query(ge=0, lt=LINKS, description="The num
 @router.get("/v1/deliveries/{id}/links", summary="A delivery's links with their clicks", response_model=LinkPage)
 async def list_links(request: Request, principal: Reader, id: DeliveryId) -> LinkPage:
     """All of them (64 at the most), by number. The figures come from counters."""
-    async with engine_of(request).connect() as connection:
+    async with snapshot(request) as connection:
         rows = await reading.links(connection, id)
     if rows is None:
         raise NotFound("There is no such delivery.")
@@ -90,8 +90,7 @@ async def list_clicks(
     part of it. `total` comes from the counters."""
 
     async def find(after: Sequence[Any] | None, limit: int, counted: bool) -> Found:
-        async with engine_of(request).connect() as connection:
-            await connection.execution_options(isolation_level="REPEATABLE READ")
+        async with snapshot(request) as connection:
             before = after[0] if after else None
             found = await reading.clicks(connection, id, human=human, link=link, before=before, limit=limit)
         if found is None:

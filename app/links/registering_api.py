@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from app import audit
 from app.api.fields import AskedWhole, DeliveryId, Flag, one_line
-from app.db import POOL_TIMEOUT_SECONDS, Connection, engine_of, pool_of
+from app.db import POOL_TIMEOUT_SECONDS, Connection, pool_of, snapshot
 from app.errors import Conflict, Invalid, NotFound
 from app.links import reading, registering
 from app.links.api import Link, shown_link
@@ -71,7 +71,7 @@ async def change_link(request: Request, id: DeliveryId, number: Number, body: Li
         _check(delivery, old, changed)
         if changed:
             await _write(connection, delivery, old, changed, principal.name, now)
-    async with engine_of(request).connect() as reader:
+    async with snapshot(request) as reader:
         rows = await reading.links(reader, id) or ()
     row = next(row for row in rows if row["number"] == number)
     return shown_link(dict(row), principal)

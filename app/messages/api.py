@@ -1,8 +1,7 @@
 """The delivery log, and one message with everything that explains it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -14,7 +13,7 @@ from app.api.excerpts import cut
 from app.api.fields import AskedFlag, DeliveryId, MessageId, Plain, Several, known_id
 from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.api.paging import Page
-from app.db import engine_of
+from app.db import snapshot
 from app.errors import Invalid, NotFound
 from app.gateways.receipt import FailureType
 from app.masking import in_pieces
@@ -208,7 +207,7 @@ async def list_messages(
 
 async def _find(request: Request, id: int, asked: reading.Filter, *, after: int, limit: int) -> Found:
     """Rows behind message `after`, and the total, both of one moment. Raises `NotFound` and `Invalid`."""
-    async with _snapshot(request) as connection:
+    async with snapshot(request) as connection:
         cells = await reading.cells(connection, id)
         if cells is None:
             raise NotFound("There is no such delivery.")
@@ -222,13 +221,6 @@ async def _find(request: Request, id: int, asked: reading.Filter, *, after: int,
 async def _must_exist(connection: AsyncConnection, gateway: str | None) -> None:
     if gateway is not None and not await reading.gateway_exists(connection, gateway):
         raise Invalid.field("?gateway", "There is no such gateway.")
-
-
-@asynccontextmanager
-async def _snapshot(request: Request) -> AsyncIterator[AsyncConnection]:
-    """A connection on which every statement sees the same moment."""
-    async with engine_of(request).connect() as connection:
-        yield await connection.execution_options(isolation_level="REPEATABLE READ")
 
 
 def _item(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -255,7 +247,7 @@ def _item(row: Mapping[str, Any]) -> dict[str, Any]:
 async def read_message(request: Request, principal: Reader, id: MessageId) -> Message:
     """Its state, its parts, and every fact that touched it, in order: the beginning of the raw payload, the rule that was
     applied, and the status before and after. Without `pii:read` whatever looks like a phone number is masked."""
-    async with _snapshot(request) as connection:
+    async with snapshot(request) as connection:
         rows = await reading.details(connection, [id])
         if not rows:
             raise NotFound("There is no such message.")
@@ -294,7 +286,7 @@ async def read_receipt(
     receipt_id: Annotated[Plain, Path(description="Of the timeline.", examples=["7"], max_length=40)],
 ) -> Receipt:
     """As the timeline tells it, with its whole payload."""
-    async with _snapshot(request) as connection:
+    async with snapshot(request) as connection:
         row = await reading.receipt(connection, id, known_id(receipt_id) or 0)
     if row is None:
         raise NotFound("There is no such receipt.")

@@ -12,7 +12,7 @@ from app import audit
 from app.api.fields import Plain, path_id
 from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.api.paging import Page
-from app.db import Connection, engine_of, pool_of, writing
+from app.db import Connection, pool_of, snapshot, writing
 from app.errors import Invalid, NotFound
 from app.gateways.receipt import FailureType
 from app.masking import in_pieces
@@ -140,7 +140,7 @@ async def list_qualifications(request: Request, principal: Reader, page: PageAsk
     asked = replace(asked, masked=not principal.sees_all)
 
     async def find(after: Sequence[Any] | None, limit: int, counted: bool) -> Found:
-        async with engine_of(request).connect() as connection:
+        async with snapshot(request) as connection:
             rows = await store.page(connection, asked, after=after[0] if after else 0, limit=limit)
             return Found(rows, await store.total(connection, asked) if counted else None)
 
@@ -154,7 +154,7 @@ async def list_qualifications(request: Request, principal: Reader, page: PageAsk
 @router.get("/v1/qualifications/{id}", summary="Read a qualification", response_model=Qualification)
 async def read(request: Request, id: Id, principal: Reader) -> Qualification:
     """With how often it occurs."""
-    async with engine_of(request).connect() as connection:
+    async with snapshot(request) as connection:
         row = await store.read(connection, id)
     return _shown(_found(row), principal)
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from app import audit
 from app.api.fields import MOST_SEVERAL, DeliveryId, Plain, Time, path_id
 from app.api.listing import Found, Listing, PageAsked, listed, paged
-from app.db import Connection, engine_of, pool_of, writing
+from app.db import Connection, plain, pool_of, snapshot, writing
 from app.errors import Conflict, Invalid, NotFound
 from app.masking import mask
 from app.numbers import normalise
@@ -117,7 +117,7 @@ async def list_of_delivery(
     """Addresses that this delivery's own receipts put into quarantine, as they stand now; or those that its preparation
     left out because they were there then (the rows of `exclusions?reason=denylisted,quarantined`)."""
     delivery_id = id
-    async with engine_of(request).connect() as connection:
+    async with snapshot(request) as connection:
         if not await reading.delivery_exists(connection, delivery_id):
             raise NotFound("There is no such delivery.")
     found = (
@@ -132,7 +132,7 @@ def _standing(request: Request, principal: Principal, asked: reading.Filter) -> 
     """Rows of the quarantine that a filter finds."""
 
     async def find(after: Sequence[Any] | None, limit: int, counted: bool) -> Found:
-        async with engine_of(request).connect() as connection:
+        async with snapshot(request) as connection:
             behind = None if after is None else (after[0], after[1])
             rows = await reading.page(connection, asked, after=behind, limit=limit)
             return Found(rows, await reading.total(connection, asked) if counted else None)
@@ -147,7 +147,7 @@ def _left_out(request: Request, principal: Principal, delivery_id: int) -> Listi
     """Exclusions of a delivery for opt-out or quarantine."""
 
     async def find(after: Sequence[Any] | None, limit: int, counted: bool) -> Found:
-        async with engine_of(request).connect() as connection:
+        async with snapshot(request) as connection:
             rows = await reading.left_out(connection, delivery_id, after=after[0] if after else 0, limit=limit)
             return Found(rows, await reading.left_out_total(connection, delivery_id) if counted else None)
 
@@ -170,12 +170,12 @@ async def read_one(
 
 
 async def explained(request: Request, address: str, principal: Principal) -> models.AddressHealth:
-    async with writing(request) as connection:
-        identity, events = await facts_of(connection, address)
-        thresholds = await read_thresholds(connection)
-    async with engine_of(request).connect() as reader:
-        notes = await reading.notes(reader, events)
-        rows = await reading.page(reader, reading.Filter(address=identity), after=None, limit=_ENTRIES)
+    async with snapshot(request) as connection:
+        driver = await plain(connection)
+        identity, events = await facts_of(driver, address)
+        thresholds = await read_thresholds(driver)
+        notes = await reading.notes(connection, events)
+        rows = await reading.page(connection, reading.Filter(address=identity), after=None, limit=_ENTRIES)
     by_scope = {row["sender"]: row["status"] for row in rows}
     return models.AddressHealth(
         **principal.shown({"address": identity}),
@@ -302,7 +302,7 @@ async def list_breakers(
     """Errors whose failures jumped far above their usual share: what they hold waits for `apply` or `discard`."""
 
     async def find(after: Sequence[Any] | None, limit: int, counted: bool) -> Found:
-        async with engine_of(request).connect() as connection:
+        async with snapshot(request) as connection:
             rows = await reading.breaker_page(
                 connection, open_only=state == "open", before=after[0] if after else None, limit=limit
             )
@@ -346,7 +346,7 @@ async def _decide(
             text = f"What a breaker held was {'applied' if decision == 'apply' else 'discarded'}."
             said = {"reason": reason}
             await _note(connection, DECIDED, text, principal, now, data, said, found["by_delivery"])
-    async with engine_of(request).connect() as reader:
+    async with snapshot(request) as reader:
         shown = await reading.breaker(reader, id)
     if shown is None:
         raise NotFound("There is no such breaker.")

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import StreamingResponse
 
 from app.api.fields import DeliveryId, Plain, Time
-from app.db import engine_of
+from app.db import snapshot
 from app.errors import Invalid, NotFound
 from app.security import Reader
 from app.stats import store
@@ -88,7 +88,7 @@ async def read_summary(request: Request, id: DeliveryId, _: Reader) -> dict[str,
 
 
 async def _read(request: Request, id: int) -> dict[str, Any] | None:
-    async with engine_of(request).connect() as connection:
+    async with snapshot(request) as connection:
         return await store.summary(connection, id)
 
 
@@ -135,7 +135,7 @@ async def read_history(
     request: Request, id: DeliveryId, _: Reader, step: Step = None, from_: From = None, to: To = None
 ) -> History:
     """Counts by step, rounded outwards to whole steps. A step that would give over 2 000 points is refused."""
-    async with engine_of(request).connect() as connection:
+    async with snapshot(request) as connection:
         span = await store.span(connection, id)
         if span is None:
             raise NotFound("There is no such delivery.")

@@ -240,3 +240,16 @@ async def test_the_journals_of_the_deliveries_whose_figures_move_tell_of_it(clie
     (released,) = await told(client, other, "DLV-RELEASED")
     assert (released["moved"], released["filter"]["gateway"]) == (3, other.key)
     assert len(await told(client, one, "DLV-RELEASED")) == 1
+
+
+async def test_a_status_and_its_evidence_are_of_one_moment(client: httpx.AsyncClient) -> None:
+    account = await make(client)
+    await qualified(client, account, "1", failure_type="hard", reason="user_unknown")
+    for _ in range(10):
+        address = number()
+        await failed(account, address, "1")
+        found = await health(client, address)
+        while found["status"] != "quarantined":
+            assert found["evidence"] == found["entries"] == []
+            found = await health(client, address)
+        assert len(found["evidence"]) == len(found["entries"]) == 1

@@ -189,3 +189,25 @@ def test_a_hundred_megabytes_of_header_cost_neither_memory_nor_others(port: int)
 def test_pieces_of_a_head_count_together(serve: Serve) -> None:
     with serve(max_head_bytes=8_192) as port:
         assert_refused(ask(port, _GET, *[b"X: aaaaaaaaaaaaaaaa\r\n"] * 1_000), 431)
+
+
+@pytest.mark.parametrize("size", [1, 65_400, *range(65_430, 65_540, 7), 65_536, 131_072, 1_000_000])
+@pytest.mark.parametrize("chunk", [None, 1, 1_000])
+def test_a_body_is_whole_however_it_fills_the_buffer(port: int, size: int, chunk: int | None) -> None:
+    """Reading pauses whenever the buffer was full: whether more comes after that or nothing, all of it is read."""
+    body = bytes(range(256)) * (size // 256 + 1)
+    head = b"POST / HTTP/1.1\r\nHost: a\r\n" + _CLOSE
+    if chunk is None:
+        sent = head + b"Content-Length: %d\r\n\r\n" % size + body[:size]
+    else:
+        size = min(size, 300_000 * chunk)
+        pieces = (body[at : min(at + chunk, size)] for at in range(0, size, chunk))
+        sent = (
+            head
+            + b"Transfer-Encoding: chunked\r\n\r\n"
+            + b"".join(b"%x\r\n%b\r\n" % (len(each), each) for each in pieces)
+        )
+        sent += b"0\r\n\r\n"
+    said = ask(port, sent)
+    assert statuses(said) == [200]
+    assert b'"body":%d}' % size in said
