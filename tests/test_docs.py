@@ -4,6 +4,7 @@ import asyncio
 import re
 import shlex
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -177,10 +178,16 @@ def test_curl_lines_call_what_exists_with_json_that_is_json(words: list[str]) ->
     data = words[words.index("-d") + 1] if "-d" in words else None
     if data is not None:
         orjson.loads(data)
-    app = create_app(Settings(database_url="postgresql://nobody@127.0.0.1:9/nothing"))
-    paths = app.openapi()["paths"]
+    paths = _paths()
     operations = [methods for path, methods in paths.items() if re.fullmatch(re.sub(r"{\w+}", "[^/]+", path), url)]
     assert any(("post" if data is not None or "-X" in words else "get") in methods for methods in operations), url
+
+
+@cache
+def _paths() -> dict[str, Any]:
+    app = create_app(Settings(database_url="postgresql://nobody@127.0.0.1:9/nothing"))
+    paths: dict[str, Any] = app.openapi()["paths"]
+    return paths
 
 
 async def test_the_tutorials_work_when_pasted(client: httpx.AsyncClient) -> None:
