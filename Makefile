@@ -38,11 +38,9 @@ demo: $(STAMP) ## The same with a delivery and simulated gateways
 test: $(STAMP) ## All tests, in parallel (JOBS=auto)
 	$(BIN)/python -m pytest -n $(JOBS)
 
-# What kills processes, attacks, or waits for clocks and starts. `make test` has it all.
-SLOW := tests/adversary tests/chaos tests/test_demo.py
-
+# Without what is marked `slow`, and with a quarter of the examples of the property tests. `make test` has it all.
 quick: $(STAMP) ## The tests but the slow ones: under 4 minutes on two cores
-	$(BIN)/python -m pytest -n $(JOBS) $(addprefix --ignore=,$(SLOW))
+	$(BIN)/python -m pytest -n $(JOBS) -m "not slow" --hypothesis-profile=quick
 
 test15: $(STAMP) ## The folds, roads and figures on Debian's PostgreSQL 15
 	ACUSE_TEST_POSTGRES_BIN=/usr/lib/postgresql/15/bin $(BIN)/python -m pytest -n $(JOBS) tests/addresses tests/deliveries tests/ingest tests/links \

@@ -16,6 +16,7 @@ from typing import Any
 
 import asyncpg
 import httpx
+import hypothesis
 import pytest
 import pytest_asyncio
 from fastapi import FastAPI
@@ -30,9 +31,20 @@ from app.settings import Settings
 from tests.documented import documented_by
 
 ADMIN_SECRET = "admin-key-of-the-tests"
+#: Whose tests are all slow.
+SLOW = ("tests/adversary/", "tests/chaos/")
 TEMPLATE = "acuse_template"
 Headers = dict[str, str]
 KeyMaker = Callable[..., Awaitable[Headers]]
+
+
+hypothesis.settings.register_profile("quick", max_examples=25)  # of 100
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.nodeid.startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -15,6 +15,8 @@ from app.demo.show import Screen
 from app.numbers import normalise
 from app.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

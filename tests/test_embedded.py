@@ -22,7 +22,7 @@ from app.embedded.rights import account_of
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
 WAIT_SECONDS = 30.0
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="unix sockets and flock")
+pytestmark = [pytest.mark.skipif(sys.platform == "win32", reason="unix sockets and flock"), pytest.mark.slow]
 
 OWNER = """
 import pathlib, sys, time

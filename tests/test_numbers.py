@@ -100,6 +100,7 @@ def test_the_cheap_road_says_of_every_writing_what_the_full_parser_says(region: 
     assert [(raw, cheap) for raw, cheap in taken.items() if numbers._parsed(raw, region) != cheap] == []
 
 
+@pytest.mark.slow
 @given(st.sampled_from(REGIONS), st.from_regex(r"\A\+?[0-9](?:[ -]?[0-9]){0,17}\Z"))
 @hypothesis.settings(max_examples=1_500)
 def test_the_cheap_road_says_of_any_digits_what_the_full_parser_says(region: str, raw: str) -> None:

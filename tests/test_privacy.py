@@ -73,6 +73,7 @@ LONG = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", LONG.values(), ids=LONG)
 async def test_a_long_text_is_masked_without_holding_up_the_others(text: str) -> None:
     """Twice the text may take at the most some four times as long; the loop turns meanwhile."""
@@ -97,6 +98,7 @@ async def test_a_long_text_is_masked_without_holding_up_the_others(text: str) ->
     assert turns > 5
 
 
+@pytest.mark.slow
 async def test_a_number_between_two_pieces_of_a_long_text_is_masked() -> None:
     for shift in range(0, 9_000, 7):
         text = "y" * shift + " 677 123 456 " + "z" * 9_000

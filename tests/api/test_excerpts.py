@@ -128,6 +128,7 @@ LISTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("url", LISTS.values(), ids=LISTS)
 @pytest.mark.parametrize("pii", [(), ("pii:read",)], ids=["masked", "whole"])
 async def test_no_list_is_long_or_holds_anybody_up(

@@ -146,6 +146,7 @@ BAD_BODIES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["receipts", "addresses/check"])
 @pytest.mark.parametrize("bad", BAD_BODIES)
 async def test_no_body_holds_the_loop_or_grows_in_memory(acme: Acme, bad: str, path: str) -> None:

@@ -21,6 +21,8 @@ from app.db import Pool
 from tests.conftest import ADMIN_SECRET
 from tests.ingest.test_roads import Account
 
+pytestmark = pytest.mark.slow
+
 ROWS = 6_000
 _NUMBERS = iter(range(610_000_000, 699_000_000))
 

@@ -519,6 +519,7 @@ async def test_two_processes_do_not_prepare_the_same_delivery(delivery: Delivery
 # --- killed ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_broken_off_between_any_two_statements_it_goes_on_and_each_target_has_one_outcome(
     app: FastAPI, client: httpx.AsyncClient, admin: Headers, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

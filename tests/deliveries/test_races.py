@@ -5,10 +5,13 @@ import random
 from collections.abc import Awaitable
 
 import httpx
+import pytest
 from fastapi import FastAPI
 
 from tests.conftest import Headers
 from tests.deliveries.sending import Sending, address
+
+pytestmark = pytest.mark.slow
 
 ROUNDS = 30
 TARGETS = 150

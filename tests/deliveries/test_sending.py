@@ -116,6 +116,7 @@ async def test_messages_sent_elsewhere_do_not_mix_with_an_audience(sending: Send
     assert len(await sending.statuses()) == 3
 
 
+@pytest.mark.slow
 async def test_start_cancel_and_edit_at_once_have_one_winner_and_no_half_state(
     app: FastAPI, client: httpx.AsyncClient, admin: Headers
 ) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +26,8 @@ from app.matching.recording import Outcome as Recorded
 from app.matching.recording import Sent, record_messages
 from app.messages.states import Facts, Handover, Report, State, Status, fold
 from app.messages.store import recompute
+
+pytestmark = pytest.mark.slow
 
 T0 = datetime(2026, 11, 1, 8, tzinfo=UTC)
 CODES = ("069", "21b", None)

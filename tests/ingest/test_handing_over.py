@@ -18,6 +18,8 @@ from tests.deliveries.sending import Sending, make_gateway
 
 from .test_roads import until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 async def sending(app: FastAPI, client: httpx.AsyncClient, admin: Headers) -> Sending:

@@ -16,6 +16,8 @@ from app.db import Pool
 from app.ingest import pipeline
 from app.links.clicks import ClickRow, click, visitor
 
+pytestmark = pytest.mark.slow
+
 SECRET = "token-of-the-gateway"
 POISON = "poison-me"
 #: By SQLSTATE: of values, of constraints, of a trigger's own words, of the server's inside, of what looks like its state.

@@ -26,6 +26,8 @@ from app.main import create_app
 from app.settings import Settings
 from tests.conftest import ADMIN_SECRET
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "token-of-the-gateways"
 ROLE = "acuse_of_the_states"
 _number = itertools.count(1)

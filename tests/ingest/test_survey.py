@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import httpx
+import pytest
 import pytest_asyncio
 
 from app.db import Pool, create_pool
@@ -14,6 +15,8 @@ from app.links.routes import Routes
 from app.processes import Process
 from tests.conftest import Headers
 from tests.messages.rows import add_gateway
+
+pytestmark = pytest.mark.slow
 
 LARGE = 200_000
 #: One tick's: a chunk of each figure, and what goes with it.

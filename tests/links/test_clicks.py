@@ -27,6 +27,8 @@ from tests.conftest import Headers, KeyMaker
 
 from .conftest import PERSON, PREVIEW, Made, Maker, applied, gateway_id, submit, summary
 
+pytestmark = pytest.mark.slow
+
 OFFER = "https://shop.example/offer"
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 BROWSER = visitor("GET", [(name.lower().encode(), value.encode()) for name, value in PERSON.items()])

@@ -51,6 +51,7 @@ def test_distinct_messages_links_and_keys_have_distinct_tokens(
     assert (tokens[0] == tokens[1]) == (one == other)
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_neighbours_have_distinct_tokens() -> None:
     assert len({encode(KEYS, message_id, link) for message_id in range(50_000) for link in (0, 1)}) == 100_000
 
@@ -89,6 +90,7 @@ def test_decoding_never_raises_and_what_it_accepts_encodes_back_to_itself(token:
     assert named is None or token in {encode(of_number(number), *named) for number in range(3)}
 
 
+@pytest.mark.slow
 def test_random_strings_of_the_right_form_pass_at_most_once_in_2_to_the_17th() -> None:
     random = Random(17)
     tries, hits = 420_000, 0

@@ -19,6 +19,8 @@ import pytest
 
 from app import cli, embedded, logs
 
+pytestmark = pytest.mark.slow
+
 CLI = [sys.executable, "-m", "app.cli"]
 ROOT = Path(__file__).parents[2]
 

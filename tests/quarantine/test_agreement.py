@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -27,6 +28,8 @@ from app.projections.replay import recompute, replay
 from app.quarantine.changing import Decision, record
 from app.quarantine.rules import ANYBODY, Event, Thresholds, health
 from tests.ingest.test_agreement import Run, Said, Scenario
+
+pytestmark = pytest.mark.slow
 
 BEGIN = datetime.now(UTC).replace(microsecond=0) - timedelta(days=60)
 SECOND = timedelta(seconds=1)

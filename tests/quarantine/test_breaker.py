@@ -20,6 +20,8 @@ from app.quarantine import breaker, changing
 from app.quarantine.store import examine_some
 from tests.ingest.test_agreement import Killed
 
+pytestmark = pytest.mark.slow
+
 MINUTE = timedelta(minutes=1)
 BEGIN = datetime.now(UTC) - timedelta(days=1)
 MANY = 20_000

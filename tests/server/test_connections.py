@@ -7,12 +7,15 @@ from pathlib import Path
 
 import httpx
 import orjson
+import pytest
 
 from app.db import CONNECTIONS, POOL_SIZES, Pool
 from app.doctor import examined
 from app.settings import Settings
 from tests.conftest import ADMIN_SECRET
 from tests.server.test_crowds import service
+
+pytestmark = pytest.mark.slow
 
 _ADMIN = {"Authorization": f"Bearer {ADMIN_SECRET}"}
 _COUNT = """SELECT application_name AS name, count(*) AS held FROM pg_stat_activity

@@ -17,6 +17,8 @@ import pytest
 from app.server import limits
 from tests.conftest import ADMIN_SECRET
 
+pytestmark = pytest.mark.slow
+
 _MIDWAY = (
     b"",
     b"GET /callbacks/crowd?id=1 HTTP/1.1\r\nHost: a\r\nX: ",
