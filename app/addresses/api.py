@@ -9,7 +9,7 @@ from typing import IO, Annotated, Any, Literal
 
 import asyncpg
 import orjson
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import ValidationError
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response, StreamingResponse
@@ -22,14 +22,13 @@ from app.addresses.erasure import QUERIES, Asked, erase
 from app.addresses.spellings import Spellings
 from app.api import bulk, export
 from app.api.bulk import BadRow, Line
-from app.api.fields import AskedFlag, Plain, Region, SenderName
+from app.api.fields import AskedFlag, PathAddress, PathNumber, Plain, Region, SenderName
 from app.db import POOL_TIMEOUT_SECONDS, Connection, pool_of
 from app.deliveries.rules import Rules
 from app.errors import Busy, Invalid, Problem, TooLarge
 from app.ingest.inbox import inbox_of
 from app.links.routes import routes_of
 from app.masking import mask, mask_numbers
-from app.numbers import normalise
 from app.problems import field_errors
 from app.projections.fold import fold
 from app.pseudonyms import pseudonyms_of
@@ -46,18 +45,6 @@ MOST_BYTES = 128_000_000
 _MEMORY_BYTES = 1_000_000
 _PIECE_BYTES = 65_536
 _SPOOL_WAIT_SECONDS = 3.0
-
-Path_ = Annotated[
-    Plain, Path(max_length=60, description="In E.164 (`+` as `%2B` or as it is).", examples=["+34600123000"])
-]
-
-
-def e164(address: str) -> str:
-    """A `+` that was not escaped comes as a space. Raises `Invalid`."""
-    found = normalise(f"+{address[1:]}" if address[:1] == " " else address)
-    if found is None:
-        raise Invalid.field("address", "Give a phone number in E.164, such as `+34600123000`.")
-    return found
 
 
 # --- may they be sent to ---------------------------------------------------------------------------------------------
@@ -195,12 +182,11 @@ async def _document(checking: Check, answered: AsyncIterator[list[dict[str, Any]
 
 @router.get("/addresses/{address}", summary="Everything about one number", response_model=models.Address)
 async def read(
-    request: Request, address: Path_, principal: QuarantineReader, _: Reader, __: NumberReader
+    request: Request, number: PathAddress, principal: QuarantineReader, _: Reader, __: NumberReader
 ) -> models.Address:
     """Its health with the evidence, and the newest hundred each of messages, exclusions, replies and decisions, with
     their totals. Needs `quarantine:read`, `deliveries:read` and `pii:read`. An erased number is found by the number and by its
     pseudonym."""
-    number = address if address.startswith(pseudonyms.PREFIX) else e164(address)
     name = pseudonyms_of(request).of(number)
     health = await explained(request, number, principal)
     async with (
@@ -228,7 +214,7 @@ Reason = Annotated[
 @router.delete("/addresses/{address}", summary="Erase a number", response_model=models.Certificate)
 async def erase_one(
     request: Request,
-    address: Path_,
+    number: PathNumber,
     principal: QuarantineWriter,
     _: NumberReader,
     reason: Reason,
@@ -239,7 +225,6 @@ async def erase_one(
     still hold for the number, later receipts still count, and no counter changes. It cannot be undone. Needs
     `quarantine:write` and `pii:read`. Takes some seconds, and minutes with tens of millions of rows; a second time it finds
     only what came after the first. What providers and phones send about it later is new, and needs another time."""
-    number = e164(address)
     await _nothing_waits(request, number)
     now = datetime.now(UTC)
     asked = Asked(

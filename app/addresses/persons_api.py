@@ -10,11 +10,10 @@ from starlette.responses import Response, StreamingResponse
 
 from app import audit, pseudonyms
 from app.addresses import certificates, models, reading
-from app.addresses.api import Path_, e164
 from app.addresses.erasure import QUERIES
 from app.addresses.export import everything
 from app.api import export
-from app.api.fields import Plain
+from app.api.fields import PathAddress, Plain
 from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.db import POOL_TIMEOUT_SECONDS, pool_of, writing
 from app.errors import NotFound
@@ -36,13 +35,12 @@ _OPTIONS = orjson.OPT_UTC_Z
 
 @router.get("/addresses/{address}/export", summary="All that is known about one number", responses=_ANSWERS)
 async def export_one(
-    request: Request, address: Path_, principal: QuarantineReader, reader: Reader, _: NumberReader
+    request: Request, number: PathAddress, principal: QuarantineReader, reader: Reader, _: NumberReader
 ) -> Response:
     """For the person who asks: messages with what was uploaded for them, their submissions, keys, receipts (raw) and clicks;
     exclusions, replies, decisions, quarantine. One JSON document `{address, erased_at, exported_at, items}`, or NDJSON by
     `Accept`, each item with its `kind`. Needs `quarantine:read`, `deliveries:read` and `pii:read`; each time leaves an
     entry in the journal. An erased number is found by the number and by its pseudonym."""
-    number = address if address.startswith(pseudonyms.PREFIX) else e164(address)
     name = pseudonyms_of(request).of(number)
     now = datetime.now(UTC)
     async with writing(request) as connection:

@@ -10,7 +10,7 @@ text.
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -21,7 +21,8 @@ from pydantic_core import PydanticCustomError
 
 from app.errors import NotFound
 from app.gateways.times import rfc3339
-from app.numbers import is_region
+from app.numbers import is_region, normalise
+from app.pseudonyms import PREFIX
 
 #: Times outside of these are nobody's; within them no zone, step or validity comes to the ends of the calendar.
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
@@ -98,6 +99,36 @@ def region(text: str) -> str:
 
 
 Region = Annotated[str, Field(max_length=2), AfterValidator(region)]
+
+
+# --- addresses in URLs -----------------------------------------------------------------------------------------------
+
+
+def with_plus(text: str) -> str:
+    """`text` of a URL, where a `+` that was not escaped comes as a space."""
+    return f"+{text[1:]}" if text[:1] == " " else text
+
+
+def e164(text: str) -> str:
+    found = normalise(with_plus(text))
+    if found is None:
+        raise refused("Give a phone number in E.164, such as `+34600123000` (`+` escaped as `%2B`).")
+    return found
+
+
+def e164_or_pseudonym(text: str) -> str:
+    """An erased number is found by its pseudonym, too."""
+    return text if text.startswith(PREFIX) else e164(text)
+
+
+_IN_PATH = Path(
+    alias="address", max_length=60, description="In E.164 (`+` as `%2B` or as it is).", examples=["+34600123000"]
+)
+#: Read as numbers are, and given on in E.164.
+E164 = Annotated[Plain, AfterValidator(e164)]
+AskedAddress = Annotated[Plain, AfterValidator(e164_or_pseudonym)]
+PathNumber = Annotated[E164, _IN_PATH]
+PathAddress = Annotated[AskedAddress, _IN_PATH]
 
 
 # --- numbers ---------------------------------------------------------------------------------------------------------
@@ -227,10 +258,10 @@ def known_id(text: str) -> int | None:
     return int(text) if _ID.fullmatch(text) else None
 
 
-def path_id(what: str, example: str = "1", *, most: int = MOST_INT) -> Callable[[str], int]:
+def path_id(what: str, example: str = "1", *, most: int = MOST_INT) -> Callable[[str], Awaitable[int]]:
     """A dependency: the `{id}` of the path. Ids are opaque to callers: one that cannot be ours is simply not found."""
 
-    def read(id: Annotated[str, Path(description=f"The {what}'s `id`.", examples=[example])]) -> int:
+    async def read(id: Annotated[str, Path(description=f"The {what}'s `id`.", examples=[example])]) -> int:
         found = known_id(id)
         if found is None or found > most:
             raise NotFound(f"There is no such {what}.")

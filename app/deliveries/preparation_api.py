@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import AfterValidator, BaseModel, Field
 
-from app.api.fields import AskedNumber, DeliveryId, Plain, Several, refused
+from app.api.fields import AskedNumber, DeliveryId, Plain, Several, refused, with_plus
 from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.api.paging import Page
 from app.db import snapshot, writing
@@ -132,8 +132,7 @@ def asked_filter(reason: Reasons = [], address: Address = None) -> reading.Filte
 
 
 def _as_kept(address: str) -> str:
-    """A `+` that was not escaped comes as a space."""
-    written = f"+{address[1:]}" if address[:1] == " " else address
+    written = with_plus(address)
     return normalise(written) or written
 
 

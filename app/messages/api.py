@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.excerpts import cut
-from app.api.fields import AskedFlag, DeliveryId, MessageId, Plain, Several, known_id
+from app.api.fields import E164, AskedFlag, DeliveryId, MessageId, Plain, Several, known_id
 from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.api.paging import Page
 from app.db import snapshot
@@ -19,7 +19,6 @@ from app.gateways.receipt import FailureType
 from app.masking import in_pieces
 from app.messages import reading
 from app.messages.timeline import Known, by_part, said, timeline
-from app.numbers import normalise
 from app.references import reference_of
 from app.security import Principal, Reader, asks
 
@@ -142,7 +141,7 @@ GatewayKey = Annotated[
     Plain | None, Query(max_length=200, description="A gateway's key; `-`: messages without one.", examples=["acme"])
 ]
 Address = Annotated[
-    Plain | None,
+    E164 | None,
     Query(max_length=40, description="Exactly this number, in E.164 (`+` as `%2B`).", examples=["+34600123000"]),
 ]
 Doubtful = Annotated[
@@ -165,18 +164,10 @@ def asked_filter(
         failure_types=tuple(sorted(set(failure_type))),
         reasons=tuple(sorted(set(reason))),
         gateway=gateway,
-        address=None if address is None else _e164(address),
+        address=address,
         contradictory=contradictory,
         doubtful=doubtful,
     )
-
-
-def _e164(address: str) -> str:
-    """A `+` that was not escaped comes as a space. Raises `Invalid`."""
-    found = normalise(f"+{address[1:]}" if address[:1] == " " else address)
-    if found is None:
-        raise Invalid.field("?address", "Give a phone number in E.164, such as `+34600123000` (`+` escaped as `%2B`).")
-    return found
 
 
 # --- the log ---------------------------------------------------------------------------------------------------------

@@ -4,16 +4,15 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 
 from app import audit
-from app.api.fields import MOST_SEVERAL, DeliveryId, Plain, Time, path_id
+from app.api.fields import MOST_SEVERAL, AskedAddress, DeliveryId, PathAddress, Plain, Time, path_id
 from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.db import Connection, plain, pool_of, snapshot, writing
-from app.errors import Conflict, Invalid, NotFound
+from app.errors import Conflict, NotFound
 from app.masking import mask
-from app.numbers import normalise
-from app.pseudonyms import PREFIX, pseudonyms_of
+from app.pseudonyms import pseudonyms_of
 from app.quarantine import breaker, changing, models, reading
 from app.quarantine.rules import ANYBODY, Explained, explain
 from app.quarantine.store import facts_of
@@ -44,19 +43,6 @@ Reason = Annotated[
     Plain,
     Query(min_length=1, max_length=500, description="Why: for people, kept in the journal.", examples=["She called"]),
 ]
-AddressPath = Annotated[
-    Plain, Path(max_length=60, description="In E.164 (`+` as `%2B` or as it is).", examples=["+34600123000"])
-]
-
-
-def e164(address: str) -> str:
-    """A `+` that was not escaped comes as a space; a pseudonym is one already. Raises `Invalid`."""
-    if address.startswith(PREFIX):
-        return address
-    found = normalise(f"+{address[1:]}" if address[:1] == " " else address)
-    if found is None:
-        raise Invalid.field("address", "Give a phone number in E.164, such as `+34600123000`.")
-    return found
 
 
 def asked_filter(
@@ -66,7 +52,7 @@ def asked_filter(
     gateway: Text = None,
     error_code: Text = None,
     sender: Text = None,
-    address: Text = None,
+    address: Annotated[AskedAddress | None, Query(max_length=120)] = None,
     since_after: After = None,
     since_before: Before = None,
 ) -> reading.Filter:
@@ -77,7 +63,7 @@ def asked_filter(
         gateway=gateway,
         error_code=error_code,
         sender=sender,
-        address=None if address is None else e164(address),
+        address=address,
         since_after=since_after,
         since_before=since_before,
     )
@@ -162,11 +148,11 @@ def _left_out(request: Request, principal: Principal, delivery_id: int) -> Listi
 
 @router.get("/quarantine/{address}", summary="One address, explained", response_model=models.AddressHealth)
 async def read_one(
-    request: Request, address: AddressPath, principal: QuarantineReader, _: NumberReader
+    request: Request, number: PathAddress, principal: QuarantineReader, _: NumberReader
 ) -> models.AddressHealth:
     """Its status for whoever sends, its rows, and every fact that they rest on with the rule that was applied. Needs
     `pii:read`, too."""
-    return await explained(request, e164(address), principal)
+    return await explained(request, number, principal)
 
 
 async def explained(request: Request, address: str, principal: Principal) -> models.AddressHealth:
@@ -213,7 +199,7 @@ def _evidence(each: Explained, notes: reading.Notes) -> dict[str, Any]:
 @router.delete("/quarantine/{address}", summary="Release one address", response_model=models.AddressHealth)
 async def release_one(
     request: Request,
-    address: AddressPath,
+    number: PathAddress,
     principal: QuarantineWriter,
     _: NumberReader,
     reason: Reason,
@@ -225,7 +211,6 @@ async def release_one(
     else. Older failures that come in later do not undo it. 404 when the address is not in quarantine. Needs `pii:read`,
     too."""
     now = datetime.now(UTC)
-    number = e164(address)
     async with writing(request) as connection:
         identity, __ = await facts_of(connection, number)
         status = await connection.fetchval(
