@@ -14,12 +14,15 @@ from urllib.parse import quote
 from app import migrate
 from app.accounts import resealing, store
 from app.db import CONNECTIONS, Connection, create_pool, in_short
+from app.ingest.store import backlog, set_aside_by_kind
 from app.logs import mask_phones
 from app.quarantine.thresholds import differences, of_settings, read_thresholds
 from app.sealing import KEY_FILE, SealError, Sealing, read_key_file
 from app.settings import Settings, guessable
 
 OLDEST_POSTGRES = 15
+#: Further than this nothing is counted one by one.
+COUNTED = 1_000_000
 #: A receipt that waits longer than this for being applied means that no worker is running, or none keeps up.
 LATE = timedelta(seconds=60)
 SKEW = timedelta(seconds=2)
@@ -107,13 +110,13 @@ async def _migrations(url: str) -> Check:
 
 
 async def _inbox(connection: Connection) -> Check:
-    row = await connection.fetchrow("SELECT count(*) AS waiting, now() - min(received_at) AS age FROM inbox")
-    assert row is not None
-    if not row["waiting"]:
+    waiting, oldest = await backlog(connection, COUNTED)
+    if oldest is None:
         return Check("inbox", "ok", "It is empty.")
-    state: Literal["ok", "failed"] = "failed" if row["age"] > LATE else "ok"
+    age = await connection.fetchval("SELECT clock_timestamp()") - oldest
+    state: Literal["ok", "failed"] = "failed" if age > LATE else "ok"
     hint = " Is a worker running?" if state == "failed" else ""
-    return Check("inbox", state, f"{row['waiting']} receipts wait, the oldest for {row['age']}.{hint}")
+    return Check("inbox", state, f"{waiting} receipts wait, the oldest for {age}.{hint}")
 
 
 async def _unmatched(connection: Connection) -> Check:
@@ -200,10 +203,10 @@ def _admin_key(settings: Settings) -> Check:
 
 async def _set_aside(connection: Connection) -> list[Check]:
     """What is on the shelf, by kind; and what older versions put there with nothing but its body."""
-    rows = await connection.fetch("SELECT kind, count(*) AS kept FROM rejected GROUP BY kind ORDER BY kind")
-    if not rows:
+    kinds = {kind: rows for kind, rows in (await set_aside_by_kind(connection, COUNTED)).items() if rows}
+    if not kinds:
         return [Check("set aside", "ok", "Nothing.")]
-    kept = ", ".join(f"{row['kind']} {row['kept']}" for row in rows)
+    kept = ", ".join(f"{kind} {rows if rows < COUNTED else f'{rows} or more'}" for kind, rows in sorted(kinds.items()))
     finding = (
         f"By kind: {kept}. See GET /v1/receipts/rejected?kind=…; POST /v1/receipts/rejected/retry tries them again."
     )

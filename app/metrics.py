@@ -33,6 +33,12 @@ set_aside_total = Counter(
     ["kind"],
     registry=registry,
 )
+set_aside_rows = Gauge(
+    "acuse_set_aside_rows",
+    "What was set aside and is there still, by kind; counted up to 1 000.",
+    ["kind"],
+    registry=registry,
+)
 spool_rows = Gauge("acuse_spool_rows", "Rows in the local spool, waiting for the database.", registry=registry)
 clicks_total = Counter(
     "acuse_clicks_total", "Clicks taken, by `human` or `machine` as judged at the door.", ["verdict"], registry=registry

@@ -16,7 +16,7 @@ from app.api.excerpts import FETCHED, cut, text_of
 from app.api.fields import Name, Plain, path_id
 from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.api.paging import LongPage
-from app.db import POOL_TIMEOUT_SECONDS, Connection, is_everywhere, pool_of
+from app.db import POOL_TIMEOUT_SECONDS, Connection, is_everywhere, load_queries, pool_of
 from app.errors import Invalid, NotFound
 from app.gateways import GATEWAYS
 from app.gateways.receipt import Callback, Gateway, Inbound, Item, Unreadable
@@ -24,7 +24,6 @@ from app.ingest import batches
 from app.ingest.docs import ONE_REJECTED, ONE_UNMATCHED, RETRIED
 from app.ingest.inbox import inbox_of
 from app.ingest.kinds import Row, put_back
-from app.ingest.pipeline import QUERIES
 from app.ingest.refused import verified_again
 from app.ingest.rows import Shelved, inbound_row, inbox_row
 from app.ingest.store import append
@@ -34,6 +33,7 @@ from app.security import Reader, ReceiptWriter
 from app.settings import Settings, public_base_of, settings_of
 
 router = APIRouter(prefix="/v1", tags=["receipts"])
+QUERIES = load_queries(__file__, "dead_letters.sql")
 
 #: Rows that a page's total is counted from: no list gets dearer than this.
 _COUNTED = 10_000

@@ -36,7 +36,7 @@ DELETE FROM click_inbox WHERE seq = ANY (ARRAY(SELECT seq FROM click_batch))
 
 -- name: keep_reply
 -- The claimed replies are applied: what came of each stands in the batch.
-UPDATE inbound i SET keyword = b.keyword, action = b.action, repeat_of = b.repeat_of, applied_at = b.applied_at
+UPDATE inbound i SET keyword = b.keyword, action = b.action, repeat_of = b.repeat_of, applied_at = now()
 FROM reply_batch b WHERE i.id = b.id
 
 -- name: list_receipt
@@ -64,3 +64,10 @@ SELECT CASE WHEN c.rows < $1 THEN c.rows
         ELSE greatest(c.rows, (SELECT max(id) FROM inbox) - (SELECT min(id) FROM inbox) + 1) END AS rows,
     (SELECT received_at FROM inbox ORDER BY id LIMIT 1) AS oldest
 FROM (SELECT count(*) AS rows FROM (SELECT FROM inbox LIMIT $1) few) c
+
+-- name: count_set_aside
+-- How many of each of the kinds `$1` were set aside, each counted up to `$2`. In the order of one index, and of no other: a
+-- planner that knows of one kind only would read all rows to find none of the rest.
+SELECT k.kind, (SELECT count(*) FROM (
+    SELECT FROM rejected r WHERE r.kind BETWEEN k.kind AND k.kind ORDER BY r.kind, r.received_at, r.id LIMIT $2) few) AS rows
+FROM unnest($1::text[]) AS k (kind)

@@ -15,17 +15,17 @@ from typing import Any, NamedTuple
 from starlette.requests import HTTPConnection
 
 from app import metrics
-from app.db import Pool, is_away
+from app.db import Pool, is_away, load_queries
 from app.gateways import GATEWAYS
 from app.gateways.auth import verified
 from app.gateways.receipt import Callback, Gateway
 from app.gateways.refusals import why_refused
 from app.ingest.kinds import new_id
-from app.ingest.pipeline import QUERIES
 from app.ingest.rows import RejectedRow, clean
 from app.ingest.store import append
 from app.logs import log
 
+QUERIES = load_queries(__file__, "dead_letters.sql")
 #: Of a gateway and day: so many of the first, and so many of the last.
 KEPT = 100
 #: A larger body is not kept. The largest batches known are 100 receipts.

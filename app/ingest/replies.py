@@ -55,7 +55,6 @@ async def apply(
         [each.rule and each.rule.keyword for each in found],
         [each.action for each in found],
         [row["repeat_of"] for row in rows],
-        now,
     )
     labels = Counter((row["gateway_id"], _label(row, each)) for row, each in zip(rows, found, strict=True))
     await connection.execute(

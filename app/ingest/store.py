@@ -16,10 +16,12 @@ its position in `finish`.
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import get_args
 
 from app.db import Connection, Pool, load_queries
 from app.ingest.fast_rows import COLUMNS, copied
 from app.ingest.kinds import BY_NAME, KINDS, Kind, Row, WholeRow
+from app.ingest.rows import Shelved
 
 QUERIES = load_queries(__file__, "inbox.sql")
 
@@ -43,7 +45,7 @@ async def _copy(connection: Connection, type_: type, rows: Sequence[Row]) -> Non
         await connection.copy_to_table(kind.table, source=copied(rows), columns=COLUMNS, format="binary")  # type: ignore[arg-type]
         return
     columns = dict(zip(kind.row._fields, zip(*rows, strict=True), strict=True))
-    filled = {name: values for name, values in columns.items() if values.count(None) < len(rows)}
+    filled = {name: values for name, values in columns.items() if values.count(None) < len(rows)} or columns
     await connection.copy_records_to_table(kind.table, records=zip(*filled.values(), strict=True), columns=list(filled))
 
 
@@ -90,3 +92,9 @@ async def backlog(connection: Connection, counted: int) -> tuple[int, datetime |
     row = await connection.fetchrow(QUERIES["count_backlog"], counted)
     assert row is not None
     return row["rows"], row["oldest"]
+
+
+async def set_aside_by_kind(connection: Connection, counted: int) -> dict[str, int]:
+    """How many of each kind stand among the dead letters, each counted up to `counted`."""
+    rows = await connection.fetch(QUERIES["count_set_aside"], get_args(Shelved), counted)
+    return {row["kind"]: row["rows"] for row in rows}

@@ -14,13 +14,16 @@ import orjson
 
 from app import metrics
 from app.db import Connection, load_queries
-from app.ingest.store import backlog
+from app.ingest.store import backlog, set_aside_by_kind
 
 QUERIES = load_queries(__file__)
+DEAD_LETTERS = load_queries(__file__, "dead_letters.sql")
 #: Rows of each kind that one survey reads.
 ROWS = 20_000
 #: Up to here receipts that wait are counted one by one.
 _INBOX = 10_000
+#: The same of what was set aside, by kind.
+_SET_ASIDE = 1_000
 _KEY = "survey"
 #: Another process's survey is as good as ours for so long.
 _FRESH = timedelta(seconds=2.5)
@@ -41,6 +44,8 @@ async def survey(connection: Connection, now: datetime) -> int:
     metrics.inbox_rows.set(rows)
     metrics.oldest_inbox_seconds.set(_age(oldest, now))
     metrics.oldest_unmatched_seconds.set(_age(await connection.fetchval(QUERIES["find_oldest_unmatched"]), now))
+    for kind, set_aside in (await set_aside_by_kind(connection, _SET_ASIDE)).items():
+        metrics.set_aside_rows.labels(kind).set(set_aside)
     if not await connection.fetchval(QUERIES["hold_survey"]):
         return 0
     state = orjson.loads(await connection.fetchval(QUERIES["surveyed"], _KEY) or "{}")
@@ -74,7 +79,7 @@ async def _unmatched(connection: Connection, after: list[Any] | None) -> _Chunk:
 
 async def _rejected(connection: Connection, after: list[Any] | None) -> _Chunk:
     at, id = (datetime.fromisoformat(after[0]), after[1]) if after else (_BEGINNING, "")
-    rows = await connection.fetch(QUERIES["survey_rejected"], at, id, ROWS)
+    rows = await connection.fetch(DEAD_LETTERS["survey_rejected"], at, id, ROWS)
     return rows, [rows[0]["last_at"].isoformat(), rows[0]["last_id"]] if rows else None
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from app import metrics
 from app.db import Pool
 from app.gateways.receipt import Auth, Gateway, Options, Outcome, Receipt
 from app.ingest.inbox import Inbox
@@ -212,13 +213,19 @@ async def test_files_that_are_damaged_or_foreign_stop_no_other_and_are_left_as_t
     await spool.close()
 
 
+def _spooled_set_aside() -> float:
+    return metrics.registry.get_sample_value("acuse_set_aside_total", {"kind": "spooled"}) or 0.0
+
+
 async def test_a_row_that_cannot_be_read_is_set_aside_and_its_neighbours_are_brought(
     tmp_path: Path, pool: Pool
 ) -> None:
     bad = [b"no JSON", orjson.dumps(["from the future", 1]), orjson.dumps([False, 7]), b"[]", b"7", b"\xff\xfe"]
     spool = Spool(tmp_path / "spool", max_bytes=10_000_000)
     await spool.append([pack(row(1)), *bad, pack(row(2))])
+    counted = _spooled_set_aside()
     await Inbox(pool, spool, Settings(data_dir=tmp_path)).drain()
+    assert _spooled_set_aside() == counted + len(bad)
     assert await taken(pool) == ["spool-1", "spool-2"]
     kept = await pool.fetch("DELETE FROM rejected RETURNING kind, gateway_id, raw")
     assert {(each["kind"], each["gateway_id"]) for each in kept} == {("spooled", None)}
