@@ -19,9 +19,9 @@ from app.gateways.receipt import Callback, Gateway, Inbound, Item, Outcome, Rece
 from app.inbound.rules import Verdict
 from app.ingest.replies import verdict_of
 from app.ingest.rows import InboxRow, inbox_row
+from app.messages.states import WHOLE, Facts, Report, State, Status, fold
 from app.qualifications.rules import meaning
 from app.security import Principal
-from app.tables import MESSAGE_STATUSES
 
 _WRAPPER = frozenset({"method", "query", "headers", "body", "reference"})
 #: Each is looked up in the database.
@@ -222,17 +222,30 @@ async def _qualification(
 
 
 def effect(status: str | None, message: Mapping[str, Any] | None, gateway: Gateway) -> str:
-    """One sentence: what would come of it. Weaker evidence than what is known changes nothing (domain.md §4)."""
+    """One sentence: what would come of it, as the fold has it."""
     if message is None:
         return "No submission has told this id or reference yet: it would wait as unmatched, without a deadline."
     if status is None:
         return "A word nobody knows: it would be kept and counted, and change no status."
-    now = message["status"]
-    if MESSAGE_STATUSES.index(status) < MESSAGE_STATUSES.index(now):
-        against = " The contradiction would be kept and counted." if (status, now) == ("failed", "received") else ""
+    now, after = message["status"], _folded(status, message, gateway)
+    if after.status > Status[now.upper()]:
+        return f"The message would change from {now} to {after.status.name.lower()}."
+    if Status[status.upper()] < after.status:
+        against = " The contradiction would be kept and counted." if after.contradictory else ""
         return f"The message would stay {now}, which is stronger than {status}.{against}"
     if status == now:
         return f"The message is {now} already: a newer report may change its time and reason, a repeat changes nothing."
-    if status == "received" and message["parts"] > 1 and gateway.options.receipts_per == "part":
-        return f"One of {message['parts']} parts would be received; the message is received when all are."
-    return f"The message would change from {now} to {status}."
+    return f"One of {message['parts']} parts would be {status}; the message is {status} when all are."
+
+
+def _folded(status: str, message: Mapping[str, Any], gateway: Gateway) -> State:
+    """What is known of the message, with this receipt; of a message in parts it is about the last one."""
+    parts = range(1, message["parts"] + 1) if gateway.options.receipts_per == "part" and message["parts"] > 1 else ()
+    said = [(WHOLE, message["status"]), *((part, "received") for part in parts[: message["parts_received"]])]
+    said.append((parts[-1] if parts else WHOLE, status))
+    now = datetime.now(UTC)
+    reports = [
+        Report(id=id, correlation=part, fingerprint=id, status=Status[word.upper()], received_at=now)
+        for id, (part, word) in enumerate(said, start=1)
+    ]
+    return fold(Facts(created_at=now, reports=reports, parts=frozenset(parts)))

@@ -126,8 +126,8 @@ async def test_no_such_gateway(client: httpx.AsyncClient, admin: Headers) -> Non
     assert (await client.post("/v1/gateways/nobody/test", json={}, headers=admin)).status_code == 404
 
 
-def state(status: str, parts: int = 1) -> dict[str, Any]:
-    return {"status": status, "parts": parts}
+def state(status: str, parts: int = 1, parts_received: int = 0) -> dict[str, Any]:
+    return {"status": status, "parts": parts, "parts_received": parts_received}
 
 
 @pytest.mark.parametrize(
@@ -140,6 +140,8 @@ def state(status: str, parts: int = 1) -> dict[str, Any]:
         ("sent", state("received"), "would stay received, which is stronger than sent."),
         ("received", state("received"), "already"),
         ("received", state("sent", parts=3), "One of 3 parts"),
+        ("received", state("sent", parts=3, parts_received=2), "from sent to received"),
+        ("sent", state("accepted", parts=3), "One of 3 parts would be sent"),
         ("failed", state("sent", parts=3), "from sent to failed"),
     ],
 )
