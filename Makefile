@@ -43,8 +43,8 @@ quick: $(STAMP) ## The tests but the slow ones: under 4 minutes on two cores
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow" --hypothesis-profile=quick
 
 test15: $(STAMP) ## The folds, roads and figures on Debian's PostgreSQL 15
-	ACUSE_TEST_POSTGRES_BIN=/usr/lib/postgresql/15/bin $(BIN)/python -m pytest -n $(JOBS) tests/addresses tests/deliveries tests/ingest tests/links \
-		tests/messages tests/quarantine tests/stats
+	ACUSE_TEST_POSTGRES_BIN=/usr/lib/postgresql/15/bin $(BIN)/python -m pytest -n $(JOBS) tests/accounts tests/addresses tests/deliveries tests/inbound tests/ingest \
+		tests/links tests/messages tests/quarantine tests/stats tests/submissions
 
 check: $(STAMP) ## Format, lint, types, import rules, migrations
 	$(BIN)/ruff format --check .

@@ -26,9 +26,9 @@ ELSEWHERE: dict[str, tuple[tuple[str, str], ...]] = {
         ("tests/ingest/test_poison.py", "test_a_fault_of_our_own_that_strikes_all_sets_nothing_aside"),
     ),
     "L5": (
-        ("tests/platform/test_starts.py", "test_a_url_that_is_none"),
-        ("tests/platform/test_starts.py", "test_a_database_or_role_that_does_not_exist"),
-        ("tests/platform/test_starts.py", "test_a_schema_newer_than_the_program"),
+        ("tests/cli/test_starts.py", "test_a_url_that_is_none"),
+        ("tests/cli/test_starts.py", "test_a_database_or_role_that_does_not_exist"),
+        ("tests/cli/test_starts.py", "test_a_schema_newer_than_the_program"),
     ),
     "L10": (
         ("tests/test_image.py", "test_the_base_is_named_once_so_that_a_digest_pins_all_of_the_image"),
@@ -52,8 +52,8 @@ ELSEWHERE: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "M7": (
         ("tests/ingest/test_spool.py", "test_only_we_can_read_the_spool_also_when_it_was_there_with_wider_rights"),
-        ("tests/platform/test_starts.py", "test_what_is_there_and_what_comes_is_private"),
-        ("tests/platform/test_starts.py", "test_a_data_directory_that_others_pass_through_is_not_listed"),
+        ("tests/cli/test_starts.py", "test_what_is_there_and_what_comes_is_private"),
+        ("tests/cli/test_starts.py", "test_a_data_directory_that_others_pass_through_is_not_listed"),
     ),
     "M8": (  # and `Silent` beside the tables
         ("tests/server/test_crowds.py", "test_more_idle_connections_than_descriptors_shut_nobody_out"),

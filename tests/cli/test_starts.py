@@ -15,7 +15,7 @@ import pytest
 from app.db import asyncpg_dsn
 from app.private import keep_private
 from app.settings import Settings, wrong_database_url
-from tests.platform.test_cli import Done, acuse, environment
+from tests.cli.test_cli import Done, acuse, environment
 
 _COMMANDS = ("run", "migrate", "doctor", "worker", "keys list")
 _SECRET = "hush-hush-password"

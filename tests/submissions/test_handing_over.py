@@ -15,8 +15,7 @@ from app.ingest.clock import Clock, finish
 from app.locks import Lock
 from tests.conftest import Headers
 from tests.deliveries.sending import Sending, make_gateway
-
-from .test_roads import until
+from tests.ingest.test_roads import until
 
 pytestmark = pytest.mark.slow
 
