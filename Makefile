@@ -15,7 +15,7 @@ JOBS ?= auto
 .PHONY: help install run demo test quick test15 check bench attack fuzz fuzz-api lock format
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## Make .venv from requirements.lock
 
@@ -29,7 +29,7 @@ $(STAMP): requirements.lock pyproject.toml
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-run: $(STAMP) ## Start the service: database, migrations, dashboard
+run: $(STAMP) ## Start the service: database, migrations, API
 	$(BIN)/acuse run
 
 demo: $(STAMP) ## The same with a delivery and simulated gateways
