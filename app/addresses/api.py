@@ -30,10 +30,8 @@ from app.ingest.inbox import inbox_of
 from app.links.routes import routes_of
 from app.masking import mask, mask_numbers
 from app.problems import field_errors
-from app.projections.fold import fold
 from app.pseudonyms import pseudonyms_of
 from app.quarantine.api import explained
-from app.quarantine.store import reexamine
 from app.security import NumberReader, Principal, QuarantineReader, QuarantineWriter, Reader
 from app.settings import settings_of
 
@@ -244,7 +242,7 @@ async def erase_one(
         )  # fmt: skip
 
     try:
-        certificate = models.Certificate(**await erase(pool_of(request), asked, reexamine, fold, note))
+        certificate = models.Certificate(**await erase(pool_of(request), asked, note))
     except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
         raise Busy("The number is being worked on; send this again.") from None
     if dry_run:

@@ -21,17 +21,14 @@ from app.addresses.person import Person, Said, known
 from app.addresses.places import Place
 from app.addresses.spellings import Spellings
 from app.db import Connection, Pool, load_queries
+from app.projections.fold import fold
 from app.pseudonyms import Pseudonyms
-from app.quarantine.store import lock_addresses
+from app.quarantine.store import lock_addresses, reexamine
 from app.references import message_of
 
 QUERIES: Mapping[str, str] = {**load_queries(__file__), **load_queries(__file__, "erasing.sql")}
 _CHUNK = 500
 
-#: `quarantine.store.reexamine`
-Reexamine = Callable[[Connection, Sequence[str], datetime], Awaitable[object]]
-#: `ingest.pipeline.fold`
-Fold = Callable[[Connection, Sequence[int], datetime], Awaitable[object]]
 Keys = Sequence[tuple[Any, ...]]
 Row = Any  # a record of asyncpg
 Changed = Callable[[Row], dict[str, Any] | None]
@@ -78,7 +75,7 @@ class _Erasure:
         return +Counter({table: len(rows) for table, rows in self.rows.items()})
 
 
-async def erase(pool: Pool, asked: Asked, reexamine: Reexamine, fold: Fold, note: Note) -> dict[str, Any]:
+async def erase(pool: Pool, asked: Asked, note: Note) -> dict[str, Any]:
     """The certificate. A second time it is the first one's, with what was replaced since added; `note` writes the journal
     in the transaction that ends it."""
     async with pool.acquire() as connection:
@@ -92,7 +89,7 @@ async def erase(pool: Pool, asked: Asked, reexamine: Reexamine, fold: Fold, note
         certificate: dict[str, Any] = {}
         try:
             async with connection.transaction():
-                await _rename(connection, work, unread, targets, reexamine)
+                await _rename(connection, work, unread, targets)
                 await fold(connection, sorted(work.joined), asked.now)
                 certificate = await _certify(connection, work, journals)
                 if asked.dry_run:
@@ -199,10 +196,7 @@ def _passing(place: Place, who: Person, work: _Erasure) -> Changed:
             found["recipient_id"] = None
         elif place is places.SUBMISSIONS:
             found["provider_message_ids"] = _hashed_ids(work, who, row["provider_message_ids"])
-        elif place is places.QUALIFICATIONS and (found["status"], found["error_code"]) != (
-            row["status"],
-            row["error_code"],
-        ):
+        elif place is places.QUALIFICATIONS and any(found[name] != row[name] for name in ("status", "error_code")):
             found["error_code"] += f"#{row['id']}"  # errors that were two spellings of one stay two
         return found
 
@@ -234,7 +228,7 @@ async def _rename_counters(connection: Connection, work: _Erasure, keys: Keys, n
 # --- what an index finds ---------------------------------------------------------------------------------------------
 
 
-async def _rename(connection: Connection, work: _Erasure, unread: Keys, targets: Keys, reexamine: Reexamine) -> None:
+async def _rename(connection: Connection, work: _Erasure, unread: Keys, targets: Keys) -> None:
     """The facts about it, with all that they say of the person; `unread`: exclusions because it is no possible number, and
     those of others that speak of it. The caller commits."""
     asked = work.asked
