@@ -8,11 +8,10 @@ from tempfile import SpooledTemporaryFile
 from typing import IO, Annotated, Any, Literal
 
 import asyncpg
-import orjson
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import ValidationError
 from starlette.requests import ClientDisconnect
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from app import audit, pseudonyms
 from app.addresses import models, reading
@@ -106,7 +105,7 @@ async def check(
     form = export.wanted(request)
     if form != "json":
         return export.stream(form, _COLUMNS, answered, principal)
-    return StreamingResponse(_document(checking, answered), media_type="application/json")
+    return export.document(answered, {}, lambda: {"allowed": checking.allowed, "excluded": checking.excluded})
 
 
 @contextmanager
@@ -165,14 +164,6 @@ async def _answered(
             found = await checking.answer(chunk)
             principal.reads(len(found))
             yield found
-
-
-async def _document(checking: Check, answered: AsyncIterator[list[dict[str, Any]]]) -> AsyncIterator[bytes]:
-    before = b'{"items":['
-    async for rows in answered:
-        yield before + orjson.dumps(rows)[1:-1]
-        before = b","
-    yield b'],"allowed":%d,"excluded":%d}' % (checking.allowed, checking.excluded)
 
 
 # --- what is known about one -----------------------------------------------------------------------------------------

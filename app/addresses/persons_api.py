@@ -4,9 +4,8 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-import orjson
 from fastapi import APIRouter, Path, Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from app import audit, pseudonyms
 from app.addresses import certificates, models, reading
@@ -30,7 +29,6 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
         "content": {"application/json": {}, "application/x-ndjson": {"schema": {"type": "string"}}},
     }
 }
-_OPTIONS = orjson.OPT_UTC_Z
 
 
 @router.get("/addresses/{address}/export", summary="All that is known about one number", responses=_ANSWERS)
@@ -53,7 +51,7 @@ async def export_one(
     if export.wanted(request) == "ndjson":
         return export.stream("ndjson", (), chunks)
     head = {"address": name if erased else number, "erased_at": erased and erased["erased_at"], "exported_at": now}
-    return StreamingResponse(_document(head, chunks), media_type="application/json")
+    return export.document(chunks, head)
 
 
 async def _counted(
@@ -62,14 +60,6 @@ async def _counted(
     async for items in chunks:
         principal.reads(len(items))
         yield items
-
-
-async def _document(head: dict[str, Any], chunks: AsyncIterator[list[dict[str, Any]]]) -> AsyncIterator[bytes]:
-    before = orjson.dumps(head, option=_OPTIONS)[:-1] + b',"items":['
-    async for items in chunks:
-        yield before + orjson.dumps(items, default=str, option=_OPTIONS)[1:-1]
-        before = b","
-    yield (before if before != b"," else b"") + b"]}"
 
 
 # --- certificates ----------------------------------------------------------------------------------------------------

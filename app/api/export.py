@@ -10,7 +10,7 @@ import asyncio
 import csv
 import io
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -81,6 +81,13 @@ def stream(
     return StreamingResponse(_ndjson(chunks), media_type="application/x-ndjson", headers=headers)
 
 
+def document(
+    chunks: Chunks, head: Mapping[str, Any], tail: Callable[[], Mapping[str, Any]] = dict
+) -> StreamingResponse:
+    """One JSON object, as a stream: `head`, all rows of `chunks` as `items`, and `tail`, which is asked when they are over."""
+    return StreamingResponse(_document(chunks, head, tail), media_type="application/json")
+
+
 async def noted(chunks: AsyncIterator[Any], principal: Principal) -> AsyncIterator[Any]:
     """`chunks`, whose whole numbers `principal` counts, with one entry in the journal when they end or break off."""
     given = principal.given
@@ -107,6 +114,25 @@ async def _csv(columns: Sequence[str], chunks: Chunks) -> AsyncIterator[bytes]:
 async def _ndjson(chunks: Chunks) -> AsyncIterator[bytes]:
     async for rows in _some(chunks):
         yield b"".join(orjson.dumps(row, default=str, option=_NDJSON) for row in rows)
+
+
+async def _document(
+    chunks: Chunks, head: Mapping[str, Any], tail: Callable[[], Mapping[str, Any]]
+) -> AsyncIterator[bytes]:
+    before = _members(head) + b'"items":['
+    yield b"{"
+    async for rows in _some(chunks):
+        yield before + orjson.dumps(rows, default=str, option=orjson.OPT_UTC_Z)[1:-1]
+        before = b","
+    yield (b"" if before == b"," else before) + b"]"
+    if last := _members(tail()):
+        yield b"," + last[:-1]
+    yield b"}"
+
+
+def _members(part: Mapping[str, Any]) -> bytes:
+    """Of an object, each with a comma behind it."""
+    return orjson.dumps(part, default=str, option=orjson.OPT_UTC_Z)[1:-1] + b"," if part else b""
 
 
 async def _some(chunks: Chunks) -> Chunks:

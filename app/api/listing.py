@@ -13,7 +13,7 @@ from fastapi import Depends, Request
 from pydantic import BaseModel
 
 from app.api import export
-from app.api.paging import Cursor, Limit, Page, cursors_of
+from app.api.paging import Cursor, Limit, LongPage, Page, cursors_of
 from app.security import Principal
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -41,7 +41,8 @@ PageAsked = Annotated[Asked, Depends(page_asked)]
 
 def paged(model: type[Page[Any]]) -> dict[str, Any]:
     """How the route of a list is declared."""
-    return {"response_model": model, "response_model_exclude_unset": True, "responses": export.STREAMS}
+    at_least_if_given = issubclass(model, LongPage)
+    return {"response_model": model, "response_model_exclude_unset": at_least_if_given, "responses": export.STREAMS}
 
 
 class Found(NamedTuple):

@@ -2,12 +2,14 @@
 
 import ast
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from fastapi.routing import APIRoute, iter_route_contexts
+from starlette.responses import StreamingResponse
 
 from app.api import export, listing
 from app.main import create_app
@@ -85,3 +87,31 @@ def test_pages_have_one_shape() -> None:
         name = DOCUMENT["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]["$ref"]
         shapes[path] = set(DOCUMENT["components"]["schemas"][name.rpartition("/")[2]]["properties"]) - {"at_least"}
     assert all(shape == {"items", "next_cursor", "total"} for shape in shapes.values()), shapes
+
+
+def test_what_is_given_out_row_by_row_goes_one_road() -> None:
+    """Only what is no rows of ours is streamed elsewhere: events, and lines that are handed over as they are made."""
+    root = Path(inspect.getfile(listing)).parent.parent
+    users = {
+        str(path.relative_to(root)) for path in root.rglob("*.py") if "StreamingResponse(" in path.read_text("utf-8")
+    }
+    assert users == {"api/export.py", "stats/api.py", "deliveries/sending_api.py", "submissions/links_api.py"}
+
+
+async def test_a_streamed_document_is_one_object_also_without_rows() -> None:
+    async def chunks(*some: list[dict[str, Any]]) -> AsyncIterator[list[dict[str, Any]]]:
+        for each in some:
+            yield each
+
+    async def body(answer: StreamingResponse) -> Any:
+        return orjson.loads(b"".join([bytes(piece) async for piece in answer.body_iterator]))  # type: ignore[arg-type]
+
+    def tail() -> dict[str, int]:
+        return {"rows": 2}
+
+    assert await body(export.document(chunks([{"a": 1}], [], [{"a": 2}]), {"of": "x"}, tail)) == {
+        "of": "x",
+        "items": [{"a": 1}, {"a": 2}],
+        "rows": 2,
+    }
+    assert await body(export.document(chunks(), {})) == {"items": []}
