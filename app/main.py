@@ -36,7 +36,6 @@ from app.deliveries.audience_api import router as audience
 from app.deliveries.preparation_api import router as preparation
 from app.deliveries.preparer import Preparer
 from app.deliveries.sending_api import router as sending
-from app.disclosures import Disclosures
 from app.inbound import api as inbound_api
 from app.inbound import rules_api as reply_rules
 from app.ingest import receipts_api as receipts
@@ -57,6 +56,7 @@ from app.logs import log
 from app.messages.api import router as messages
 from app.openapi import document
 from app.platform import audit_api, gateways, health, keys
+from app.privacy.disclosures import Disclosures
 from app.processes import Process
 from app.qualifications.api import router as qualifications
 from app.quarantine.api import router as quarantine

@@ -14,9 +14,9 @@ from fastapi import Depends, Request
 from starlette.requests import HTTPConnection
 
 from app import privacy
-from app.disclosures import Given, disclosures_of
 from app.errors import Forbidden, Unauthenticated
-from app.masking import holds_number, in_pieces, mask_long, mask_numbers
+from app.privacy.disclosures import Given, disclosures_of
+from app.privacy.masking import holds_number, in_pieces, mask_long, mask_numbers
 from app.server.rates import rates_of, source_of
 
 SCOPES = (

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from app.api import export
 from app.db import Pool, create_pool
-from app.disclosures import CODE, MOST_WAITING, Disclosures, Given
+from app.privacy.disclosures import CODE, MOST_WAITING, Disclosures, Given
 from app.security import Principal
 from tests.conftest import Headers, KeyMaker
 

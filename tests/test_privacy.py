@@ -9,8 +9,8 @@ from sqlalchemy import literal, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.api.paging import CursorSigner
-from app.masking import MASK, holds_number, mask, mask_long, mask_numbers, mask_within
 from app.privacy import FIELDS, Class, masked, searched
+from app.privacy.masking import MASK, holds_number, mask, mask_long, mask_numbers, mask_within
 from tests.conftest import Headers, KeyMaker
 
 #: One number, as people, forms, JSON and machines write it.

@@ -27,7 +27,7 @@ from app.deliveries.rules import Rules
 from app.errors import Busy, Invalid, Problem, TooLarge
 from app.ingest.inbox import inbox_of
 from app.links.routes import routes_of
-from app.masking import mask, mask_numbers
+from app.privacy.masking import mask, mask_numbers
 from app.problems import field_errors
 from app.pseudonyms import pseudonyms_of
 from app.quarantine.api import explained

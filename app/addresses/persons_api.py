@@ -16,7 +16,7 @@ from app.api.fields import PathAddress, Plain
 from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.db import POOL_TIMEOUT_SECONDS, pool_of, writing
 from app.errors import NotFound
-from app.masking import mask
+from app.privacy.masking import mask
 from app.pseudonyms import pseudonyms_of
 from app.security import NumberReader, Principal, QuarantineReader, Reader
 

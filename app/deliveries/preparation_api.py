@@ -21,8 +21,8 @@ from app.deliveries.preparation import QUERIES
 from app.deliveries.preparer import preparer_of
 from app.deliveries.requests import allowed, existing, hold_alone, note
 from app.errors import Conflict
-from app.masking import in_pieces
 from app.numbers import normalise
+from app.privacy.masking import in_pieces
 from app.security import Principal, Reader, Writer, asks
 
 router = APIRouter()

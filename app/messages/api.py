@@ -16,9 +16,9 @@ from app.api.paging import Page
 from app.db import snapshot
 from app.errors import Invalid, NotFound
 from app.gateways.receipt import FailureType
-from app.masking import in_pieces
 from app.messages import reading
 from app.messages.timeline import Known, by_part, said, timeline
+from app.privacy.masking import in_pieces
 from app.references import reference_of
 from app.security import Principal, Reader, asks
 

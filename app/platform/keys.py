@@ -15,8 +15,8 @@ from app.api.fields import PathName, Slug
 from app.api.idempotency import once
 from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.api.paging import Page
-from app.masking import in_pieces
 from app.platform.fields import reading, writing
+from app.privacy.masking import in_pieces
 from app.security import Admin
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"])

@@ -15,7 +15,7 @@ from app.api.paging import Page
 from app.db import Connection, pool_of, snapshot, writing
 from app.errors import Invalid, NotFound
 from app.gateways.receipt import FailureType
-from app.masking import in_pieces
+from app.privacy.masking import in_pieces
 from app.qualifications import store
 from app.qualifications.reasons import Reason
 from app.qualifications.rules import State, shown

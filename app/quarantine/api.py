@@ -11,7 +11,7 @@ from app.api.fields import MOST_SEVERAL, AskedAddress, DeliveryId, PathAddress, 
 from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.db import Connection, plain, pool_of, snapshot, writing
 from app.errors import Conflict, NotFound
-from app.masking import mask
+from app.privacy.masking import mask
 from app.pseudonyms import pseudonyms_of
 from app.quarantine import breaker, changing, models, reading
 from app.quarantine.rules import ANYBODY, Explained, explain

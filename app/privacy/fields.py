@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, func
 
-from app.masking import MASK, holds_number, mask, mask_numbers, mask_within
+from app.privacy.masking import MASK, holds_number, mask, mask_numbers, mask_within
 
 
 class Class(Enum):
@@ -142,7 +142,7 @@ def _changes(of: str, names: tuple[str, ...]) -> tuple[tuple[str, Callable[[Any]
 
 # --- searching in what is masked -------------------------------------------------------------------------------------
 
-#: PostgreSQL's spelling of what `app.masking` masks in texts: it may find more, never less.
+#: PostgreSQL's spelling of what `app.privacy.masking` masks in texts: it may find more, never less.
 _SQL_DIGIT = r"(?:[[:digit:]]|%3[[:digit:]]|\\u003[[:digit:]])"
 _SQL_BETWEEN = (
     r"(?:[[:space:].()/+_·\u2010-\u2015\u2212\u00ad\u180e\u200b-\u200f\u2060\ufeff\u00a0-]|%(?:20|2[89bBdDeEfF]|[aA]0)"
