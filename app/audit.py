@@ -16,7 +16,9 @@ from typing import Any, Literal
 
 import orjson
 
-from app.db import Connection
+from app.db import Connection, load_queries
+
+QUERIES = load_queries(__file__, "audit.sql")
 
 Level = Literal["info", "warning", "error"]
 PLATFORM = 0
@@ -72,27 +74,15 @@ async def append(
     digest = entry_hash(
         previous, chain=chain, seq=seq, at=at, level=level, code=code, text=text, actor=actor, data=said
     )
-    await connection.execute(
-        "INSERT INTO audit (chain, seq, at, level, code, text, actor, data, hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-        chain, seq, at, level, code, text, actor, said, digest,
-    )  # fmt: skip
+    await connection.execute(QUERIES["add_entry"], chain, seq, at, level, code, text, actor, said, digest)
     if beside:
-        await connection.executemany(
-            "INSERT INTO audit_private (chain, seq, name, salt, value) VALUES ($1, $2, $3, $4, $5) "
-            "ON CONFLICT (chain, seq, name) DO UPDATE SET salt = excluded.salt, value = excluded.value",
-            [(chain, seq, *each) for each in beside],
-        )
-    await connection.execute("UPDATE audit_heads SET seq = $2, hash = $3 WHERE chain = $1", chain, seq, digest)
+        await connection.executemany(QUERIES["put_private"], [(chain, seq, *each) for each in beside])
+    await connection.execute(QUERIES["set_head"], chain, seq, digest)
 
 
 async def _held_head(connection: Connection, chain: int) -> tuple[int, bytes]:
     """Number and hash of the chain's last entry; nobody else appends until the caller's transaction ends."""
-    head = await connection.fetchrow(
-        "INSERT INTO audit_heads (chain, seq, hash) VALUES ($1, 0, $2) ON CONFLICT (chain) DO UPDATE SET seq = audit_heads.seq "
-        "RETURNING seq, hash",
-        chain,
-        GENESIS,
-    )
+    head = await connection.fetchrow(QUERIES["lock_head"], chain, GENESIS)
     assert head is not None
     return head["seq"], head["hash"]
 
@@ -160,7 +150,7 @@ async def verify(connection: Connection, chain: int, known: Sequence[Known] = ()
         if each.seq:
             signed.setdefault(each.seq, set()).add(each.hash)
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        async for row in connection.cursor(_ENTRIES, chain):
+        async for row in connection.cursor(QUERIES["list_entries"], chain):
             fields = {name: row[name] for name in ("seq", "at", "level", "code", "text", "actor", "data")}
             digest = entry_hash(previous, chain=chain, **fields)
             if row["seq"] != expected or digest != row["hash"] or not _holds(row["data"], row["beside"]):
@@ -168,15 +158,9 @@ async def verify(connection: Connection, chain: int, known: Sequence[Known] = ()
             if signed.pop(expected, {digest}) != {digest}:
                 return expected - 1, expected
             previous, expected = row["hash"], expected + 1
-        head = await connection.fetchrow("SELECT seq, hash FROM audit_heads WHERE chain = $1", chain)
+        head = await connection.fetchrow(QUERIES["find_head"], chain)
     cut = head is not None and (head["seq"] != expected - 1 or head["hash"] != previous)
     return expected - 1, expected if cut or signed else None
-
-
-_ENTRIES = """
-SELECT a.*, (SELECT array_agg((p.name, p.salt, p.value)) FROM audit_private p WHERE p.chain = a.chain AND p.seq = a.seq) AS beside
-FROM audit a WHERE a.chain = $1 ORDER BY a.seq
-"""
 
 
 def _holds(data: Mapping[str, Any], beside: Sequence[tuple[str, bytes, str]] | None) -> bool:

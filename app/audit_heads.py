@@ -18,8 +18,10 @@ import orjson
 from starlette.requests import HTTPConnection
 
 from app.audit import GENESIS, Known
-from app.db import Connection, Pool, is_away
+from app.db import Connection, Pool, is_away, load_queries
 from app.logs import log
+
+QUERIES = load_queries(__file__, "audit_heads.sql")
 
 #: What the key is derived for.
 PURPOSE = "audit.heads"
@@ -109,52 +111,36 @@ def _signature(key: bytes, chain: int, seq: int, digest: bytes, at: datetime) ->
 
 async def sign(connection: Connection, signer: Signer, chain: int, now: datetime) -> Head:
     """The head of `chain` as it is, signed and kept; one that was signed before as it was then. The caller commits."""
-    row = await connection.fetchrow("SELECT seq, hash FROM audit_heads WHERE chain = $1 FOR UPDATE", chain)
+    row = await connection.fetchrow(QUERIES["lock_head"], chain)
     if row is None:
         return signer.sign(chain, 0, GENESIS, now)
     if (before := await _signed_at(connection, chain, row["seq"], row["hash"])) is not None and signer.holds(before):
         return before
     head = signer.sign(chain, row["seq"], row["hash"], now)
     # One that stands there with another hash is evidence, and stays.
-    await connection.execute(
-        "INSERT INTO audit_signatures (chain, seq, hash, at, key_id, signature) VALUES ($1, $2, $3, $4, $5, $6) "
-        "ON CONFLICT DO NOTHING",
-        chain, head.seq, head.hash, head.at, head.key_id, head.signature,
-    )  # fmt: skip
-    await connection.execute(
-        "UPDATE audit_heads SET signed_seq = $2, signed_at = $3 WHERE chain = $1", chain, head.seq, now
-    )
+    await connection.execute(QUERIES["add_signature"], chain, head.seq, head.hash, head.at, head.key_id, head.signature)
+    await connection.execute(QUERIES["note_signed"], chain, head.seq, now)
     return head
 
 
 async def _signed_at(connection: Connection, chain: int, seq: int, digest: bytes) -> Head | None:
-    row = await connection.fetchrow(
-        "SELECT * FROM audit_signatures WHERE chain = $1 AND seq = $2 AND hash = $3", chain, seq, digest
-    )
+    row = await connection.fetchrow(QUERIES["find_signature"], chain, seq, digest)
     return None if row is None else Head(**dict(row))
 
 
 async def known(connection: Connection, signer: Signer, chain: int) -> Sequence[Known]:
     """What the signed heads of `chain` say. A signature by a key that we do not have says nothing."""
-    rows = await connection.fetch("SELECT * FROM audit_signatures WHERE chain = $1 ORDER BY seq", chain)
+    rows = await connection.fetch(QUERIES["list_signatures"], chain)
     return [Known(head.seq, head.hash) for head in (Head(**dict(row)) for row in rows) if signer.holds(head)]
 
 
 async def sign_some(connection: Connection, signer: Signer, now: datetime) -> int:
     """Signs chains that grew and were not signed for an hour, and those of deliveries that are over; says how many."""
-    rows = await connection.fetch(_DUE, now - EVERY, _CHUNK)
+    rows = await connection.fetch(QUERIES["lock_due"], now - EVERY, _CHUNK)
     for row in rows:
         head = await sign(connection, signer, row["chain"], now)
         log.info("audit.head", **head.shown())
     return len(rows)
-
-
-_DUE = """
-SELECT h.chain FROM audit_heads h LEFT JOIN deliveries d ON d.id = h.chain
-WHERE h.signed_seq < h.seq
-    AND (h.signed_at IS NULL OR h.signed_at < $1 OR d.status IN ('finished', 'cancelled', 'failed'))
-ORDER BY h.chain LIMIT $2 FOR UPDATE OF h SKIP LOCKED
-"""
 
 
 class Signing:

@@ -6,9 +6,10 @@ take (COPY and set-based statements). Only the outermost caller commits; stores 
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import asyncpg
 import orjson
-from sqlalchemy import select
+from sqlalchemy import ClauseElement, select
+from sqlalchemy.dialects.postgresql import asyncpg as _dialects
 from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -47,6 +49,7 @@ CONNECTIONS = 20
 
 #: Somebody else was faster or in the way, and that passes: what was asked is asked again as it is.
 TRANSIENT = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.LockNotAvailableError)
+_DIALECT = _dialects.dialect()  # type: ignore[no-untyped-call]
 
 #: Whom an error lets suspect first. It is no more than a suspicion: what fails alone, again and again, while its like
 #: commits beside it, is to blame, whatever its error is called (app/ingest/drain.py).
@@ -220,6 +223,12 @@ async def plain(connection: AsyncConnection) -> Connection:
     return cast("Connection", (await connection.get_raw_connection()).driver_connection)
 
 
+async def clock(connection: Connection) -> datetime:
+    """What time it is by the database, now and not when its transaction began."""
+    now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+    return now
+
+
 async def _leave_as_it_is(connection: Any) -> None:
     """Nothing of ours changes a session outside of a transaction, so the usual round trip to reset one is saved."""
 
@@ -256,10 +265,16 @@ def _read_queries(source: Path, known: Mapping[str, str]) -> dict[str, str]:
     return queries
 
 
-def filled(query: str, **parts: object) -> str:
+def filled(query: str, /, **parts: object) -> str:
     """`query` with `parts` in the places that `load_queries` left open. For numbers and names of our own; once, when a module is
     imported: what varies from request to request is a parameter, or SQLAlchemy Core."""
     return _put(query, {name: str(part) for name, part in parts.items()})
+
+
+def compiled(statement: ClauseElement) -> Sequence[Any]:
+    """A statement of Core as plain connections take it: its text with `$1…`, and the values of those."""
+    made: Any = statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
+    return [str(made), *(made.params[name] for name in made.positiontup or ())]
 
 
 def _put(text: str, parts: Mapping[str, str]) -> str:

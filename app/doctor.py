@@ -13,12 +13,14 @@ from urllib.parse import quote
 
 from app import migrate
 from app.accounts import resealing, store
-from app.db import CONNECTIONS, Connection, create_pool, in_short
+from app.db import CONNECTIONS, Connection, clock, create_pool, in_short, load_queries
 from app.ingest.store import backlog, set_aside_by_kind
 from app.logs import mask_phones
 from app.quarantine.thresholds import differences, of_settings, read_thresholds
 from app.sealing import KEY_FILE, SealError, Sealing, read_key_file
 from app.settings import Settings, guessable
+
+QUERIES = load_queries(__file__, "doctor.sql")
 
 OLDEST_POSTGRES = 15
 #: Further than this nothing is counted one by one.
@@ -92,7 +94,7 @@ async def _connections(connection: Connection, settings: Settings) -> Check:
 
 async def _clock(connection: Connection) -> Check:
     before = datetime.now(UTC)
-    theirs = await connection.fetchval("SELECT clock_timestamp()")
+    theirs = await clock(connection)
     skew = theirs - before - (datetime.now(UTC) - before) / 2
     seconds = abs(skew.total_seconds())
     if abs(skew) > SKEW:
@@ -113,16 +115,14 @@ async def _inbox(connection: Connection) -> Check:
     waiting, oldest = await backlog(connection, COUNTED)
     if oldest is None:
         return Check("inbox", "ok", "It is empty.")
-    age = await connection.fetchval("SELECT clock_timestamp()") - oldest
+    age = await clock(connection) - oldest
     state: Literal["ok", "failed"] = "failed" if age > LATE else "ok"
     hint = " Is a worker running?" if state == "failed" else ""
     return Check("inbox", state, f"{waiting} receipts wait, the oldest for {age}.{hint}")
 
 
 async def _unmatched(connection: Connection) -> Check:
-    row = await connection.fetchrow(
-        "SELECT count(*) AS waiting, min(created_at) AS oldest FROM correlations WHERE message_id IS NULL AND bearing"
-    )
+    row = await connection.fetchrow(QUERIES["count_unmatched"])
     assert row is not None
     if not row["waiting"]:
         return Check("unmatched", "ok", "None.")
@@ -211,9 +211,7 @@ async def _set_aside(connection: Connection) -> list[Check]:
         f"By kind: {kept}. See GET /v1/receipts/rejected?kind=…; POST /v1/receipts/rejected/retry tries them again."
     )
     found = [Check("set aside", "warning", finding)]
-    bare = await connection.fetchval(
-        "SELECT count(*) FROM rejected WHERE kind IN ('receipt', 'reply') AND request = '{}'"
-    )
+    bare = await connection.fetchval(QUERIES["count_unlike"])
     if bare:
         finding = (
             f"An older version set aside {bare} receipts or replies without the request that they came with. What stood in its "

@@ -9,7 +9,9 @@ import socket
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from app.db import Connection
+from app.db import Connection, load_queries
+
+QUERIES = load_queries(__file__, "processes.sql")
 
 #: Long enough for one that reads a large database at its start, or is held up; what waits for it waits no longer.
 LIVING = timedelta(seconds=5)
@@ -32,36 +34,22 @@ class Process:
 async def beat(connection: Connection, process: Process, routes_read_at: datetime) -> None:
     """Says that the process lives, and that it knows the routes as they stood then. Commits by itself outside of a
     transaction."""
-    await connection.execute(_BEAT, process.id, process.name, process.thresholds, routes_read_at)
-    await connection.execute("DELETE FROM processes WHERE seen_at < clock_timestamp() - $1::interval", _FORGOTTEN)
+    await connection.execute(QUERIES["note_process"], process.id, process.name, process.thresholds, routes_read_at)
+    await connection.execute(QUERIES["forget_processes"], _FORGOTTEN)
 
 
 async def gone(connection: Connection, process: Process) -> None:
     """The process ends: nobody is to wait for it."""
-    await connection.execute("DELETE FROM processes WHERE id = $1", process.id)
+    await connection.execute(QUERIES["delete_process"], process.id)
 
 
 async def behind(connection: Connection, moment: datetime) -> list[str]:
     """Names of living processes that may not know yet what was committed by `moment` (the database's time)."""
-    rows = await connection.fetch(_BEHIND, moment, LIVING)
+    rows = await connection.fetch(QUERIES["list_behind"], moment, LIVING)
     return [row["name"] for row in rows]
 
 
 async def holding_to(connection: Connection, thresholds: str, *, besides: str) -> list[str]:
     """Names of living processes whose settings say `thresholds`, the process with id `besides` left out."""
-    rows = await connection.fetch(_HOLDING, thresholds, besides, LIVING)
+    rows = await connection.fetch(QUERIES["list_holding_to"], thresholds, besides, LIVING)
     return [row["name"] for row in rows]
-
-
-_BEAT = """
-INSERT INTO processes (id, name, started_at, seen_at, thresholds, routes_read_at)
-VALUES ($1, $2, clock_timestamp(), clock_timestamp(), $3, $4)
-ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, routes_read_at = excluded.routes_read_at
-"""
-_BEHIND = """
-SELECT name FROM processes
-WHERE seen_at > clock_timestamp() - $2::interval AND (routes_read_at IS NULL OR routes_read_at < $1) ORDER BY name
-"""
-_HOLDING = """
-SELECT name FROM processes WHERE thresholds = $1 AND id <> $2 AND seen_at > clock_timestamp() - $3::interval ORDER BY name
-"""

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 
 from starlette.requests import HTTPConnection
 
-from app.db import Connection
+from app.db import Connection, load_queries
 from app.sealing import own_secret
+
+QUERIES = load_queries(__file__, "pseudonyms.sql")
 
 PREFIX = "erased:"
 #: Its key in table `platform`.
@@ -43,7 +45,7 @@ async def load(connection: Connection) -> Pseudonyms:
 
 async def any_erased(connection: Connection) -> bool:
     """While no number was ever erased nobody needs to look for pseudonyms."""
-    return await connection.fetchval("SELECT EXISTS (SELECT FROM erased)") is True
+    return await connection.fetchval(QUERIES["has_erased"]) is True
 
 
 def pseudonyms_of(connection: HTTPConnection) -> Pseudonyms:

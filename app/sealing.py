@@ -22,6 +22,7 @@ from typing import Self
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from app import installation
 from app.db import Connection
 from app.settings import SHORTEST_SEAL_KEY, Settings
 
@@ -31,7 +32,6 @@ KEY_FILE, LOCAL_KEY_FILE = "seal.key", "local.key"
 #: Rows of table `platform`: the key itself, where it stands there, and the id of the one in use.
 KEY_ROW, CURRENT_ROW = "seal_key", "seal_current"
 _NONCE_BYTES = 12
-_SET = "INSERT INTO platform (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 
 
 class SealError(Exception):
@@ -112,18 +112,19 @@ class Sealing:
         """Settles with the database which key is in use; makes one when there is none anywhere. The caller commits.
 
         Raises `KeyMissing` when the database's secrets are sealed with a key that is not ours."""
-        current = await connection.fetchval("SELECT value FROM platform WHERE key = $1", CURRENT_ROW)
+        current = await installation.read(connection, CURRENT_ROW)
         if current is None and not self._keys:
-            await _insert(connection, KEY_ROW, secrets.token_urlsafe(32))
+            await installation.add(connection, KEY_ROW, secrets.token_urlsafe(32))
         await self._take_database_key(connection)
         if current is None:
-            await _insert(connection, CURRENT_ROW, next(iter(self._keys)))
-            current = await connection.fetchval("SELECT value FROM platform WHERE key = $1", CURRENT_ROW)
-        self._check(current, await _sealed_rows(connection))
+            await installation.add(connection, CURRENT_ROW, next(iter(self._keys)))
+            current = await installation.read(connection, CURRENT_ROW)
+        assert current is not None
+        self._check(current, await installation.values(connection, PREFIX))
         if not self._given:
             self._current = self._keys[current]
         elif current != self.key_id:
-            await connection.execute(_SET, CURRENT_ROW, self.key_id)
+            await installation.put(connection, CURRENT_ROW, self.key_id)
 
     def _check(self, current: str, rows: Mapping[str, str]) -> None:
         if current not in self._keys:
@@ -137,20 +138,22 @@ class Sealing:
         it was stays under another name, should its key be found again. The caller commits."""
         await self._take_database_key(connection)
         if not self._keys:
-            await _insert(connection, KEY_ROW, secrets.token_urlsafe(32))
+            await installation.add(connection, KEY_ROW, secrets.token_urlsafe(32))
             await self._take_database_key(connection)
         ours = next(iter(self._keys.values()))
-        await connection.execute(_SET, CURRENT_ROW, ours.id)
+        await installation.put(connection, CURRENT_ROW, ours.id)
         lost = {
-            name: each for name, each in (await _sealed_rows(connection)).items() if key_id_of(each) not in self._keys
+            name: each
+            for name, each in (await installation.values(connection, PREFIX)).items()
+            if key_id_of(each) not in self._keys
         }
         for name, value in lost.items():
-            await connection.execute(_SET, f"lost:{name}", value.removeprefix(PREFIX))
-            await connection.execute(_SET, name, ours.seal(_purpose(name), secrets.token_bytes(32)))
+            await installation.put(connection, f"lost:{name}", value.removeprefix(PREFIX))
+            await installation.put(connection, name, ours.seal(_purpose(name), secrets.token_bytes(32)))
         return list(lost)
 
     async def _take_database_key(self, connection: Connection) -> None:
-        stands = await connection.fetchval("SELECT value FROM platform WHERE key = $1", KEY_ROW)
+        stands = await installation.read(connection, KEY_ROW)
         if stands is not None:
             key = SealKey.of(stands)
             self._keys[key.id] = _RING[key.id] = key
@@ -226,7 +229,7 @@ def _open(keys: dict[str, SealKey], purpose: str, sealed: str) -> bytes:
 
 async def key_in_use(connection: Connection) -> SealKey:
     """The key that the database names, for whoever writes a secret. Raises `KeyMissing`; the caller commits."""
-    current = await connection.fetchval("SELECT value FROM platform WHERE key = $1", CURRENT_ROW)
+    current = await installation.read(connection, CURRENT_ROW)
     if current not in _RING:
         ours = Sealing(_RING.values(), given=False)
         await ours.install(connection)
@@ -245,10 +248,11 @@ async def opened(connection: Connection, purpose: str, sealed: str) -> bytes:
 async def own_secret(connection: Connection, name: str) -> bytes:
     """256 random bits of this installation in table `platform`, made when they are first asked for. Older versions left
     them there in clear: `seal_clear`. The caller commits."""
-    value = await connection.fetchval("SELECT value FROM platform WHERE key = $1", name)
+    value = await installation.read(connection, name)
     if value is None:
-        await _insert(connection, name, await sealed_secret(connection, name, secrets.token_bytes(32)))
-        value = await connection.fetchval("SELECT value FROM platform WHERE key = $1", name)
+        await installation.add(connection, name, await sealed_secret(connection, name, secrets.token_bytes(32)))
+        value = await installation.read(connection, name)
+    assert value is not None
     return await opened_secret(connection, name, value)
 
 
@@ -264,19 +268,6 @@ async def opened_secret(connection: Connection, name: str, value: str) -> bytes:
 
 def _purpose(name: str) -> str:
     return f"platform.{name}"
-
-
-async def _sealed_rows(connection: Connection) -> dict[str, str]:
-    """Of table `platform`, by name."""
-    rows = await connection.fetch("SELECT key, value FROM platform WHERE value LIKE $1 ORDER BY key", f"{PREFIX}%")
-    return {row["key"]: row["value"] for row in rows}
-
-
-async def _insert(connection: Connection, key: str, value: str) -> None:
-    """Waits for others that insert the same; the first one's stands."""
-    await connection.execute(
-        "INSERT INTO platform (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING", key, value
-    )
 
 
 # --- key files -------------------------------------------------------------------------------------------------------

@@ -4,8 +4,9 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from app import installation
 from app.accounts import store
-from app.db import Connection
+from app.db import Connection, load_queries
 from app.sealing import (
     KEY_ROW,
     PREFIX,
@@ -17,6 +18,8 @@ from app.sealing import (
     sealed_secret,
 )
 
+QUERIES = load_queries(__file__)
+
 #: Rows of table `platform` that versions before sealing wrote in clear.
 _ONCE_CLEAR = r"^(cursor_key|address_key|token_key_[0-9]+)$"
 
@@ -25,16 +28,11 @@ Fate = Literal["sealed", "done", "lost"]
 
 async def seal_clear(connection: Connection) -> int:
     """Seals what is still in clear and says how much it was; nothing, nearly always. The caller commits."""
-    rows = await connection.fetch(
-        "SELECT key, value FROM platform WHERE key ~ $1 AND value NOT LIKE $2 ORDER BY key FOR UPDATE",
-        _ONCE_CLEAR, f"{PREFIX}%",
-    )  # fmt: skip
+    rows = await connection.fetch(QUERIES["lock_clear"], _ONCE_CLEAR, f"{PREFIX}%")
     for row in rows:
         sealed = await sealed_secret(connection, row["key"], bytes.fromhex(row["value"]))
-        await connection.execute("UPDATE platform SET value = $2 WHERE key = $1", row["key"], sealed)
-    gateways = await connection.fetch(
-        "SELECT id, key, auth FROM gateways WHERE jsonb_exists(auth, 'secrets') ORDER BY id FOR UPDATE"
-    )
+        await installation.put(connection, row["key"], sealed)
+    gateways = await connection.fetch(QUERIES["lock_clear_auth"])
     for row in gateways:
         await _set_auth(connection, row["id"], await store.sealed_auth(connection, row["key"], row["auth"]))
     return len(rows) + len(gateways)
@@ -50,11 +48,11 @@ async def reseal(connection: Connection) -> AsyncGenerator[tuple[str, Fate], Non
         await seal_clear(connection)
         use = await key_in_use(connection)
     lost = False
-    for name in [row["key"] for row in await connection.fetch(*_PLATFORM)]:
+    for name in await installation.values(connection, PREFIX):
         fate = await _reseal_secret(connection, name, use)
         lost |= fate == "lost"
         yield name, fate
-    for id in [row["id"] for row in await connection.fetch("SELECT id FROM gateways ORDER BY id")]:
+    for id in [row["id"] for row in await connection.fetch(QUERIES["list_gateway_ids"])]:
         name, fate = await _reseal_gateway(connection, id, use)
         lost |= fate == "lost"
         yield name, fate
@@ -62,12 +60,9 @@ async def reseal(connection: Connection) -> AsyncGenerator[tuple[str, Fate], Non
         await _drop_database_key(connection, use)
 
 
-_PLATFORM = "SELECT key FROM platform WHERE value LIKE $1 ORDER BY key", f"{PREFIX}%"
-
-
 async def _reseal_secret(connection: Connection, name: str, use: SealKey) -> Fate:
     async with connection.transaction():
-        value = await connection.fetchval("SELECT value FROM platform WHERE key = $1 FOR UPDATE", name)
+        value = await installation.lock(connection, name)
         if value is None or key_id_of(value) == use.id:
             return "done"
         try:
@@ -75,13 +70,13 @@ async def _reseal_secret(connection: Connection, name: str, use: SealKey) -> Fat
         except SealError:
             return "lost"
         sealed = await sealed_secret(connection, name, secret)
-        await connection.execute("UPDATE platform SET value = $2 WHERE key = $1", name, sealed)
+        await installation.put(connection, name, sealed)
         return "sealed"
 
 
 async def _reseal_gateway(connection: Connection, id: int, use: SealKey) -> tuple[str, Fate]:
     async with connection.transaction():
-        row = await connection.fetchrow("SELECT key, auth FROM gateways WHERE id = $1 FOR UPDATE", id)
+        row = await connection.fetchrow(QUERIES["lock_auth"], id)
         assert row is not None, "gateways are never removed"
         name, sealed = f"gateway {row['key']}", row["auth"].get("sealed")
         if sealed is None or key_id_of(sealed) == use.id:
@@ -94,15 +89,15 @@ async def _reseal_gateway(connection: Connection, id: int, use: SealKey) -> tupl
 
 
 async def _set_auth(connection: Connection, id: int, auth: object) -> None:
-    await connection.execute("UPDATE gateways SET auth = $2 WHERE id = $1", id, auth)
+    await connection.execute(QUERIES["set_auth"], id, auth)
 
 
 async def _drop_database_key(connection: Connection, use: SealKey) -> None:
     """One that stands beside what it seals, when another is in use."""
     async with connection.transaction():
-        stands = await connection.fetchval("SELECT value FROM platform WHERE key = $1 FOR UPDATE", KEY_ROW)
+        stands = await installation.lock(connection, KEY_ROW)
         if stands is not None and SealKey.of(stands).id != use.id:
-            await connection.execute("DELETE FROM platform WHERE key = $1", KEY_ROW)
+            await installation.delete(connection, KEY_ROW)
 
 
 # --- what stands -----------------------------------------------------------------------------------------------------
@@ -123,16 +118,12 @@ class Survey:
 
 async def survey(connection: Connection) -> Survey:
     found = Survey()
-    for row in await connection.fetch("SELECT key, value FROM platform ORDER BY key"):
-        if row["value"].startswith(PREFIX):
-            found.by_key.setdefault(key_id_of(row["value"]), []).append(f"`{row['key']}`")
+    for name, value in (await installation.values(connection, PREFIX)).items():
+        found.by_key.setdefault(key_id_of(value), []).append(f"`{name}`")
     found.clear = [
-        f"`{row['key']}`"
-        for row in await connection.fetch(
-            "SELECT key FROM platform WHERE key ~ $1 AND value NOT LIKE $2 ORDER BY key", _ONCE_CLEAR, f"{PREFIX}%"
-        )
+        f"`{row['key']}`" for row in await connection.fetch(QUERIES["list_clear"], _ONCE_CLEAR, f"{PREFIX}%")
     ]
-    for row in await connection.fetch("SELECT key, auth FROM gateways ORDER BY id"):
+    for row in await connection.fetch(QUERIES["list_auth"]):
         if "sealed" in row["auth"]:
             found.by_key.setdefault(key_id_of(row["auth"]["sealed"]), []).append(f"gateway {row['key']}")
         elif row["auth"].get("secrets"):

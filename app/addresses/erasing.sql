@@ -210,3 +210,16 @@ SELECT seq FROM click_inbox WHERE concat_ws(' ', agent, visit::text, network) ~ 
 
 -- name: scan_links
 SELECT delivery_id, number FROM links WHERE concat_ws(' ', label, source_url, params::text) ~ $1
+
+-- name: list_regions
+SELECT id, default_region FROM deliveries WHERE id = ANY($1::bigint[])
+
+-- name: count_erased
+SELECT count(*) FROM erased
+
+-- name: lock_place
+-- The rows of a place with these keys, held until the commit: an array each column of the key.
+SELECT {names} FROM {table} t JOIN unnest({arrays}) AS k ({key}) USING ({key}) ORDER BY {key} FOR UPDATE OF t
+
+-- name: set_place
+UPDATE {table} SET ({columns}) = ROW ({values}) WHERE ({key}) = ({its})

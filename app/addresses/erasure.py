@@ -126,9 +126,7 @@ async def _known(connection: Connection, asked: Asked, targets: Keys) -> tuple[P
 
 
 async def _regions(connection: Connection, deliveries: set[int]) -> Mapping[int, str | None]:
-    rows = await connection.fetch(
-        "SELECT id, default_region FROM deliveries WHERE id = ANY($1::bigint[])", sorted(deliveries)
-    )
+    rows = await connection.fetch(QUERIES["list_regions"], sorted(deliveries))
     return {row["id"]: row["default_region"] for row in rows}
 
 

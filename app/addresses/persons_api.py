@@ -74,7 +74,7 @@ async def list_certificates(request: Request, principal: QuarantineReader, page:
         async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
             before = None if at is None else datetime.fromisoformat(at)
             rows = await connection.fetch(QUERIES["list_certificates"], before, name, limit)
-            return Found(rows, await connection.fetchval("SELECT count(*) FROM erased"))
+            return Found(rows, await connection.fetchval(QUERIES["count_erased"]))
 
     erasures = Listing(
         scope="erasures", find=find, position=lambda row: [row["erased_at"].isoformat(), row["pseudonym"]],

@@ -4,6 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from app.db import filled, load_queries
+
+QUERIES = load_queries(__file__, "erasing.sql")
+
 Look = Literal["closely", "both", "tail"]
 
 
@@ -17,18 +21,18 @@ class Place:
     key: Mapping[str, str]
 
     def select(self) -> str:
-        names = ", ".join(f"t.{name}" for name in dict.fromkeys((*self.key, *self.columns)))
-        arrays = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(self.key.values(), 1))
-        return (
-            f"SELECT {names} FROM {self.table} t JOIN unnest({arrays}) AS k ({', '.join(self.key)}) "
-            f"USING ({', '.join(self.key)}) ORDER BY {', '.join(self.key)} FOR UPDATE OF t"
-        )
+        return filled(
+            QUERIES["lock_place"], table=self.table, key=", ".join(self.key),
+            names=", ".join(f"t.{name}" for name in dict.fromkeys((*self.key, *self.columns))),
+            arrays=", ".join(f"${number}::{kind}[]" for number, kind in enumerate(self.key.values(), 1)),
+        )  # fmt: skip
 
     def update(self) -> str:
-        first = len(self.key) + 1
-        sets = ", ".join(f"{name} = ${number}" for number, name in enumerate(self.columns, first))
-        held = " AND ".join(f"{name} = ${number}" for number, name in enumerate(self.key, 1))
-        return f"UPDATE {self.table} SET {sets} WHERE {held}"
+        values = [f"${number}" for number in range(1, 1 + len(self.key) + len(self.columns))]
+        return filled(
+            QUERIES["set_place"], table=self.table, key=", ".join(self.key), columns=", ".join(self.columns),
+            its=", ".join(values[: len(self.key)]), values=", ".join(values[len(self.key) :]),
+        )  # fmt: skip
 
 
 _ID = {"id": "bigint"}

@@ -9,6 +9,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, Text, cast, func, literal_column, select
 
+from app.db import filled, load_queries
+
+QUERIES = load_queries(__file__)
+
 #: Of a raw body or a text, in a list.
 EXCERPT = 1_000
 #: What is fetched of it: a number that the excerpt's end would cut is masked before it is cut.
@@ -54,21 +58,10 @@ def _same(of: Any, column: Any) -> Any:
     return found.desc() if element is not column else found
 
 
-_WEIGHED = f"""
-WITH found AS MATERIALIZED ({{query}}),
-weighed AS (
-    SELECT found.*, count(*) OVER () AS fetched,
-        sum({{weight}}) OVER (ORDER BY {{order}} ROWS UNBOUNDED PRECEDING) - ({{weight}}) AS bytes_before
-    FROM found
-)
-SELECT * FROM weighed WHERE bytes_before < {PAGE_BYTES} ORDER BY {{order}}
-"""
-
-
 def weighed_text(query: str, *, weight: str, order: str) -> str:
     """`query`, in text with its order and limit, without the rows behind `PAGE_BYTES`; `weight` are the bytes of one of its rows,
     by its columns, and so is `order`."""
-    return _WEIGHED.format(query=query, weight=weight, order=order)
+    return filled(QUERIES["list_weighed"], query=query, weight=weight, order=order, page_bytes=PAGE_BYTES)
 
 
 def page(rows: Sequence[Any], limit: int) -> tuple[Sequence[Any], bool]:

@@ -25,9 +25,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.db import Connection
+from app.db import Connection, load_queries
 from app.errors import Conflict, Invalid
 from app.security import Principal
+
+QUERIES = load_queries(__file__)
 
 KEPT = timedelta(hours=24)
 HEADER = "Idempotency-Key"
@@ -54,11 +56,7 @@ async def once(
         return await _repeat(connection, principal.name, key, digest, box)
     response = await make()
     await connection.execute(
-        "UPDATE idempotency SET status = $3, answer = $4 WHERE owner = $1 AND key = $2",
-        principal.name,
-        key,
-        response.status_code,
-        box.seal(_packed(response)),
+        QUERIES["set_answer"], principal.name, key, response.status_code, box.seal(_packed(response))
     )
     return response
 
@@ -95,21 +93,12 @@ async def _digest(request: Request) -> bytes:
 
 async def _claim(connection: Connection, owner: str, key: str, digest: bytes) -> bool:
     """True for the first. Waits while another transaction that claimed the same is still open."""
-    claimed = await connection.fetchval(
-        "INSERT INTO idempotency (owner, key, request_hash, status, answer, created_at) VALUES ($1, $2, $3, 0, '', $4) "
-        "ON CONFLICT (owner, key) DO NOTHING RETURNING true",
-        owner,
-        key,
-        digest,
-        datetime.now(UTC),
-    )
+    claimed = await connection.fetchval(QUERIES["add_request"], owner, key, digest, datetime.now(UTC))
     return claimed is True
 
 
 async def _repeat(connection: Connection, owner: str, key: str, digest: bytes, box: _Box) -> Response:
-    row = await connection.fetchrow(
-        "SELECT request_hash, status, answer FROM idempotency WHERE owner = $1 AND key = $2", owner, key
-    )
+    row = await connection.fetchrow(QUERIES["find_answer"], owner, key)
     if row is None or not hmac.compare_digest(row["request_hash"], digest):
         raise Conflict("This Idempotency-Key was used for another request.")
     headers, _, body = box.open(row["answer"]).partition(b"\n")
@@ -123,8 +112,4 @@ def _packed(response: Response) -> bytes:
 
 async def _forget_old(connection: Connection) -> None:
     """A few expired answers, those that nobody else is forgetting: cheap, and the table stays small."""
-    await connection.execute(
-        "DELETE FROM idempotency WHERE ctid = ANY (ARRAY("
-        "SELECT ctid FROM idempotency WHERE created_at < $1 LIMIT 100 FOR UPDATE SKIP LOCKED))",
-        datetime.now(UTC) - KEPT,
-    )
+    await connection.execute(QUERIES["forget_answers"], datetime.now(UTC) - KEPT)

@@ -18,9 +18,11 @@ from starlette.requests import ClientDisconnect
 
 from app import audit
 from app.api.bulk import Tally
-from app.db import POOL_TIMEOUT_SECONDS, Connection, Pool, is_away
+from app.db import POOL_TIMEOUT_SECONDS, Connection, Pool, is_away, load_queries
 from app.errors import Problem
 from app.logs import log
+
+QUERIES = load_queries(__file__)
 
 #: An upload that no chunk was added to for so long is over: longer than any connection is let to be silent.
 SILENT = timedelta(minutes=15)
@@ -57,25 +59,18 @@ class Upload:
         far it moves figures of other deliveries, whose journals will tell it, too."""
         now, rejected = datetime.now(UTC), {"rejected": self.tally.rejected}
         said = figures | {f"{_OF_DELIVERY}{id}": number for id, number in moved.items()}
-        await connection.execute(_ADD, self.id, self.chain, self.code, self.actor, said, rejected, now)
+        await connection.execute(
+            QUERIES["add_figures"], self.id, self.chain, self.code, self.actor, said, rejected, now
+        )
 
     async def end(self, broken_off: str | None = None) -> None:
         """The entry. Rows refused are those of the whole upload; what took effect is what the chunks committed."""
         async with self.pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
-            figures = await connection.fetchval("DELETE FROM uploads WHERE id = $1 RETURNING figures", self.id)
+            figures = await connection.fetchval(QUERIES["delete_upload"], self.id)
             if figures is None and broken_off is not None:
                 return  # nothing took effect, and the caller was told
             said = {"accepted": 0} | (figures or {}) | {"rejected": self.tally.rejected}
             await _tell(connection, self.chain, self.code, self.actor, said, broken_off)
-
-
-_ADD = """
-INSERT INTO uploads AS u (id, chain, code, actor, figures, started_at, touched_at)
-VALUES ($1, $2, $3, $4, $5::jsonb || $6::jsonb, $7, $7)
-ON CONFLICT (id) DO UPDATE SET touched_at = excluded.touched_at, figures = u.figures || (
-    SELECT jsonb_object_agg(f.key, coalesce((u.figures ->> f.key)::bigint, 0) + f.value::bigint)
-    FROM jsonb_each_text($5::jsonb) f) || $6::jsonb
-"""
 
 
 async def _tell(
@@ -131,12 +126,7 @@ async def _broken_off(upload: Upload, cause: str) -> None:
 
 async def close_orphans(connection: Connection, now: datetime) -> int:
     """Writes the entries of uploads whose process is gone; says how many. The caller commits."""
-    rows = await connection.fetch(
-        "DELETE FROM uploads WHERE id = ANY (ARRAY(SELECT id FROM uploads WHERE touched_at < $1 ORDER BY touched_at LIMIT $2 "
-        "FOR UPDATE SKIP LOCKED)) RETURNING chain, code, actor, figures",
-        now - SILENT,
-        _CHUNK,
-    )
+    rows = await connection.fetch(QUERIES["delete_ended"], now - SILENT, _CHUNK)
     for row in sorted(rows, key=lambda row: int(row["chain"])):
         await _tell(connection, row["chain"], row["code"], row["actor"], row["figures"], "nobody went on with it")
     return len(rows)

@@ -106,7 +106,7 @@ async def _take(connection: Connection, upload: targets.Upload, mode: Mode, prin
 async def _held_alone(connection: Connection, id: int) -> int:
     """How many targets there are, while nobody else uploads, prepares or starts. Raises `Conflict`."""
     await hold_alone(connection, id)
-    row = await connection.fetchrow("SELECT status::text AS status, targets FROM deliveries WHERE id = $1", id)
+    row = await connection.fetchrow(QUERIES["find_targets_state"], id)
     found = existing(row)
     allowed(lifecycle.after_edit, found["status"])
     return int(found["targets"])

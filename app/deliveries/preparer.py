@@ -118,7 +118,7 @@ class Preparer:
         """Step and target up to which it came; None when nobody can tell now."""
         with contextlib.suppress(Exception):
             async with self._pool.acquire() as connection:
-                row = await connection.fetchrow("SELECT step, done FROM preparations WHERE delivery_id = $1", id)
+                row = await connection.fetchrow(QUERIES["find_step"], id)
                 return (row["step"], row["done"]) if row else None
         return None
 

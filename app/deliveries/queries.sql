@@ -1,3 +1,16 @@
+-- name: find_delivery
+-- Delivery `$1` as it is read, with its gateway and its preparation.
+SELECT d.*, g.key AS gateway, p.started_at AS preparation_started_at, p.finished_at AS preparation_finished_at,
+    p.total AS preparation_total, p.done AS preparation_done,
+    p.findings AS preparation_findings, p.figures AS preparation_figures
+FROM deliveries d
+LEFT JOIN gateways g ON g.id = d.gateway_id
+LEFT JOIN preparations p ON p.delivery_id = d.id
+WHERE d.id = $1
+
+-- name: lock_delivery
+{find_delivery} FOR UPDATE OF d
+
 -- name: lock_preparation
 -- Whether the preparation of delivery `$1` is ours as long as this connection lives or until `unlock_preparation`.
 SELECT pg_try_advisory_lock({PREPARING}, hashint8($1))
@@ -208,3 +221,21 @@ UPDATE deliveries SET targets = $2, status = 'editing', updated_at = $3 WHERE id
 
 -- name: delete_targets
 DELETE FROM targets WHERE delivery_id = $1
+
+-- name: find_targets_state
+SELECT status::text AS status, targets FROM deliveries WHERE id = $1
+
+-- name: find_step
+SELECT step, done FROM preparations WHERE delivery_id = $1
+
+-- name: cancel_pending
+-- Marks the next `$4` messages of delivery `$1` behind `$3` that are still `pending` as cancelled.
+WITH waiting AS MATERIALIZED (
+    SELECT message_id FROM message_state
+    WHERE delivery_id = $1 AND (status, message_id) > ('pending', $3) AND status <= 'pending'
+    ORDER BY status, message_id LIMIT $4 FOR UPDATE
+)
+UPDATE messages m SET cancelled_at = $2 FROM waiting w WHERE m.id = w.message_id RETURNING m.id
+
+-- name: list_all_proofs
+SELECT id FROM messages WHERE delivery_id = $1 AND proof ORDER BY id

@@ -18,8 +18,8 @@ RowT = TypeVar("RowT")
 async def hold_alone(connection: Connection, id: int) -> None:
     """Ours alone until the commit: uploads, preparations and starts of one delivery exclude each other. Raises
     `Conflict`, and `NotFound`."""
-    if not await connection.fetchval(QUERIES["lock_delivery"], id):
-        existing(await connection.fetchrow("SELECT 1 FROM deliveries WHERE id = $1", id))
+    if not await connection.fetchval(QUERIES["lock_handling"], id):
+        existing(await connection.fetchrow(QUERIES["has_delivery"], id))
         raise Conflict("This delivery is being uploaded to, prepared or started right now; look at it again.")
 
 

@@ -1,4 +1,4 @@
--- name: lock_delivery
+-- name: lock_handling
 -- Whether delivery `$1` is ours alone until the commit: uploads, preparations and starts of one exclude each other.
 SELECT pg_try_advisory_xact_lock({HANDLING}, hashint8($1))
 
@@ -55,3 +55,6 @@ ORDER BY m.id DESC LIMIT $3
 -- name: count_proofs
 -- There are a few; their index holds nothing else.
 SELECT count(*) FROM messages WHERE delivery_id = $1 AND proof
+
+-- name: has_delivery
+SELECT 1 FROM deliveries WHERE id = $1

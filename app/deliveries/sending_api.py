@@ -217,7 +217,7 @@ async def list_proofs(request: Request, id: DeliveryId, principal: Reader, page:
 
     async def find(after: Sequence[Any] | None, limit: int, _: bool) -> Found:
         async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
-            existing(await connection.fetchrow("SELECT id FROM deliveries WHERE id = $1", id))
+            existing(await connection.fetchrow(proofs.QUERIES["has_delivery"], id))
             rows = await connection.fetch(_PROOFS, id, after[0] if after else _NO_ID, limit)
             return Found(rows, await connection.fetchval(proofs.QUERIES["count_proofs"], id))
 

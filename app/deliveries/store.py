@@ -5,15 +5,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, or_, select, text
+from sqlalchemy import ColumnElement, Select, func, insert, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.excerpts import weighed
 from app.api.fields import known_id
-from app.db import Connection
+from app.db import Connection, compiled, load_queries
 from app.privacy import searched
 from app.tables import deliveries, gateways, preparations
 from app.tables import targets as targets_table
+
+QUERIES = load_queries(__file__)
 
 #: Columns an operator writes, in the order of the API's fields.
 EDITABLE_COLUMNS = (
@@ -40,11 +42,6 @@ _SHOWN = (
     .outerjoin(gateways, gateways.c.id == deliveries.c.gateway_id)
     .outerjoin(preparations, preparations.c.delivery_id == deliveries.c.id)
 )
-_ONE = (
-    f"SELECT d.*, g.key AS gateway, {', '.join(f'p.{name} AS preparation_{name}' for name in _PREPARATION)} "
-    "FROM deliveries d LEFT JOIN gateways g ON g.id = d.gateway_id "
-    "LEFT JOIN preparations p ON p.delivery_id = d.id WHERE d.id = $1"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,53 +58,40 @@ class Filter:
 
 async def create(connection: Connection, values: Mapping[str, Any], now: datetime) -> Mapping[str, Any]:
     """Inserts a delivery with `values` for `EDITABLE_COLUMNS`, and returns it as it is read."""
-    places = ", ".join(f"${number}" for number in range(2, len(EDITABLE_COLUMNS) + 2))
-    id = await connection.fetchval(
-        f"INSERT INTO deliveries ({', '.join(EDITABLE_COLUMNS)}, status, created_at, updated_at) "
-        f"VALUES ({places}, 'editing', $1, $1) RETURNING id",
-        now,
-        *(values[name] for name in EDITABLE_COLUMNS),
+    given = {name: values[name] for name in EDITABLE_COLUMNS}
+    made = (
+        insert(deliveries).values(**given, status="editing", created_at=now, updated_at=now).returning(deliveries.c.id)
     )
-    row = await connection.fetchrow(_ONE, id)
+    row = await connection.fetchrow(QUERIES["find_delivery"], await connection.fetchval(*compiled(made)))
     assert row is not None
     return dict(row)
 
 
 async def lock(connection: Connection, id: int) -> Mapping[str, Any] | None:
     """The delivery, held until the commit; None when there is none."""
-    row = await connection.fetchrow(f"{_ONE} FOR UPDATE OF d", id)
+    row = await connection.fetchrow(QUERIES["lock_delivery"], id)
     return None if row is None else dict(row)
 
 
 async def change(connection: Connection, id: int, values: Mapping[str, Any], now: datetime) -> Mapping[str, Any]:
     """Writes `values` (columns of `EDITABLE_COLUMNS`, and `status`) and returns the delivery. The caller holds it."""
     assert values.keys() <= {*EDITABLE_COLUMNS, "status"}
-    sets = "".join(f", {name} = ${number}" for number, name in enumerate(values, start=3))
-    await connection.execute(f"UPDATE deliveries SET updated_at = $2{sets} WHERE id = $1", id, now, *values.values())
-    row = await connection.fetchrow(_ONE, id)
+    changed = update(deliveries).where(deliveries.c.id == id).values(**values, updated_at=now)
+    await connection.execute(*compiled(changed))
+    row = await connection.fetchrow(QUERIES["find_delivery"], id)
     assert row is not None
     return dict(row)
 
 
 async def cancel_pending(connection: Connection, id: int, now: datetime, after: int) -> list[int]:
     """Marks the next chunk of messages that are still `pending` as cancelled, by id; the caller folds them."""
-    rows = await connection.fetch(
-        "WITH waiting AS MATERIALIZED ("
-        "  SELECT message_id FROM message_state"
-        "  WHERE delivery_id = $1 AND (status, message_id) > ('pending', $3) AND status <= 'pending'"
-        "  ORDER BY status, message_id LIMIT $4 FOR UPDATE) "
-        "UPDATE messages m SET cancelled_at = $2 FROM waiting w WHERE m.id = w.message_id RETURNING m.id",
-        id,
-        now,
-        after,
-        _CANCEL_CHUNK,
-    )
+    rows = await connection.fetch(QUERIES["cancel_pending"], id, now, after, _CANCEL_CHUNK)
     return sorted(row["id"] for row in rows)
 
 
 async def proofs(connection: Connection, id: int) -> list[int]:
     """The ids of all proofs of a delivery."""
-    rows = await connection.fetch("SELECT id FROM messages WHERE delivery_id = $1 AND proof ORDER BY id", id)
+    rows = await connection.fetch(QUERIES["list_all_proofs"], id)
     return [row["id"] for row in rows]
 
 

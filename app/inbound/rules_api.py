@@ -10,11 +10,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from app import audit
 from app.accounts.directory import directory_of
 from app.api.fields import PathName, Plain, one_line, refused
-from app.db import POOL_TIMEOUT_SECONDS, pool_of, unless_away
+from app.db import POOL_TIMEOUT_SECONDS, load_queries, pool_of, unless_away
 from app.errors import Invalid, NotFound
 from app.gateways.receipt import Gateway
 from app.inbound.rules import Rule, RuleAction, Scope, is_keyword, rules_of, stored
 from app.security import GatewayReader, GatewayWriter, Principal
+
+QUERIES = load_queries(__file__)
 
 router = APIRouter(prefix="/v1", tags=["gateways"])
 
@@ -101,16 +103,12 @@ async def write_rules(
         pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection,
         connection.transaction(),
     ):
-        row = await connection.fetchrow(
-            "SELECT reply_rules FROM gateways WHERE id = $1 AND deleted_at IS NULL FOR UPDATE", gateway.id
-        )
+        row = await connection.fetchrow(QUERIES["lock_rules"], gateway.id)
         if row is None:
             raise NotFound("There is no such gateway.")
         if row["reply_rules"] != rules:
             now = datetime.now(UTC)
-            await connection.execute(
-                "UPDATE gateways SET reply_rules = $2, updated_at = $3 WHERE id = $1", gateway.id, rules, now
-            )
+            await connection.execute(QUERIES["set_rules"], gateway.id, rules, now)
             said = {"changed": {"reply_rules": {"from": row["reply_rules"], "to": rules}}}
             await audit.append(
                 connection, audit.PLATFORM, "GTW-CHANGED", f"Gateway {key} was changed: reply_rules.",

@@ -245,12 +245,6 @@ SELECT count(*) FROM wrong
 -- The secrets of tokens, and the number of the current one.
 SELECT key, value FROM platform WHERE key LIKE 'token_key_%'
 
--- name: lock_token_keys
-SELECT value FROM platform WHERE key = 'token_key_current' FOR UPDATE
-
--- name: set_token_key
-INSERT INTO platform (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value
-
 -- name: list_blocks
 -- Blocks of message ids: whose messages they are.
 SELECT first_id, last_id, delivery_id FROM link_blocks ORDER BY first_id

@@ -20,7 +20,7 @@ from typing import Any
 
 from starlette.requests import HTTPConnection
 
-from app.db import POOL_SIZES, Connection, Pool, create_pool, is_away, renew
+from app.db import POOL_SIZES, Connection, Pool, clock, create_pool, is_away, renew
 from app.errors import Busy
 from app.links import destinations as targets
 from app.links import signing as token_keys
@@ -195,7 +195,7 @@ class Routes:
     async def _read(self, connection: Connection) -> None:
         self.keys = await token_keys.load(connection) or self.keys
         await self._keep_keys()
-        now: datetime = await connection.fetchval("SELECT clock_timestamp()")  # what was committed until then is seen
+        now = await clock(connection)  # what was committed until then is seen
         if self._mark is None:
             await self._read_all(connection)
         else:
@@ -325,7 +325,7 @@ class Routes:
 
     async def _announce(self, delivery_id: int) -> None:
         async with _asking(), self._pool.acquire() as connection:
-            moment = await connection.fetchval("SELECT clock_timestamp()")
+            moment = await clock(connection)
             await self._take_routes(await connection.fetch(QUERIES["find_routes"], [delivery_id]))
         async with _asking(seconds=_ANNOUNCED_SECONDS + _LOOKUP_SECONDS):
             await self.refresh()

@@ -3,7 +3,7 @@
 import secrets
 from datetime import datetime
 
-from app import audit
+from app import audit, installation
 from app.db import Connection
 from app.errors import Conflict
 from app.links.store import QUERIES
@@ -32,9 +32,7 @@ async def install(connection: Connection) -> Keys:
     first = f"{PREFIX}0"
     sealed = await sealed_secret(connection, first, secrets.token_bytes(SECRET_BYTES))
     for key, value in ((first, sealed), (_CURRENT, "0")):
-        await connection.execute(
-            "INSERT INTO platform (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING", key, value
-        )
+        await installation.add(connection, key, value)
     keys = await load(connection)
     assert keys is not None
     return keys
@@ -44,7 +42,7 @@ async def rotate(connection: Connection, now: datetime, *, actor: str, forgettin
     """Makes a new current key. Tokens of the others keep working, of which there can be seven: `forgetting` the oldest is
     asked for in so many words. Raises `Conflict` without it. The caller commits."""
     await install(connection)
-    await connection.fetchval(QUERIES["lock_token_keys"])
+    await installation.lock(connection, _CURRENT)
     keys = await load(connection)
     assert keys is not None
     if (keys.current + 1) % KEY_NUMBERS in keys.secrets and not forgetting:
@@ -52,8 +50,8 @@ async def rotate(connection: Connection, now: datetime, *, actor: str, forgettin
     keys = rotated(keys, secrets.token_bytes(SECRET_BYTES))
     name = f"{PREFIX}{keys.current}"
     sealed = await sealed_secret(connection, name, keys.secrets[keys.current])
-    await connection.execute(QUERIES["set_token_key"], name, sealed)
-    await connection.execute(QUERIES["set_token_key"], _CURRENT, str(keys.current))
+    await installation.put(connection, name, sealed)
+    await installation.put(connection, _CURRENT, str(keys.current))
     await audit.append(
         connection, audit.PLATFORM, "LNK-ROTATED", f"New short URLs are made with key {keys.current} from now on.",
         at=now, actor=actor, data={"key": keys.current, "forgotten": forgetting},

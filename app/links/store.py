@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from app import installation
 from app.db import Connection, load_queries
 from app.links.machines import RULES_VERSION, TOO_SOON_SECONDS, Visit, judge
 
@@ -111,9 +112,7 @@ async def mend(connection: Connection, delivery_id: int) -> int:
 async def forget_header_texts(connection: Connection, before: datetime, limit: int) -> int:
     """Takes agents and headers away from up to `limit` of the clicks from before that time, whose verdicts stay as they are; how
     many it looked at. The caller commits."""
-    await connection.execute(
-        "INSERT INTO platform (key, value) VALUES ('click_texts_forgotten', '0') ON CONFLICT (key) DO NOTHING"
-    )
+    await installation.add(connection, "click_texts_forgotten", "0")
     return int(await connection.fetchval(QUERIES["forget_header_texts"], _first_id(before), limit))
 
 
@@ -124,8 +123,6 @@ def _first_id(at: datetime) -> int:
 
 async def forget_networks(connection: Connection, now: datetime, *, days: float) -> int:
     """Takes the visitors' networks away from some of the clicks that are older than `days`; how many it looked at."""
-    await connection.execute(
-        "INSERT INTO platform (key, value) VALUES ('click_networks_forgotten', '0') ON CONFLICT (key) DO NOTHING"
-    )
+    await installation.add(connection, "click_networks_forgotten", "0")
     before = _first_id(now - timedelta(days=days))
     return int(await connection.fetchval(QUERIES["forget_networks"], before, _NETWORKS))

@@ -242,7 +242,7 @@ SELECT c.delivery_id, c.gateway_id, count(*) AS changed, count(*) FILTER (WHERE 
     (SELECT count(*) FROM booked) AS counters
 FROM changed c LEFT JOIN before b USING (message_id) GROUP BY c.delivery_id, c.gateway_id
 
--- name: clicked
+-- name: list_click_counters
 -- The counters that the clicks of delivery `$1` give: people's and machines' by link, messages and messages of a link that
 -- a person clicked on, people's clicks by minute. Proofs never count.
 WITH visits AS MATERIALIZED (
@@ -263,7 +263,7 @@ SELECT delivery_id, 'unique_link_clicks', 0, '', link, count(DISTINCT message_id
 -- Which counters do not come from the fold.
 metric IN ('excluded', 'new_quarantines', 'clicks', 'unique_clicks', 'unique_link_clicks') OR metric = 'history' AND label = 'clicks'
 
--- name: counted_beside
+-- name: list_counters_beside
 -- What stands beside the messages of delivery `$1` in its counters: exclusions, addresses that its receipts put away, clicks.
 SELECT delivery_id, 'excluded' AS metric, 0 AS gateway_id, reason AS label, 0::bigint AS bucket, count(*) AS value
 FROM exclusions WHERE delivery_id = $1 GROUP BY 1, 4
@@ -271,7 +271,7 @@ UNION ALL
 SELECT delivery_id, 'new_quarantines', 0, status::text, 0, count(*)
 FROM quarantine WHERE delivery_id = $1 AND status IN ('quarantined', 'denylisted') GROUP BY 1, 4
 UNION ALL
-SELECT delivery_id, metric, gateway_id, label, bucket, value FROM ({clicked}) clicked
+SELECT delivery_id, metric, gateway_id, label, bucket, value FROM ({list_click_counters}) clicked
 
 -- name: mend_counters
 -- Sets the counters of delivery `$1` to what its states give, and returns the sum of all differences found.
@@ -282,7 +282,7 @@ WITH sides AS NOT MATERIALIZED (
 right_ones AS MATERIALIZED (
     SELECT * FROM {counted} c WHERE c.delivery_id = $1
     UNION ALL
-    SELECT * FROM ({counted_beside}) b
+    SELECT * FROM ({list_counters_beside}) b
 ),
 compared AS MATERIALIZED (
     SELECT delivery_id, metric, gateway_id, label, bucket, coalesce(r.value, 0) AS value,
@@ -305,7 +305,7 @@ SELECT label, sum(value) AS value FROM counters WHERE delivery_id = $1 AND metri
 -- Sets the counters of delivery `$1` that come from clicks to what those give; returns the ones that were wrong.
 WITH compared AS MATERIALIZED (
     SELECT metric, gateway_id, label, bucket, coalesce(t.value, 0) AS before, coalesce(r.value, 0) AS after
-    FROM ({clicked}) r
+    FROM ({list_click_counters}) r
     FULL JOIN (
         SELECT * FROM counters
         WHERE delivery_id = $1 AND ({beside}) AND metric NOT IN ('excluded', 'new_quarantines')
@@ -356,3 +356,10 @@ FULL JOIN (SELECT * FROM counters WHERE delivery_id = $1 AND NOT ({beside})) t
     USING (delivery_id, metric, gateway_id, label, bucket)
 WHERE coalesce(f.value, 0) <> coalesce(t.value, 0)
 ORDER BY 1, 2, 3, 4
+
+-- name: lock_delivery
+-- Nobody changes delivery `$1`, or ends it, until the commit.
+SELECT 1 FROM deliveries WHERE id = $1 FOR UPDATE
+
+-- name: list_ids
+SELECT id FROM messages WHERE delivery_id = $1 AND id > $2 ORDER BY id LIMIT $3

@@ -64,7 +64,7 @@ async def recompute(connection: Connection, delivery_id: int, now: datetime) -> 
 
     `drift` is the sum of all differences between the counters that stood and those the facts give, plus the number of
     messages whose state was wrong; 0 is what it must be. Repairs what it finds."""
-    await connection.execute("SELECT 1 FROM deliveries WHERE id = $1 FOR UPDATE", delivery_id)
+    await connection.execute(QUERIES["lock_delivery"], delivery_id)
     wrong = 0
     last = 0
     while ids := await _next_ids(connection, delivery_id, last):
@@ -80,12 +80,7 @@ async def recompute(connection: Connection, delivery_id: int, now: datetime) -> 
 
 
 async def _next_ids(connection: Connection, delivery_id: int, after: int) -> list[int]:
-    rows = await connection.fetch(
-        "SELECT id FROM messages WHERE delivery_id = $1 AND id > $2 ORDER BY id LIMIT $3",
-        delivery_id,
-        after,
-        _RECOMPUTE_CHUNK,
-    )
+    rows = await connection.fetch(QUERIES["list_ids"], delivery_id, after, _RECOMPUTE_CHUNK)
     return [row["id"] for row in rows]
 
 
@@ -109,7 +104,7 @@ class Difference:
 
 async def replay(connection: Connection, delivery_id: int, now: datetime) -> Difference:
     """Drops a delivery's projections and builds them anew from its facts. Others wait for the commit meanwhile."""
-    await connection.execute("SELECT 1 FROM deliveries WHERE id = $1 FOR UPDATE", delivery_id)
+    await connection.execute(QUERIES["lock_delivery"], delivery_id)
     await connection.execute(QUERIES["create_former"])
     await connection.execute(QUERIES["take_states"], delivery_id)
     await connection.execute(QUERIES["take_counters"], delivery_id)

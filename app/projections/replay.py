@@ -5,11 +5,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from app.db import Connection
+from app.db import Connection, load_queries
 from app.links import store as links
 from app.messages import store as messages
 from app.messages.store import Difference
 from app.quarantine.store import reexamine_delivery
+
+QUERIES = load_queries(__file__)
 
 
 async def recompute(connection: Connection, delivery_id: int, now: datetime) -> dict[str, Any]:
@@ -35,4 +37,4 @@ async def replay(connection: Connection, delivery_id: int | None = None) -> Asyn
 
 
 async def _all(connection: Connection) -> list[int]:
-    return [row["id"] for row in await connection.fetch("SELECT id FROM deliveries ORDER BY id")]
+    return [row["id"] for row in await connection.fetch(QUERIES["list_deliveries"])]

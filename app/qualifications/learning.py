@@ -2,16 +2,10 @@
 
 from datetime import datetime
 
-from app.db import Connection
+from app.db import Connection, load_queries
 from app.qualifications.rules import Qualified
 
-_MET = """
-INSERT INTO qualifications (
-    implementation, status, error_code, failure_type, reason, sentence, state, first_text, first_seen_at, last_seen_at,
-    updated_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $9)
-ON CONFLICT (implementation, status, error_code) DO NOTHING
-"""
+QUERIES = load_queries(__file__)
 
 
 async def met(
@@ -26,5 +20,6 @@ async def met(
     """An error of a gateway: what it means as far as its provider documents it, for an operator to confirm or correct. One
     that has a row already keeps it. The caller commits."""
     await connection.execute(
-        _MET, implementation, status, error_code, what.failure_type, what.reason, what.sentence, what.state, text, now
-    )
+        QUERIES["add_qualification"],
+        implementation, status, error_code, what.failure_type, what.reason, what.sentence, what.state, text, now,
+    )  # fmt: skip

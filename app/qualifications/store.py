@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.db import Connection
+from app.db import Connection, compiled, load_queries
 from app.privacy import searched
 from app.tables import counters, qualifications
+
+QUERIES = load_queries(__file__)
 
 _OCCURRENCES = and_(
     counters.c.delivery_id == 0,
@@ -27,17 +29,6 @@ _SHOWN = select(qualifications, func.coalesce(counters.c.value, 0).label("occurr
     counters, _OCCURRENCES
 )
 _EDITABLE = frozenset({"failure_type", "reason", "state", "sentence"})
-
-#: Messages of each delivery that failed with qualification `$1`: one step into the primary key a delivery and gateway.
-TOUCHED = """
-SELECT d.id, d.label, d.created_at, sum(c.value)::bigint AS messages
-FROM deliveries d
-CROSS JOIN (SELECT 0 AS id UNION ALL SELECT id FROM gateways) g
-JOIN counters c ON c.delivery_id = d.id AND c.metric = 'status' AND c.gateway_id = g.id AND c.label = 'failed'
-    AND c.bucket = $1
-WHERE c.value > 0
-GROUP BY d.id ORDER BY d.id DESC
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,22 +89,20 @@ def _conditions(asked: Filter) -> list[ColumnElement[bool]]:
 
 async def lock(connection: Connection, id: int) -> Mapping[str, Any] | None:
     """The qualification, held until the commit; None when there is none."""
-    row = await connection.fetchrow("SELECT * FROM qualifications WHERE id = $1 FOR UPDATE", id)
+    row = await connection.fetchrow(QUERIES["lock_qualification"], id)
     return None if row is None else dict(row)
 
 
 async def change(connection: Connection, id: int, values: Mapping[str, Any], now: datetime) -> None:
     """Writes `values`. The caller holds the row."""
     assert values.keys() <= _EDITABLE
-    sets = "".join(f", {name} = ${number}" for number, name in enumerate(values, start=3))
-    await connection.execute(
-        f"UPDATE qualifications SET updated_at = $2{sets} WHERE id = $1", id, now, *values.values()
-    )
+    changed = update(qualifications).where(qualifications.c.id == id).values(**values, updated_at=now)
+    await connection.execute(*compiled(changed))
 
 
 async def touched(connection: Connection, id: int) -> list[Touched]:
     """The deliveries with messages that failed with this qualification, newest first."""
     return [
         Touched(delivery_id=row["id"], label=row["label"], created_at=row["created_at"], messages=row["messages"])
-        for row in await connection.fetch(TOUCHED, id)
+        for row in await connection.fetch(QUERIES["list_touched"], id)
     ]

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from app import audit
 from app.api.fields import MOST_SEVERAL, AskedAddress, DeliveryId, PathAddress, Plain, Time, path_id
 from app.api.listing import Found, Listing, PageAsked, listed, paged
-from app.db import Connection, plain, pool_of, snapshot, writing
+from app.db import Connection, load_queries, plain, pool_of, snapshot, writing
 from app.errors import Conflict, NotFound
 from app.privacy.masking import mask
 from app.pseudonyms import pseudonyms_of
@@ -18,6 +18,8 @@ from app.quarantine.rules import ANYBODY, Explained, explain
 from app.quarantine.store import facts_of
 from app.quarantine.thresholds import read_thresholds
 from app.security import NumberReader, Principal, QuarantineReader, QuarantineWriter, asks
+
+QUERIES = load_queries(__file__)
 
 router = APIRouter(prefix="/v1", tags=["quarantine"])
 
@@ -213,9 +215,7 @@ async def release_one(
     now = datetime.now(UTC)
     async with writing(request) as connection:
         identity, __ = await facts_of(connection, number)
-        status = await connection.fetchval(
-            "SELECT status::text FROM quarantine WHERE address = $1 AND sender = $2 FOR UPDATE", identity, sender
-        )
+        status = await connection.fetchval(QUERIES["lock_status"], identity, sender)
         if status is None:
             raise NotFound("This address is not in quarantine.")
         decision = changing.Decision(

@@ -177,18 +177,10 @@ async def decide(
     """Closes a breaker; what it held is queued for examination and forgotten here. None: no such breaker is open.
 
     Applied: the failures count as if nothing had been. Discarded: they never count."""
-    row = await connection.fetchrow(
-        "UPDATE breakers SET closed_at = $2, decision = $3, decided_by = $4, note = $5 WHERE id = $1 AND closed_at IS NULL "
-        "RETURNING *",
-        breaker_id, now, decision, actor, note,
-    )  # fmt: skip
+    row = await connection.fetchrow(QUERIES["close_breaker"], breaker_id, now, decision, actor, note)
     if row is None:
         return None
-    gone = await connection.fetch(
-        "WITH gone AS (DELETE FROM held WHERE breaker_id = $1 RETURNING message_id, address) "
-        "SELECT g.address, m.delivery_id FROM gone g JOIN messages m ON m.id = g.message_id",
-        breaker_id,
-    )
+    gone = await connection.fetch(QUERIES["take_held"], breaker_id)
     addresses = sorted({each["address"] for each in gone})
     await enqueue(connection, addresses)
     by_delivery = Counter(each["delivery_id"] for each in gone)

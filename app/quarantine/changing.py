@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import case, literal, select
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import Select, case, func, literal, select
+from sqlalchemy.dialects.postgresql import insert
 
-from app.db import Connection, Pool
+from app.db import Connection, Pool, compiled
 from app.quarantine.reading import RELEASABLE, Filter, conditions
 from app.quarantine.rules import Event, Meaning, Origin, health, reach
 from app.quarantine.store import (
@@ -27,7 +27,7 @@ from app.quarantine.store import (
 )
 from app.quarantine.store import identities as identities_of
 from app.quarantine.thresholds import read_thresholds
-from app.tables import gateways, qualifications, quarantine
+from app.tables import decisions, gateways, qualifications, quarantine, to_examine
 
 #: Requalifying moves the health of addresses that failed so lately.
 REQUALIFIED_BACK = timedelta(days=30)
@@ -54,11 +54,7 @@ async def record(connection: Connection, decided: Sequence[Decision], now: datet
         (each.address, each.sender, each.kind, each.at, now, each.reason, each.origin, each.actor, each.note)
         for each in decided
     ]
-    await connection.executemany(
-        "INSERT INTO decisions (address, sender, kind, at, recorded_at, reason, origin, actor, note) "
-        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-        rows,
-    )
+    await connection.executemany(QUERIES["add_decision"], rows)
     return await reexamine(connection, sorted({each.address for each in decided}), now)
 
 
@@ -69,28 +65,28 @@ async def release_many(
     them by the delivery that had put them into quarantine."""
     found = _found(asked)
     if dry_run:
-        return int(await connection.fetchval(f"SELECT count(*) FROM ({found[0]}) f", *found[1])), {}
-    rows = await connection.fetch(
-        f"WITH f AS MATERIALIZED ({found[0]}), decided AS ("
-        "INSERT INTO decisions (address, sender, kind, at, recorded_at, reason, origin, actor, note) "
-        f"SELECT address, '', 'release', ${len(found[1]) + 1}, ${len(found[1]) + 1}, 'not_defined', 'operator', "
-        f"${len(found[1]) + 2}, ${len(found[1]) + 3} FROM f), "
-        "queued AS (INSERT INTO to_examine (address) SELECT address FROM f ORDER BY address ON CONFLICT DO NOTHING) "
-        "SELECT delivery_id, count(*) AS addresses FROM f GROUP BY delivery_id",
-        *found[1], now, actor, note,
-    )  # fmt: skip
+        return int(await connection.fetchval(*compiled(select(func.count()).select_from(found.subquery())))), {}
+    f = found.cte("f").prefix_with("MATERIALIZED", dialect="postgresql")
+    columns = {
+        "address": f.c.address, "sender": literal(""), "kind": literal("release", decisions.c.kind.type), "at": literal(now),
+        "recorded_at": literal(now), "reason": literal("not_defined"), "origin": literal("operator"),
+        "actor": literal(actor), "note": literal(note),
+    }  # fmt: skip
+    decided = insert(decisions).from_select(list(columns), select(*columns.values())).cte("decided")
+    queued = insert(to_examine).from_select(["address"], select(f.c.address).order_by(f.c.address))
+    moved = select(f.c.delivery_id, func.count().label("addresses")).group_by(f.c.delivery_id)
+    rows = await connection.fetch(*compiled(moved.add_cte(decided, queued.on_conflict_do_nothing().cte("queued"))))
     by_delivery = {row["delivery_id"]: row["addresses"] for row in rows}
     count = sum(by_delivery.values())
     by_delivery.pop(None, None)
     return count, by_delivery
 
 
-def _found(asked: Filter) -> tuple[str, list[Any]]:
-    """The addresses as a statement with `$1…` and its values."""
+def _found(asked: Filter) -> Select[Any]:
     joined = quarantine.outerjoin(gateways, gateways.c.id == quarantine.c.gateway_id).outerjoin(
         qualifications, qualifications.c.id == quarantine.c.qualification_id
     )
-    query = (
+    return (
         select(
             quarantine.c.address,
             case((quarantine.c.status == "quarantined", quarantine.c.delivery_id)).label("delivery_id"),
@@ -98,11 +94,6 @@ def _found(asked: Filter) -> tuple[str, list[Any]]:
         .select_from(joined)
         .where(*conditions(asked), quarantine.c.status.in_(RELEASABLE), quarantine.c.sender == literal(""))
     )
-    compiled = query.compile(
-        dialect=postgresql.asyncpg.dialect(),  # type: ignore[no-untyped-call]
-        compile_kwargs={"render_postcompile": True},
-    )
-    return str(compiled), [compiled.params[name] for name in compiled.positiontup or ()]
 
 
 async def drain(pool: Pool, now: datetime) -> None:
@@ -113,7 +104,7 @@ async def drain(pool: Pool, now: datetime) -> None:
             async with connection.transaction():
                 if await examine_some(connection, now):
                     continue
-            if not await connection.fetchval("SELECT EXISTS (SELECT FROM to_examine)"):
+            if not await connection.fetchval(QUERIES["has_waiting"]):
                 return
         await asyncio.sleep(0.05)  # somebody else has the rest in hand
 
@@ -140,10 +131,8 @@ async def _meanings(connection: Connection, row: Any) -> Sequence[Meaning]:
 
 async def _note_meaning(connection: Connection, row: Any, since: datetime | None, now: datetime) -> None:
     await connection.execute(
-        "INSERT INTO meanings (qualification_id, changed_at, since, failure_type, reason, state) "
-        "VALUES ($1, $2, $3, $4, $5, $6)",
-        row["id"], now, since, row["failure_type"], row["reason"], row["state"],
-    )  # fmt: skip
+        QUERIES["add_meaning"], row["id"], now, since, row["failure_type"], row["reason"], row["state"]
+    )
 
 
 async def would_move(connection: Connection, before: Any, after: Any, now: datetime) -> int:

@@ -14,12 +14,14 @@ from app.api.bulk import BadRow, Line, Tally, chunks, parts
 from app.api.fields import Address, Region, SenderName, Time
 from app.api.reader import RowRefused, detail_of
 from app.api.uploads import journalled
-from app.db import Connection, pool_of, writing
+from app.db import Connection, load_queries, pool_of, writing
 from app.numbers import normalise
 from app.quarantine.changing import Decision, record
 from app.quarantine.models import Note
 from app.security import Principal, QuarantineWriter
 from app.settings import settings_of
+
+QUERIES = load_queries(__file__)
 
 router = APIRouter(prefix="/v1", tags=["quarantine"])
 
@@ -115,10 +117,7 @@ def _decision(line: Line, status: Status, region: str | None, principal: Princip
 
 async def _new(connection: Connection, decided: Sequence[Decision]) -> list[Decision]:
     """Those that do not stand already; of several alike in one chunk the first."""
-    rows = await connection.fetch(
-        "SELECT address, sender, status::text AS status FROM quarantine WHERE address = ANY($1::text[])",
-        [each.address for each in decided],
-    )
+    rows = await connection.fetch(QUERIES["find_statuses"], [each.address for each in decided])
     known: set[tuple[str, str, str | None]] = {
         (row["address"], row["sender"], _KINDS.get(row["status"])) for row in rows
     }

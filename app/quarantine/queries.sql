@@ -174,3 +174,27 @@ WHERE h.breaker_id = ANY($1::int[]) AND h.message_id = ANY($2::bigint[]) AND s.m
 -- Counts by minute that are older than any comparison needs, some at a time.
 DELETE FROM counters WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM counters WHERE delivery_id = 0 AND metric IN ('failures', 'finals') AND bucket < $1 LIMIT 5000))
+
+-- name: lock_status
+SELECT status::text FROM quarantine WHERE address = $1 AND sender = $2 FOR UPDATE
+
+-- name: close_breaker
+UPDATE breakers SET closed_at = $2, decision = $3, decided_by = $4, note = $5 WHERE id = $1 AND closed_at IS NULL RETURNING *
+
+-- name: take_held
+-- What breaker `$1` held, which is forgotten here.
+WITH gone AS (DELETE FROM held WHERE breaker_id = $1 RETURNING message_id, address)
+SELECT g.address, m.delivery_id FROM gone g JOIN messages m ON m.id = g.message_id
+
+-- name: add_decision
+INSERT INTO decisions (address, sender, kind, at, recorded_at, reason, origin, actor, note)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+
+-- name: add_meaning
+INSERT INTO meanings (qualification_id, changed_at, since, failure_type, reason, state) VALUES ($1, $2, $3, $4, $5, $6)
+
+-- name: has_waiting
+SELECT EXISTS (SELECT FROM to_examine)
+
+-- name: find_statuses
+SELECT address, sender, status::text AS status FROM quarantine WHERE address = ANY($1::text[])

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from app import audit
+from app import audit, installation
 from app.db import Connection
 from app.logs import log
 from app.processes import Process, holding_to
@@ -63,34 +63,31 @@ def _unpacked(text: str) -> Thresholds:
 
 async def read_thresholds(connection: Connection) -> Thresholds:
     """Those of the installation: all processes go by the same."""
-    value = await connection.fetchval("SELECT value FROM platform WHERE key = $1", _KEY)
+    value = await installation.read(connection, _KEY)
     return Thresholds() if value is None else _unpacked(value)
 
 
 async def write_thresholds(connection: Connection, thresholds: Thresholds) -> None:
     """Without asking and without a journal entry: for whoever has decided. The caller commits."""
-    await _set(connection, _KEY, packed(thresholds))
+    await installation.put(connection, _KEY, packed(thresholds))
 
 
 async def settle(connection: Connection, wanted: Thresholds, process: Process, now: datetime) -> bool:
     """Makes `wanted`, the settings of a process that starts, the installation's, unless they were replaced before and a living
     process holds to the present ones. Whether the installation goes by them now; the caller commits."""
-    inserted = await connection.fetchval(
-        "INSERT INTO platform (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING RETURNING true",
-        _KEY,
-        packed(wanted),
-    )
-    present: str = await connection.fetchval("SELECT value FROM platform WHERE key = $1 FOR UPDATE", _KEY)
+    inserted = await installation.add(connection, _KEY, packed(wanted))
+    present = await installation.lock(connection, _KEY)
+    assert present is not None
     if inserted or present == packed(wanted):
         return True
-    replaced = orjson.loads(await connection.fetchval("SELECT value FROM platform WHERE key = $1", _REPLACED) or "[]")
+    replaced = orjson.loads(await installation.read(connection, _REPLACED) or "[]")
     differing = {name: list(pair) for name, pair in differences(_unpacked(present), wanted).items()}
     if packed(wanted) in replaced and (holders := await holding_to(connection, present, besides=process.id)):
         log.warning("quarantine.thresholds_differ", installation_and_settings=differing, held_by=holders)
         return False
-    await _set(connection, _KEY, packed(wanted))
+    await installation.put(connection, _KEY, packed(wanted))
     kept = [each for each in replaced if each not in (present, packed(wanted))]
-    await _set(connection, _REPLACED, orjson.dumps([*kept, present][-_MOST:]).decode())
+    await installation.put(connection, _REPLACED, orjson.dumps([*kept, present][-_MOST:]).decode())
     said = "; ".join(f"{name}: {old} → {new}" for name, (old, new) in differing.items())
     await audit.append(
         connection, audit.PLATFORM, "QRT-THRESHOLDS", f"The process {process.name} started with other thresholds: {said}.",
@@ -113,12 +110,3 @@ def _by_setting(thresholds: Thresholds) -> dict[str, float]:
             value = value / timedelta(hours=1) if setting.endswith("_HOURS") else value / timedelta(days=1)
         found[setting] = value
     return found
-
-
-async def _set(connection: Connection, key: str, value: str) -> None:
-    await connection.execute(
-        "INSERT INTO platform (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value "
-        "WHERE platform.value <> excluded.value",
-        key,
-        value,
-    )

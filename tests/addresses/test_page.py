@@ -109,9 +109,3 @@ async def test_each_part_goes_by_an_index(pool: Pool, name: str) -> None:
         plan = await connection.fetch(f"EXPLAIN {query}", *arguments, *([100] if "$2" in query else []))
     scanned = re.findall(r"Seq Scan on (\w+)", "\n".join(row[0] for row in plan))
     assert set(scanned) <= {"breakers", "deliveries", "gateways"}
-
-
-@pytest.mark.parametrize("name", sorted(QUERIES))
-async def test_every_query_is_one_that_postgresql_understands(pool: Pool, name: str) -> None:
-    async with pool.acquire() as connection:
-        await connection.prepare(QUERIES[name])

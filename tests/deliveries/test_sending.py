@@ -92,7 +92,7 @@ async def test_with_nothing_to_send_it_is_finished_at_once(sending: Sending) -> 
 async def test_a_delivery_that_is_being_prepared_or_uploaded_to_does_not_start(sending: Sending) -> None:
     await sending.prepare(NAMES)
     async with sending.app.state.pool.acquire() as connection, connection.transaction():
-        assert await connection.fetchval(outbox.QUERIES["lock_delivery"], sending.id)
+        assert await connection.fetchval(outbox.QUERIES["lock_handling"], sending.id)
         answer = await sending.post("start")
     assert (answer.status_code, await sending.status()) == (409, "prepared")
     assert (await sending.post("start")).status_code == 200

@@ -558,9 +558,3 @@ async def test_a_commit_that_takes_long_does_not_hold_up_the_redirect(
             break
         await asyncio.sleep(0.05)
     assert await pool.fetchval("SELECT count(*) FROM clicks WHERE delivery_id = $1", made.delivery) == 1
-
-
-@pytest.mark.parametrize("name", sorted(store.QUERIES))
-async def test_every_query_can_be_prepared(pool: Pool, name: str) -> None:
-    async with pool.acquire() as connection:
-        await connection.prepare(store.QUERIES[name])

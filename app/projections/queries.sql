@@ -1,0 +1,2 @@
+-- name: list_deliveries
+SELECT id FROM deliveries ORDER BY id

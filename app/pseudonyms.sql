@@ -1,0 +1,2 @@
+-- name: has_erased
+SELECT EXISTS (SELECT FROM erased)
