@@ -38,9 +38,9 @@ OTHERS = {
 }
 #: What a statement's name begins with: what it does.
 _VERBS = """
-add begin cancel claim close compare copy count create decide delete dequeue discard disguise enqueue expire fail find finish follow
-forget has hold list lock mark mend merge move note open put record refold refresh release rename reopen reserve rewrite scan set
-settle start take touch trim unlock update"""
+add begin cancel claim close compare copy count create decide delete dequeue discard disguise enqueue expire fail find finish
+follow forget has hold keep label link list lock mark meet mend merge move note open put record refold refresh release rename
+reopen reserve rewrite scan set settle start take touch trim unlock update"""
 VERBS = frozenset(re.findall(r"\w+", _VERBS))
 _BEGINS = re.compile(
     r"\s*\(?\s*(SELECT|INSERT|UPDATE|DELETE|WITH|SET|COPY|LOCK|CREATE|DROP|ALTER|EXISTS|NOT EXISTS|AND|OR|FROM|"
@@ -186,7 +186,12 @@ def test_what_several_statuses_have_in_common_is_said_once() -> None:
 @pytest.mark.parametrize("file", STATEMENTS, ids=lambda file: str(file.relative_to(APP)))
 async def test_postgresql_understands_every_statement(pool: Pool, file: Path) -> None:
     async with pool.acquire() as connection, connection.transaction():
-        for needed in ("ingest/queries.sql open_batch", "messages/queries.sql create_former"):
+        for needed in (
+            "ingest/inbox.sql open_receipt",
+            "ingest/inbox.sql open_reply",
+            "ingest/inbox.sql open_click",
+            "messages/queries.sql create_former",
+        ):
             path, _, name = needed.partition(" ")
             await connection.execute(load_queries(str(APP / path), Path(path).name)[name])
         for name, text in statements(file).items():
