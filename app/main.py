@@ -22,7 +22,7 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from starlette.types import Receive, Scope, Send
 
-from app import audit_heads, logs, migrate, problems, pseudonyms
+from app import audit_heads, logs, migrate, problems
 from app.accounts import installation, resealing, store
 from app.accounts.directory import GatewayDirectory
 from app.accounts.known import FILE_NAME, KnownFile
@@ -56,6 +56,7 @@ from app.logs import log
 from app.messages.api import router as messages
 from app.openapi import document
 from app.platform import audit_api, gateways, health, keys
+from app.privacy import pseudonyms
 from app.privacy.disclosures import Disclosures
 from app.processes import Process
 from app.qualifications.api import router as qualifications

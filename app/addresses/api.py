@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from app import audit, pseudonyms
+from app import audit
 from app.addresses import models, reading
 from app.addresses.checking import Check
 from app.addresses.disks import spool_holds_rows
@@ -27,9 +27,10 @@ from app.deliveries.rules import Rules
 from app.errors import Busy, Invalid, Problem, TooLarge
 from app.ingest.inbox import inbox_of
 from app.links.routes import routes_of
+from app.privacy import pseudonyms
 from app.privacy.masking import mask, mask_numbers
+from app.privacy.pseudonyms import pseudonyms_of
 from app.problems import field_errors
-from app.pseudonyms import pseudonyms_of
 from app.quarantine.api import explained
 from app.security import NumberReader, Principal, QuarantineReader, QuarantineWriter, Reader
 from app.settings import settings_of

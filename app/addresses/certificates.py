@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from app.pseudonyms import PREFIX
+from app.privacy.pseudonyms import PREFIX
 
 KEPT = (
     "Health, opt-outs, messages, receipts and counters are kept under the pseudonym: opt-outs and quarantine still hold for "

@@ -10,7 +10,7 @@ from app.api.reader import RowRefused, detail_of
 from app.deliveries.exclusions import sentence
 from app.deliveries.rules import Rules
 from app.numbers import normalise
-from app.pseudonyms import Pseudonyms
+from app.privacy.pseudonyms import Pseudonyms
 
 #: What came is no row at all: the one reason that preparation does not know.
 UNREADABLE = "unreadable"

@@ -15,14 +15,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from app import disguises, visitors
+from app import visitors
 from app.addresses import certificates, places
 from app.addresses.person import Person, Said, known
 from app.addresses.places import Place
 from app.addresses.spellings import Spellings
 from app.db import Connection, Pool, load_queries
+from app.privacy import disguises
+from app.privacy.pseudonyms import Pseudonyms
 from app.projections.fold import fold
-from app.pseudonyms import Pseudonyms
 from app.quarantine.store import lock_addresses, reexamine
 from app.references import message_of
 

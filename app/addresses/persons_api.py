@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
-from app import audit, pseudonyms
+from app import audit
 from app.addresses import certificates, models, reading
 from app.addresses.erasure import QUERIES
 from app.addresses.export import everything
@@ -16,8 +16,9 @@ from app.api.fields import PathAddress, Plain
 from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.db import POOL_TIMEOUT_SECONDS, pool_of, writing
 from app.errors import NotFound
+from app.privacy import pseudonyms
 from app.privacy.masking import mask
-from app.pseudonyms import pseudonyms_of
+from app.privacy.pseudonyms import pseudonyms_of
 from app.security import NumberReader, Principal, QuarantineReader, Reader
 
 router = APIRouter(prefix="/v1", tags=["addresses"])

@@ -22,7 +22,7 @@ from pydantic_core import PydanticCustomError
 from app.errors import NotFound
 from app.gateways.times import rfc3339
 from app.numbers import is_region, normalise
-from app.pseudonyms import PREFIX
+from app.privacy.pseudonyms import PREFIX
 
 #: Times outside of these are nobody's; within them no zone, step or validity comes to the ends of the calendar.
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)

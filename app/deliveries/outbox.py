@@ -22,7 +22,7 @@ from app.deliveries.texts import Text
 from app.links.routes import Routes
 from app.logs import log
 from app.matching.references import claim_references
-from app.pseudonyms import PREFIX as ERASED
+from app.privacy.pseudonyms import PREFIX as ERASED
 from app.references import reference_of
 from app.texts.encoding import measure
 from app.texts.placeholders import MissingParam

@@ -14,7 +14,7 @@ from typing import Any
 
 import asyncpg
 
-from app import audit, pseudonyms
+from app import audit
 from app.db import Connection, Pool, load_queries
 from app.deliveries import codes
 from app.deliveries.exclusions import CAUSES
@@ -23,6 +23,7 @@ from app.deliveries.screening import Screen, Screened
 from app.deliveries.tally import Tally
 from app.deliveries.texts import Text, link_texts, short_url_length
 from app.links.shortening import Links, Shortener
+from app.privacy import pseudonyms
 from app.texts.content import Finding, cropped, examine
 
 QUERIES = load_queries(__file__)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from app import pseudonyms
 from app.db import Connection, load_queries
 from app.deliveries import outbox
 from app.deliveries.texts import Text
 from app.errors import Invalid
 from app.matching.sql import QUERIES as MATCHING
 from app.numbers import normalise
+from app.privacy import pseudonyms
 from app.texts.placeholders import MissingParam
 
 QUERIES = load_queries(__file__, "sending.sql")

@@ -13,7 +13,7 @@ from app.deliveries.rules import Rules
 from app.deliveries.tally import Tally
 from app.deliveries.texts import Text
 from app.numbers import normalise
-from app.pseudonyms import PREFIX, Pseudonyms
+from app.privacy.pseudonyms import PREFIX, Pseudonyms
 from app.texts.encoding import measure
 from app.texts.placeholders import MissingParam
 

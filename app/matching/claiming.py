@@ -6,11 +6,11 @@ from datetime import datetime
 
 import asyncpg
 
-from app import disguises
 from app.db import Connection
 from app.gateways.ids import canonical
 from app.gateways.receipt import Gateway
 from app.matching.sql import QUERIES
+from app.privacy import disguises
 
 Key = tuple[int, str, str]  # gateway id, kind, canonical value
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from app import disguises
 from app.db import Connection, load_queries
+from app.privacy import disguises
 
 QUERIES = load_queries(__file__, "erased_keys.sql")
 

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
-from app import disguises
 from app.db import Connection
 from app.gateways import GATEWAYS
 from app.gateways.receipt import Gateway
 from app.matching import references
 from app.matching.claiming import Key, Keyed, find_owners, give_keys, id_key, id_keys
 from app.matching.sql import QUERIES
+from app.privacy import disguises
 from app.projections.fold import fold
 from app.qualifications.learning import met
 from app.qualifications.rules import failure_key, meaning

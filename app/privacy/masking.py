@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 MASK = "•••"
-#: How pseudonyms of erased numbers begin (`app.pseudonyms`): they say nothing, and stay.
+#: How pseudonyms of erased numbers begin (`app.privacy.pseudonyms`): they say nothing, and stay.
 _PSEUDONYM = "erased:"
 #: Fewer digits than this are no phone number.
 _PHONE_DIGITS = 7

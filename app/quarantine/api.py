@@ -12,7 +12,7 @@ from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.db import Connection, load_queries, plain, pool_of, snapshot, writing
 from app.errors import Conflict, NotFound
 from app.privacy.masking import mask
-from app.pseudonyms import pseudonyms_of
+from app.privacy.pseudonyms import pseudonyms_of
 from app.quarantine import breaker, changing, models, reading
 from app.quarantine.rules import ANYBODY, Explained, explain
 from app.quarantine.store import facts_of

@@ -10,8 +10,8 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from app import pseudonyms
 from app.db import Connection, load_queries
+from app.privacy import pseudonyms
 from app.quarantine.rules import Event, Health, Meaning, health, meaning_at
 from app.quarantine.thresholds import read_thresholds
 

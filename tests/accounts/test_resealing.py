@@ -14,7 +14,7 @@ from app.accounts import resealing, store
 from app.accounts.directory import Gateways
 from app.db import Connection, Pool
 from app.links import signing as token_keys
-from app.pseudonyms import load as pseudonyms
+from app.privacy.pseudonyms import load as pseudonyms
 from app.sealing import KEY_ROW, Sealing, SealKey
 from app.settings import Settings
 from tests.conftest import Headers

@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from app import audit
 from app.addresses import api
 from app.db import Pool
-from app.pseudonyms import PREFIX
+from app.privacy.pseudonyms import PREFIX
 from tests.conftest import KeyMaker
 from tests.ingest.test_roads import TOKEN, Account, until
 from tests.quarantine.test_api import becomes, failed, make, qualified

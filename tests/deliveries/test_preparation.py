@@ -13,10 +13,10 @@ import pytest
 import pytest_asyncio
 from fastapi import FastAPI
 
-from app import pseudonyms
 from app.db import Connection, Pool, _leave_as_it_is, _use_orjson, asyncpg_dsn, create_pool
 from app.deliveries import preparation
 from app.deliveries.preparation import POOL_SETTINGS, QUERIES
+from app.privacy import pseudonyms
 from tests.conftest import Headers
 
 from .audience import Delivery, mobile, put_away

@@ -6,8 +6,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app import pseudonyms
 from app.deliveries import lifecycle
+from app.privacy import pseudonyms
 from tests.conftest import Headers, KeyMaker
 from tests.deliveries.sending import Sending, make_gateway
 

@@ -6,8 +6,8 @@ question; keys that are found, nearly all of them, cost nothing.
 
 from collections.abc import Iterable
 
-from app import pseudonyms
 from app.db import Connection, load_queries
+from app.privacy import pseudonyms
 
 QUERIES = load_queries(__file__, "disguises.sql")
 
