@@ -217,6 +217,16 @@ async def snapshot(request: Request) -> AsyncIterator[AsyncConnection]:
         yield await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
 
+@asynccontextmanager
+async def plain_snapshot(request: Request) -> AsyncIterator[Connection]:
+    """A `snapshot` by the driver itself; waits for a free connection only so long."""
+    async with (
+        pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection,
+        connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        yield connection
+
+
 async def plain(connection: AsyncConnection) -> Connection:
     """The driver's own connection under a `snapshot`, within the same transaction."""
     await connection.execute(select(1))  # the transaction begins with the first statement

@@ -15,7 +15,7 @@ from app.api.fields import Address, AskedWhole, DeliveryId, Flag, Id
 from app.api.idempotency import once
 from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.api.paging import Page
-from app.db import POOL_TIMEOUT_SECONDS, Connection, pool_of, snapshot, writing
+from app.db import Connection, plain_snapshot, pool_of, snapshot, writing
 from app.deliveries import codes, lifecycle, outbox, proofs, store
 from app.deliveries.api import read
 from app.deliveries.models import Delivery, GatewayKey, Metadata
@@ -216,7 +216,7 @@ async def list_proofs(request: Request, id: DeliveryId, principal: Reader, page:
     """The newest first, each with the text that it was made with."""
 
     async def find(after: Sequence[Any] | None, limit: int, _: bool) -> Found:
-        async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+        async with plain_snapshot(request) as connection:
             existing(await connection.fetchrow(proofs.QUERIES["has_delivery"], id))
             rows = await connection.fetch(_PROOFS, id, after[0] if after else _NO_ID, limit)
             return Found(rows, await connection.fetchval(proofs.QUERIES["count_proofs"], id))

@@ -16,7 +16,7 @@ from app.api.excerpts import FETCHED, cut, text_of
 from app.api.fields import Name, Plain, path_id
 from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.api.paging import LongPage
-from app.db import POOL_TIMEOUT_SECONDS, Connection, is_everywhere, load_queries, pool_of
+from app.db import POOL_TIMEOUT_SECONDS, Connection, is_everywhere, load_queries, plain_snapshot, pool_of
 from app.errors import Invalid, NotFound
 from app.gateways import GATEWAYS
 from app.gateways.receipt import Callback, Gateway, Inbound, Item, Unreadable
@@ -82,7 +82,7 @@ async def get_unmatched(request: Request, principal: Reader, page: PageAsked, ga
     wanted = await _wanted(request, gateway)
 
     async def find(after: Sequence[Any] | None, limit: int, counted: bool) -> Found:
-        async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+        async with plain_snapshot(request) as connection:
             behind = after[0] if after else 0
             rows = await connection.fetch(QUERIES["unmatched"], wanted, behind, limit, FETCHED, None)
             return await _counted(connection, rows, counted, "count_unmatched", wanted)
@@ -160,7 +160,7 @@ async def get_rejected(
     async def find(after: Sequence[Any] | None, limit: int, counted: bool) -> Found:
         at, id = after or (None, None)
         before = datetime.fromisoformat(at) if at else None
-        async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+        async with plain_snapshot(request) as connection:
             rows = await connection.fetch(QUERIES["rejected_page"], wanted, before, id, limit, kind, FETCHED)
             return await _counted(connection, rows, counted, "count_rejected", wanted, kind)
 

@@ -13,9 +13,8 @@ from app.api.fields import DeliveryId, Plain
 from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.api.paging import Page
 from app.audit_heads import signer_of
-from app.db import POOL_TIMEOUT_SECONDS, pool_of
+from app.db import POOL_TIMEOUT_SECONDS, plain_snapshot, pool_of
 from app.errors import Busy, Invalid, NotFound
-from app.platform.fields import reading
 from app.security import Principal, Reader
 
 router = APIRouter(prefix="/v1", tags=["audit"])
@@ -112,7 +111,7 @@ async def delivery_head(request: Request, principal: Reader, id: DeliveryId) -> 
 
 async def _journal(page: PageAsked, principal: Principal, chain: int, level: str | None) -> Any:
     async def find(after: Sequence[Any] | None, limit: int, counted: bool) -> Found:
-        async with reading(page.request) as connection:
+        async with plain_snapshot(page.request) as connection:
             rows = await store.journal_before(connection, chain, level, after[0] if after else None, limit)
             return Found(rows, await store.journal_length(connection, chain, level) if counted else None)
 
@@ -150,7 +149,7 @@ def _signer(request: Request) -> audit_heads.Signer:
 async def _verify(request: Request, chain: int, given: str | None) -> Verdict:
     signer = _signer(request)
     one = () if given is None else (_shown_head(signer, chain, given),)
-    async with reading(request) as connection:
+    async with plain_snapshot(request) as connection:
         known = await audit_heads.known(connection, signer, chain)
         entries, broken_at = await audit.verify(connection, chain, [*known, *one])
     return Verdict(intact=broken_at is None, entries=entries, broken_at=broken_at)
@@ -171,7 +170,7 @@ def _shown_head(signer: audit_heads.Signer, chain: int, given: str) -> audit.Kno
 
 async def _chain(request: Request, delivery_id: int) -> int:
     """Of a delivery that exists. Raises `NotFound`."""
-    async with reading(request) as connection:
+    async with plain_snapshot(request) as connection:
         if await store.delivery_exists(connection, delivery_id):
             return delivery_id
     raise NotFound("There is no such delivery.")

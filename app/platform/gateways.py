@@ -17,12 +17,13 @@ from app.api.fields import AskedFlag, FreeJson, Line, PathName, Plain, Secret, S
 from app.api.idempotency import once
 from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.api.paging import Page
+from app.db import plain_snapshot
 from app.errors import Invalid, NotFound
 from app.gateways import GATEWAYS
 from app.gateways.receipt import SHORTEST_SECRET, Adapter, AuthMode
 from app.ingest import trying_out as trial
 from app.matching.rekeying import id_hint, rekey
-from app.platform.fields import reading, writing
+from app.platform.fields import writing
 from app.security import GatewayReader, GatewayWriter
 from app.settings import public_base_of, settings_of
 
@@ -188,7 +189,7 @@ async def list_all(request: Request, principal: GatewayReader, page: PageAsked) 
     """By key."""
 
     async def find(after: Sequence[Any] | None, limit: int, _: bool) -> Found:
-        async with reading(request) as connection:
+        async with plain_snapshot(request) as connection:
             return Found(*await store.gateways_after(connection, after[0] if after else "", limit))
 
     gateways = Listing(
@@ -201,7 +202,7 @@ async def list_all(request: Request, principal: GatewayReader, page: PageAsked) 
 @router.get("/gateways/{key}", summary="One gateway, with its figures")
 async def read(request: Request, principal: GatewayReader, key: PathName) -> GatewayDetails:
     """`hint` says so, with the proof, when unmatched receipts would match under other id options."""
-    async with reading(request) as connection:
+    async with plain_snapshot(request) as connection:
         row = await _row(connection, key)
         figures = await store.gateway_figures(connection, row.id)
         hint = await id_hint(connection, built(row))
@@ -277,7 +278,7 @@ async def test(request: Request, principal: GatewayWriter, key: PathName) -> Res
     body = await request.body()
     if not body.strip() and not request.url.query:
         raise Invalid.field("", "Send what the gateway would send: its body, or the query of its URL.")
-    async with reading(request) as connection:
+    async with plain_snapshot(request) as connection:
         row = await _row(connection, key)
         gateway = built(row)
         callback = trial.callback_of(

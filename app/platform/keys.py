@@ -15,7 +15,8 @@ from app.api.fields import PathName, Slug
 from app.api.idempotency import once
 from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.api.paging import Page
-from app.platform.fields import reading, writing
+from app.db import plain_snapshot
+from app.platform.fields import writing
 from app.privacy.masking import in_pieces
 from app.security import Admin
 
@@ -71,7 +72,7 @@ async def list_all(request: Request, principal: Admin, page: PageAsked) -> Any:
     """By name. Secrets are never shown again."""
 
     async def find(after: Sequence[Any] | None, limit: int, _: bool) -> Found:
-        async with reading(request) as connection:
+        async with plain_snapshot(request) as connection:
             return Found(*await store.keys_after(connection, after[0] if after else "", limit))
 
     keys = Listing(
