@@ -30,7 +30,6 @@ ALLOWED = {
 }
 #: Modules that speak SQL of something else, and why.
 OTHERS = {
-    "ingest/": "not yet moved",
     "embedded": "makes the database that everything else is in; names cannot be parameters",
     "ingest/spool.py": "SQLite's, in a file of the process",
     "addresses/disks.py": "SQLite's, in a file of the process",
@@ -117,7 +116,6 @@ def test_names_of_statements_say_what_they_do_and_to_what() -> None:
     wrong = [
         f"{file.relative_to(APP)}: {name}"
         for file in STATEMENTS
-        if file.parent.name != "ingest"
         for name in names_in(file)
         if name not in fragments_in(file) and (name.partition("_")[0] not in VERBS or not name.partition("_")[2])
     ]

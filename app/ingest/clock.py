@@ -85,7 +85,7 @@ class Clock:
             await self._in_transaction(forget_minutes, now)
 
     async def _finish_some(self, connection: Connection, now: datetime) -> int:
-        ids = [row["id"] for row in await connection.fetch(QUERIES["running"], self._asked, _DELIVERIES)]
+        ids = [row["id"] for row in await connection.fetch(QUERIES["list_running"], self._asked, _DELIVERIES)]
         self._asked = ids[-1] if len(ids) == _DELIVERIES else 0
         return await finish(connection, now, ids)
 
@@ -107,15 +107,15 @@ class Clock:
 
 async def expire(connection: Connection, now: datetime) -> int:
     """Messages whose validity period is over without a final receipt: the clock says so, as a fact. How many it took."""
-    ids = [row["id"] for row in await connection.fetch(QUERIES["expire"], now, _CHUNK)]
+    ids = [row["id"] for row in await connection.fetch(QUERIES["expire_messages"], now, _CHUNK)]
     await fold(connection, ids, now)
     return len(ids)
 
 
 async def finish(connection: Connection, now: datetime, deliveries: Sequence[int]) -> int:
     """Those of the deliveries of which every message has a final status, or will never get one. How many it finished."""
-    ids = [row["id"] for row in await connection.fetch(QUERIES["seem_over"], now, deliveries)] if deliveries else []
-    rows = await connection.fetch(QUERIES["finish"], now, ids) if ids else []
+    ids = [row["id"] for row in await connection.fetch(QUERIES["lock_over"], now, deliveries)] if deliveries else []
+    rows = await connection.fetch(QUERIES["finish_deliveries"], now, ids) if ids else []
     for row in rows:
         pending = int(row["pending"])
         text = (

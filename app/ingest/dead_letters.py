@@ -84,7 +84,7 @@ async def get_unmatched(request: Request, principal: Reader, page: PageAsked, ga
     async def find(after: Sequence[Any] | None, limit: int, counted: bool) -> Found:
         async with plain_snapshot(request) as connection:
             behind = after[0] if after else 0
-            rows = await connection.fetch(QUERIES["unmatched"], wanted, behind, limit, FETCHED, None)
+            rows = await connection.fetch(QUERIES["list_unmatched"], wanted, behind, limit, FETCHED, None)
             return await _counted(connection, rows, counted, "count_unmatched", wanted)
 
     async def show(rows: Sequence[Any]) -> Sequence[dict[str, Any]]:
@@ -119,7 +119,7 @@ async def get_one_unmatched(
 ) -> Response:
     """As in the list; `sample` is whole."""
     async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
-        row = await connection.fetchrow(QUERIES["unmatched"], None, id - 1, 1, 2**31 - 1, id)
+        row = await connection.fetchrow(QUERIES["list_unmatched"], None, id - 1, 1, 2**31 - 1, id)
     if row is None:
         raise NotFound("Nothing waits under this id.")
     found = _waiting(row)
@@ -135,12 +135,7 @@ async def retry_unmatched(request: Request, principal: ReceiptWriter, gateway: G
         await _wanted(request, gateway)
     figures = {"renamed": 0, "matched": 0, "conflicts": 0}
     async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
-        ids = [
-            row["gateway_id"]
-            for row in await connection.fetch(
-                "SELECT DISTINCT gateway_id FROM correlations WHERE message_id IS NULL AND bearing"
-            )
-        ]
+        ids = [row["gateway_id"] for row in await connection.fetch(QUERIES["list_unmatched_gateways"])]
         for each in filter(None, map(directory.by_id, ids)):
             if gateway in (None, each.key):
                 async with connection.transaction():
@@ -161,7 +156,7 @@ async def get_rejected(
         at, id = after or (None, None)
         before = datetime.fromisoformat(at) if at else None
         async with plain_snapshot(request) as connection:
-            rows = await connection.fetch(QUERIES["rejected_page"], wanted, before, id, limit, kind, FETCHED)
+            rows = await connection.fetch(QUERIES["list_rejected"], wanted, before, id, limit, kind, FETCHED)
             return await _counted(connection, rows, counted, "count_rejected", wanted, kind)
 
     async def show(rows: Sequence[Any]) -> Sequence[dict[str, Any]]:
@@ -200,7 +195,7 @@ def _summed_up(request: Mapping[str, Any]) -> Mapping[str, Any]:
 async def get_one_rejected(request: Request, principal: Reader, id: Annotated[Name, Path(max_length=64)]) -> Response:
     """With its whole body."""
     async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
-        row = await connection.fetchrow(QUERIES["rejected_one"], id)
+        row = await connection.fetchrow(QUERIES["find_rejected"], id)
     if row is None:
         raise NotFound("Nothing is kept under this id.")
     found = _set_aside(row)
@@ -227,9 +222,9 @@ async def retry_rejected(request: Request, principal: ReceiptWriter, which: Retr
     read = kept = 0
     settings, base = settings_of(request), public_base_of(request)
     async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
-        ids = await connection.fetch(QUERIES["rejected_to_retry"], which.ids, wanted, which.kind)
+        ids = await connection.fetch(QUERIES["list_rejected_to_retry"], which.ids, wanted, which.kind)
         for (id,) in ids:  # one by one: a thousand bodies are a gigabyte
-            row = await connection.fetchrow(QUERIES["rejected_held"], id)
+            row = await connection.fetchrow(QUERIES["lock_rejected"], id)
             if row is None:
                 continue
             gateway = directory_of(request).by_id(row["gateway_id"])
@@ -252,7 +247,7 @@ async def _tried_again(
         log.warning("rejected.not_retried", id=row["id"], error=type(error).__name__)
         done = False
     if not done:
-        await connection.execute("UPDATE rejected SET retried_at = $2 WHERE id = $1", row["id"], datetime.now(UTC))
+        await connection.execute(QUERIES["note_retried"], row["id"], datetime.now(UTC))
     return done
 
 
@@ -261,7 +256,7 @@ async def _read_again(
 ) -> bool:
     request = row["request"]
     if row["kind"] == "spooled" or "row" in request:
-        await connection.execute("DELETE FROM rejected WHERE id = $1", row["id"])
+        await connection.execute(QUERIES["delete_rejected"], row["id"])
         await append(connection, [put_back(row["kind"], request, row["raw"])])
         return True
     if gateway is None:
@@ -278,7 +273,7 @@ async def _read_again(
     if not rows or len(rows) < len(items):
         return False
     await append(connection, rows)
-    await connection.execute("DELETE FROM rejected WHERE id = $1", row["id"])
+    await connection.execute(QUERIES["delete_rejected"], row["id"])
     metrics.receipts_total.labels(gateway.key, "retried").inc(len(rows))
     return True
 
@@ -300,10 +295,10 @@ async def _read_in_pieces(connection: Connection, gateway: Gateway, row: Any, ca
     if not read:
         return False
     if not unread:
-        await connection.execute("DELETE FROM rejected WHERE id = $1", row["id"])
+        await connection.execute(QUERIES["delete_rejected"], row["id"])
         return True
     await connection.execute(
-        "UPDATE rejected SET raw = $2, reason = $3, kind = 'unreadable' WHERE id = $1",  # no signature is of the rest
+        QUERIES["set_rest"],
         row["id"], batches.joined(callback, unread), f"{len(unread)} items of a larger callback: {reasons[-1]}",
     )  # fmt: skip
     return False

@@ -1,4 +1,4 @@
--- name: survey_rejected
+-- name: count_rejected_by_gateway
 -- Of the next `$3` rejected bodies behind (`$1`, `$2`) the same.
 WITH chunk AS MATERIALIZED (
     SELECT gateway_id, received_at, id FROM rejected WHERE (received_at, id) > ($1, $2) ORDER BY received_at, id LIMIT $3
@@ -8,7 +8,7 @@ SELECT coalesce(s.gateway_id, 0) AS gateway_id, count(*) AS rows, l.received_at 
 FROM chunk s CROSS JOIN last l
 GROUP BY 1, l.received_at, l.id
 
--- name: unmatched
+-- name: list_unmatched
 -- Keys that receipts name and no submission has told yet: those of gateway `$1` (or all), after id `$2`, `$3` of them, each with
 -- the first `$4` bytes of its newest receipt; or only the one with id `$5`.
 SELECT c.id, c.gateway_id, g.key AS gateway, c.kind::text AS kind, c.raw, c.value, c.created_at, c.seen_at, v.value AS reference,
@@ -30,7 +30,7 @@ ORDER BY c.id LIMIT $3
 SELECT count(*) FILTER (WHERE $1::int IS NULL OR gateway_id = $1) AS found, count(*) AS seen
 FROM (SELECT gateway_id FROM correlations WHERE message_id IS NULL AND bearing ORDER BY id LIMIT $2) first_ones
 
--- name: rejected_page
+-- name: list_rejected
 -- What was set aside of gateway `$1` (or all) and kind `$5` (or any), newest first, before (`$2`, `$3`), `$4` of them, each with
 -- the first `$6` bytes of its body and of what is written about its request.
 SELECT r.id, r.kind, g.key AS gateway, r.gateway_id, r.received_at, left(r.reason, $6) AS reason,
@@ -48,7 +48,7 @@ WHERE ($1::int IS NULL OR r.gateway_id = $1) AND ($5::text IS NULL OR r.kind = $
     AND ($2::timestamptz IS NULL OR (r.received_at, r.id) < ($2, $3))
 ORDER BY r.received_at DESC, r.id DESC LIMIT $4
 
--- name: rejected_one
+-- name: find_rejected
 SELECT r.id, r.kind, g.key AS gateway, r.received_at, r.reason, r.request, octet_length(r.raw) AS raw_bytes, r.raw, r.retried_at
 FROM rejected r LEFT JOIN gateways g ON g.id = r.gateway_id WHERE r.id = $1
 
@@ -57,13 +57,13 @@ FROM rejected r LEFT JOIN gateways g ON g.id = r.gateway_id WHERE r.id = $1
 SELECT count(*) FILTER (WHERE $1::int IS NULL OR gateway_id = $1) AS found, count(*) AS seen
 FROM (SELECT gateway_id FROM rejected WHERE $3::text IS NULL OR kind = $3 ORDER BY received_at, id LIMIT $2) first_ones
 
--- name: rejected_to_retry
+-- name: list_rejected_to_retry
 -- Ids of the oldest 1 000 of those with ids `$1`, of gateway `$2` and of kind `$3` (each: or any).
 SELECT id FROM rejected
 WHERE ($1::text[] IS NULL OR id = ANY($1)) AND ($2::int IS NULL OR gateway_id = $2) AND ($3::text IS NULL OR kind = $3)
 ORDER BY received_at, id LIMIT 1000
 
--- name: rejected_held
+-- name: lock_rejected
 -- The one with id `$1`, unless somebody else reads it again now.
 SELECT * FROM rejected WHERE id = $1 FOR UPDATE SKIP LOCKED
 
@@ -81,3 +81,16 @@ DELETE FROM rejected WHERE id IN (
 DELETE FROM rejected WHERE id IN (
     SELECT id FROM rejected WHERE kind = 'refused' AND received_at < $1::timestamptz - interval '30 days'
     ORDER BY received_at, id LIMIT 1000)
+
+-- name: list_unmatched_gateways
+SELECT DISTINCT gateway_id FROM correlations WHERE message_id IS NULL AND bearing
+
+-- name: note_retried
+UPDATE rejected SET retried_at = $2 WHERE id = $1
+
+-- name: delete_rejected
+DELETE FROM rejected WHERE id = $1
+
+-- name: set_rest
+-- The one with id `$1` keeps what could not be read of it, `$2`; no signature is of that.
+UPDATE rejected SET raw = $2, reason = $3, kind = 'unreadable' WHERE id = $1

@@ -25,13 +25,13 @@ ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED
 INSERT INTO click_batch SELECT * FROM click_inbox
 WHERE seq <> ALL($2::bigint[]) AND ($3::bigint[] IS NULL OR seq = ANY($3)) ORDER BY seq LIMIT $1 FOR UPDATE SKIP LOCKED
 
--- name: remove_receipt
+-- name: delete_receipt
 DELETE FROM inbox WHERE id = ANY (ARRAY(SELECT id FROM batch))
 
--- name: remove_reply
+-- name: delete_reply
 DELETE FROM inbound WHERE id = ANY (ARRAY(SELECT id FROM reply_batch))
 
--- name: remove_click
+-- name: delete_click
 DELETE FROM click_inbox WHERE seq = ANY (ARRAY(SELECT seq FROM click_batch))
 
 -- name: keep_reply
@@ -49,14 +49,22 @@ SELECT id AS place FROM inbound WHERE applied_at IS NULL AND id <> ALL($2::bigin
 -- name: list_click
 SELECT seq AS place FROM click_inbox WHERE seq <> ALL($2::bigint[]) ORDER BY seq LIMIT $1
 
--- name: read_receipt
+-- name: find_receipt
 SELECT * FROM inbox WHERE id = $1
 
--- name: read_reply
+-- name: find_reply
 SELECT * FROM inbound WHERE id = $1
 
--- name: read_click
+-- name: find_click
 SELECT * FROM click_inbox WHERE seq = $1
+
+-- name: has_only_reads
+-- A server that is in recovery or read-only takes connections, and no receipts.
+SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean
+
+-- name: find_last_place
+-- Of the last row that this connection appended.
+SELECT lastval()
 
 -- name: count_backlog
 -- How many receipts wait (counted up to `$1`; beyond that by their ids), and since when.

@@ -10,14 +10,13 @@ from app.db import Pool, Reach, is_away, is_everywhere, renew, sqlstate
 from app.ingest.drain import rehearse
 from app.ingest.kinds import KINDS, Row
 from app.ingest.spool import Spool
+from app.ingest.store import QUERIES
 from app.logs import log
 
 _BY_TABLE = {kind.table: kind for kind in KINDS.values()}
 TABLES = frozenset(_BY_TABLE)
 #: A database that does not answer the simplest question for this long hangs.
 _PATIENCE_SECONDS = 1.0
-#: A server that is in recovery or read-only takes connections, and no receipts.
-_TAKES_NOTHING = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean"
 
 
 class Outage:
@@ -49,7 +48,7 @@ class Outage:
         that are away each is tried."""
         try:
             async with self._pool.acquire(timeout=_PATIENCE_SECONDS) as connection:
-                takes_nothing = await connection.fetchval(_TAKES_NOTHING, timeout=_PATIENCE_SECONDS)
+                takes_nothing = await connection.fetchval(QUERIES["has_only_reads"], timeout=_PATIENCE_SECONDS)
         except Exception as error:
             if not is_away(error):
                 raise

@@ -40,23 +40,23 @@ async def apply(
 
 async def meet(connection: Connection) -> None:
     """Finds each receipt's key, or makes it, so that a submission still to come will find the receipt."""
-    if waiting := await connection.fetch(QUERIES["meet"]):
+    if waiting := await connection.fetch(QUERIES["meet_keys"]):
         await erased_keys.put_on(connection, [row["id"] for row in waiting])
-        await connection.execute(QUERIES["link"])
+        await connection.execute(QUERIES["link_keys"])
 
 
 async def qualify(connection: Connection, now: datetime) -> None:
     """Gives every error of the batch a row that says what it means, or that nobody knows yet."""
-    for row in await connection.fetch(QUERIES["unqualified"]):
+    for row in await connection.fetch(QUERIES["list_unqualified"]):
         adapter = GATEWAYS.get(row["kind"])
         what = meaning(adapter.qualifications if adapter else {}, row["status"], row["error_code"])
         await met(connection, row["implementation"], row["status"], row["error_code"], what, row["first_text"], now)
-    await connection.execute(QUERIES["seen"])
+    await connection.execute(QUERIES["note_seen"])
 
 
 async def record(connection: Connection, taken: int) -> list[int]:
     """Turns the claimed receipts into facts; returns the messages they speak of. Raises `LostReceipt` rather than let one go."""
-    row = await connection.fetchrow(QUERIES["record"])
+    row = await connection.fetchrow(QUERIES["record_receipts"])
     assert row is not None
     if row["recorded"] != taken:
         raise LostReceipt(f"claimed {taken}, recorded {row['recorded']}")
@@ -65,7 +65,7 @@ async def record(connection: Connection, taken: int) -> list[int]:
 
 async def book(connection: Connection) -> None:
     """Moves the platform's own counters: receipts taken, and words that no adapter knows."""
-    await connection.execute(QUERIES["book_platform"])
+    await connection.execute(QUERIES["add_platform_figures"])
 
 
 async def note_first_receipts(connection: Connection, changes: Sequence[Changed], now: datetime) -> None:
@@ -73,7 +73,7 @@ async def note_first_receipts(connection: Connection, changes: Sequence[Changed]
     ids = sorted({change.delivery_id for change in changes if change.by_receipt})
     if not ids:
         return
-    for row in await connection.fetch(QUERIES["first_receipts"], ids, now):
+    for row in await connection.fetch(QUERIES["note_first_receipts"], ids, now):
         await audit.append(
             connection, row["id"], "DLV-FIRST-RECEIPT", "The first receipt came in.", at=now, actor="system"
         )

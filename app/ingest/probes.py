@@ -2,15 +2,12 @@
 else has said; and another, which has nothing to do with it and goes the same way. All of it is taken back.
 """
 
-from app.db import Connection
+from app.db import Connection, load_queries
 from app.ingest.kinds import KINDS, PROBE, WholeRow
 from app.ingest.rows import InboundRow, InboxRow
 from app.links.clicks import ClickRow, new_id
 
-_SOME_KEY = """
-    (SELECT gateway_id, value FROM correlations WHERE kind = 'id' AND message_id IS NOT NULL ORDER BY id DESC LIMIT 1)
-    UNION ALL (SELECT id, $1 FROM gateways ORDER BY id LIMIT 1) LIMIT 1
-"""
+QUERIES = load_queries(__file__, "probes.sql")
 
 
 def like(row: WholeRow) -> WholeRow:
@@ -30,7 +27,7 @@ def like(row: WholeRow) -> WholeRow:
 
 async def some_receipt(connection: Connection) -> InboxRow | None:
     """Of the newest message that has an id, or of none."""
-    found = await connection.fetchrow(_SOME_KEY, PROBE)
+    found = await connection.fetchrow(QUERIES["find_some_key"], PROBE)
     row: InboxRow = KINDS[InboxRow].like(None)
     if found is None:
         return None
@@ -39,14 +36,14 @@ async def some_receipt(connection: Connection) -> InboxRow | None:
 
 async def some_reply(connection: Connection) -> InboundRow | None:
     """By any gateway."""
-    gateway_id = await connection.fetchval("SELECT min(id) FROM gateways")
+    gateway_id = await connection.fetchval(QUERIES["find_some_gateway"])
     row: InboundRow = KINDS[InboundRow].like(None)
     return gateway_id and row._replace(gateway_id=gateway_id)
 
 
 async def some_click(connection: Connection) -> ClickRow:
     """On the newest message, or on none."""
-    found = await connection.fetchrow("SELECT id, delivery_id FROM messages ORDER BY id DESC LIMIT 1")
+    found = await connection.fetchrow(QUERIES["find_newest_message"])
     row: ClickRow = _visited(KINDS[ClickRow].like(None))
     return row._replace(message_id=found["id"], delivery_id=found["delivery_id"]) if found else row
 

@@ -1,4 +1,4 @@
--- name: meet
+-- name: meet_keys
 -- Makes sure that every key of the batch exists and, where nobody has told its message yet, holds it until the commit:
 -- a submission that brings the answer waits for us or we for it, so that one of the two always sees the other.
 WITH wanted AS (
@@ -27,7 +27,7 @@ ON CONFLICT (gateway_id, kind, value) DO UPDATE SET
     bearing = c.bearing OR excluded.bearing, seen_at = greatest(c.seen_at, excluded.seen_at)
 RETURNING c.id
 
--- name: link
+-- name: link_keys
 -- Receipts that came with an unknown id and our reference: from now on the id belongs to the reference's message. Nothing is
 -- looked up for a batch without such ones, and each key by itself: a plan that rests on statistics is wrong on a fresh database.
 WITH told AS MATERIALIZED (
@@ -51,7 +51,7 @@ pairs AS MATERIALIZED (
 UPDATE correlations c SET via = coalesce(c.via, p.via), message_id = p.message_id FROM pairs p
 WHERE c.id = p.id AND (c.via IS NULL OR p.message_id IS NOT NULL)
 
--- name: unqualified
+-- name: list_unqualified
 -- Errors of the batch that nobody has a row for yet.
 SELECT g.kind, g.implementation, upper(b.status_text) AS status, b.failure_key AS error_code, min(b.error_text) AS first_text
 FROM batch b JOIN gateways g ON g.id = b.gateway_id
@@ -60,7 +60,7 @@ WHERE b.status = 'failed' AND NOT EXISTS (
     WHERE q.implementation = g.implementation AND q.status = upper(b.status_text) AND q.error_code = b.failure_key)
 GROUP BY 1, 2, 3, 4 ORDER BY 2, 3, 4
 
--- name: seen
+-- name: note_seen
 -- First and last time of each error of the batch; errors seen within the last minute are left alone.
 UPDATE qualifications q SET last_seen_at = e.last_at, first_seen_at = coalesce(q.first_seen_at, e.first_at),
     first_text = coalesce(q.first_text, e.first_text)
@@ -74,7 +74,7 @@ WHERE q.id = ANY (ARRAY(
         AND coalesce(k.last_seen_at, '-infinity') < e.last_at - interval '1 minute'
     FOR UPDATE SKIP LOCKED))
 
--- name: record
+-- name: record_receipts
 -- The claimed receipts become facts, each once, under the key that finds their message. Says how many, and of which messages.
 WITH found AS MATERIALIZED (
     SELECT b.*, c.correlation_id, c.message_id
@@ -99,13 +99,13 @@ recorded AS (
 )
 SELECT count(*) AS recorded, array_agg(DISTINCT message_id) FILTER (WHERE message_id IS NOT NULL) AS messages FROM found
 
--- name: first_receipts
+-- name: note_first_receipts
 -- Which of the deliveries `$1` have their first receipt now (`$2`). One that somebody is changing is left to a later batch.
 UPDATE deliveries SET first_receipt_at = $2 WHERE id = ANY (ARRAY(
     SELECT id FROM deliveries WHERE id = ANY($1::bigint[]) AND first_receipt_at IS NULL ORDER BY id FOR UPDATE SKIP LOCKED))
 RETURNING id
 
--- name: book_platform
+-- name: add_platform_figures
 -- The platform's own counters: receipts taken and words not known, by gateway.
 {into_counters}
 SELECT 0, metric, gateway_id, label, 0, value FROM (
@@ -116,7 +116,7 @@ SELECT 0, metric, gateway_id, label, 0, value FROM (
 ORDER BY 2, 3, 4
 {added_up}
 
--- name: expire
+-- name: expire_messages
 -- Up to `$2` messages whose deadline passed before `$1` while nothing final was known. Clocks share the work.
 WITH due AS MATERIALIZED (
     SELECT message_id FROM message_state
@@ -125,11 +125,11 @@ WITH due AS MATERIALIZED (
 )
 UPDATE messages m SET expired_at = $1 FROM due WHERE m.id = due.message_id AND m.expired_at IS NULL RETURNING m.id
 
--- name: running
+-- name: list_running
 -- The next `$2` deliveries in progress behind `$1`.
 SELECT id FROM deliveries WHERE status = 'in_progress' AND id > $1 ORDER BY id LIMIT $2
 
--- name: over
+-- name: list_over
 -- Those of the deliveries `$2` in progress without a message that could still change by itself; those that were never handed
 -- over (`pending`) keep one open until its validity period is over.
 SELECT d.id, sum(c.value) AS messages, coalesce(sum(c.value) FILTER (WHERE c.label = 'pending'), 0) AS pending
@@ -142,37 +142,31 @@ HAVING sum(c.value) > 0
     AND (coalesce(sum(c.value) FILTER (WHERE c.label = 'pending'), 0) = 0
         OR d.started_at + make_interval(secs => d.validity_seconds) < $1)
 
--- name: seem_over
+-- name: lock_over
 -- Those of them to which nobody is recording anything now, nor can before the commit.
-SELECT o.id FROM ({over} OFFSET 0) o WHERE pg_try_advisory_xact_lock({RECORDING}, hashint8(o.id))
+SELECT o.id FROM ({list_over} OFFSET 0) o WHERE pg_try_advisory_xact_lock({RECORDING}, hashint8(o.id))
 
--- name: finish
--- Ends those of `$2` that are over. Call `seem_over` first: this one sees what was recorded until then.
+-- name: finish_deliveries
+-- Ends those of `$2` that are over. Call `lock_over` first: this one sees what was recorded until then.
 UPDATE deliveries d SET status = 'finished', finished_at = $1, updated_at = $1
-FROM ({over}) o
+FROM ({list_over}) o
 WHERE d.id = o.id AND d.id = ANY($2::bigint[]) AND d.status = 'in_progress' RETURNING d.id, o.messages, o.pending
 
 -- name: find_oldest_unmatched
 SELECT created_at FROM correlations WHERE message_id IS NULL AND bearing ORDER BY id LIMIT 1
 
--- name: hold_survey
+-- name: lock_survey
 -- Whether the survey is ours until the commit; nobody waits for it.
 SELECT pg_try_advisory_xact_lock({SURVEYING}, 0)
 
--- name: surveyed
-SELECT value FROM platform WHERE key = $1
-
--- name: note_survey
-INSERT INTO platform (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value
-
--- name: survey_unmatched
+-- name: count_unmatched_by_gateway
 -- Of the next `$2` unmatched keys behind `$1`: how many each gateway has, and the last one.
 WITH chunk AS MATERIALIZED (
     SELECT gateway_id, id FROM correlations WHERE message_id IS NULL AND bearing AND id > $1 ORDER BY id LIMIT $2
 )
 SELECT gateway_id, count(*) AS rows, (SELECT max(id) FROM chunk) AS last_id FROM chunk GROUP BY gateway_id
 
--- name: book_waiting
+-- name: set_waiting_figures
 -- The platform's figure `$1`, arrays of gateway and value; those of other gateways are nothing.
 WITH counted AS (SELECT * FROM unnest($2::int[], $3::bigint[]) AS c (gateway_id, value)),
 emptied AS (
@@ -195,7 +189,7 @@ SELECT i.id, i.gateway_id, g.key AS gateway, g.reply_rules, i.received_at, i.add
     ) AS repeat_of
 FROM reply_batch i JOIN gateways g ON g.id = i.gateway_id ORDER BY i.id
 
--- name: decide_replies
+-- name: add_decisions
 -- What replies decided: arrays of address, sender, kind, time, reason, gateway's key, reply.
 INSERT INTO decisions (address, sender, kind, at, reason, actor, inbound_id, origin, recorded_at)
 SELECT d.*, 'reply', $8 FROM unnest($1::text[], $2::text[], $3::decision_kind[], $4::timestamptz[], $5::text[], $6::text[],
@@ -206,7 +200,7 @@ SELECT d.*, 'reply', $8 FROM unnest($1::text[], $2::text[], $3::decision_kind[],
 UPDATE reply_batch b SET keyword = a.keyword, action = a.action, repeat_of = a.repeat_of
 FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[]) AS a (id, keyword, action, repeat_of) WHERE b.id = a.id
 
--- name: book_inbound
+-- name: add_inbound_figures
 -- The platform's figures of replies: arrays of gateway, what they are counted as, how many.
 {into_counters}
 SELECT 0, 'inbound', b.gateway_id, b.label, 0, b.value FROM unnest($1::int[], $2::text[], $3::bigint[]) AS b (gateway_id, label, value)

@@ -58,7 +58,7 @@ async def apply(
     )
     labels = Counter((row["gateway_id"], _label(row, each)) for row, each in zip(rows, found, strict=True))
     await connection.execute(
-        _QUERIES["book_inbound"], [key[0] for key in labels], [key[1] for key in labels], list(labels.values())
+        _QUERIES["add_inbound_figures"], [key[0] for key in labels], [key[1] for key in labels], list(labels.values())
     )
     await finish(connection, "reply")
     return taken
@@ -85,7 +85,7 @@ async def _decide(
     """Writes what was decided, and what that makes of the addresses."""
     decided = [_decision(row, rule) for row in rows if (rule := _effective(verdicts[row["id"]])) is not None]
     if decided:
-        await connection.execute(_QUERIES["decide_replies"], *map(list, zip(*decided, strict=True)), now)
+        await connection.execute(_QUERIES["add_decisions"], *map(list, zip(*decided, strict=True)), now)
         await reexamine(connection, sorted({address for address, *_ in decided}), now)
 
 

@@ -7,6 +7,7 @@ crash loses at most one step. What was read out of a payload stays: status, erro
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
+from app import installation
 from app.db import Connection, Pool, load_queries
 
 QUERIES = load_queries(__file__, "retention.sql")
@@ -33,7 +34,7 @@ async def forget_payloads(pool: Pool, now: datetime, *, days: float) -> None:
 async def forget_receipts(connection: Connection, before: datetime) -> int:
     """Receipts follow one another by id; how many it looked at."""
     mark = await _held(connection, _RECEIPTS, "0")
-    if mark is None or not await connection.fetchval(QUERIES["receipts_due"], int(mark), before):
+    if mark is None or not await connection.fetchval(QUERIES["has_due_receipts"], int(mark), before):
         return 0
     return int(await connection.fetchval(QUERIES["forget_receipts"], _RECEIPTS, int(mark), before, _ROWS))
 
@@ -56,13 +57,13 @@ async def _by_time(connection: Connection, mark: str, query: str, before: dateti
     last = await connection.fetch(QUERIES[query], datetime.fromisoformat(since), before, _ROWS)
     if last:
         newest = max(row["received_at"] for row in last)
-        await connection.execute(QUERIES["move_mark"], mark, newest.isoformat())
+        await installation.put(connection, mark, newest.isoformat())
     return len(last)
 
 
 async def _held(connection: Connection, mark: str, first: str) -> str | None:
     """How far it is, held until the commit; None while another clock is at it. Waits for nobody."""
-    if not await connection.fetchval(QUERIES["has_mark"], mark):
-        await connection.execute(QUERIES["make_mark"], mark, first)
-    value: str | None = await connection.fetchval(QUERIES["hold_mark"], mark)
+    if await installation.read(connection, mark) is None:
+        await installation.add(connection, mark, first)
+    value: str | None = await connection.fetchval(QUERIES["lock_mark"], mark)
     return value

@@ -1,17 +1,8 @@
--- name: has_mark
-SELECT EXISTS (SELECT FROM platform WHERE key = $1)
-
--- name: make_mark
-INSERT INTO platform (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING
-
--- name: hold_mark
+-- name: lock_mark
 -- How far it is; none while another clock is at it.
 SELECT value FROM platform WHERE key = $1 FOR UPDATE SKIP LOCKED
 
--- name: move_mark
-UPDATE platform SET value = $2 WHERE key = $1
-
--- name: receipts_due
+-- name: has_due_receipts
 -- Whether the first receipt behind `$1` is from before `$2`.
 SELECT received_at < $2 FROM receipts WHERE id > $1 ORDER BY id LIMIT 1
 

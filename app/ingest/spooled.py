@@ -47,7 +47,7 @@ class _Bringing:
 
     async def to_the_end(self, limit: int) -> bool:
         async with self._pool.acquire() as connection:
-            last = int(await connection.fetchval(QUERIES["hold_progress"], self._file.id))
+            last = int(await connection.fetchval(QUERIES["lock_progress"], self._file.id))
         await self._spool.start_after(self._file, last)
         brought = False
         while found := await self._spool.read(self._file, last, limit):
@@ -89,7 +89,7 @@ class _Bringing:
     async def _apply(self, items: Sequence[Item]) -> None:
         """Each once: what a process that died has brought in the meantime is left out."""
         async with self._pool.acquire() as connection, connection.transaction():
-            last = await connection.fetchval(QUERIES["hold_progress"], self._file.id)
+            last = await connection.fetchval(QUERIES["lock_progress"], self._file.id)
             rows = [row for place, row in items if place > last]
             if rows:
                 await append(connection, rows)

@@ -1,4 +1,4 @@
--- name: hold_progress
+-- name: lock_progress
 -- How far the spool file `$1` was brought, held until the commit.
 INSERT INTO spool_progress AS p (spool_id, last_id) VALUES ($1, 0)
 ON CONFLICT (spool_id) DO UPDATE SET last_id = p.last_id RETURNING last_id

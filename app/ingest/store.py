@@ -64,7 +64,7 @@ async def finish(connection: Connection, kind: Kind, *, applied: bool = True) ->
 
     What came of a reply stands in `reply_batch`: an applied one stays, as a fact."""
     keeps = applied and kind == "reply"
-    await connection.execute(QUERIES["keep_reply" if keeps else f"remove_{kind}"])
+    await connection.execute(QUERIES["keep_reply" if keeps else f"delete_{kind}"])
 
 
 # --- looking only ----------------------------------------------------------------------------------------------------
@@ -77,14 +77,14 @@ async def waiting(pool: Pool, kind: Kind, limit: int, without: Sequence[int] = (
 
 async def read(connection: Connection, kind: Kind, place: int) -> WholeRow | None:
     """The row at `place`, as it was appended; none that is gone."""
-    found = await connection.fetchrow(QUERIES[f"read_{kind}"], place)
+    found = await connection.fetchrow(QUERIES[f"find_{kind}"], place)
     row = BY_NAME[kind].row
     return None if found is None else row(*(found[name] for name in row._fields))
 
 
 async def last_place(connection: Connection) -> int:
     """Of the last row that this connection appended."""
-    return int(await connection.fetchval("SELECT lastval()"))
+    return int(await connection.fetchval(QUERIES["find_last_place"]))
 
 
 async def backlog(connection: Connection, counted: int) -> tuple[int, datetime | None]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from app import metrics
+from app import installation, metrics
 from app.db import Connection, load_queries
 from app.ingest.store import backlog, set_aside_by_kind
 
@@ -46,14 +46,14 @@ async def survey(connection: Connection, now: datetime) -> int:
     metrics.oldest_unmatched_seconds.set(_age(await connection.fetchval(QUERIES["find_oldest_unmatched"]), now))
     for kind, set_aside in (await set_aside_by_kind(connection, _SET_ASIDE)).items():
         metrics.set_aside_rows.labels(kind).set(set_aside)
-    if not await connection.fetchval(QUERIES["hold_survey"]):
+    if not await connection.fetchval(QUERIES["lock_survey"]):
         return 0
-    state = orjson.loads(await connection.fetchval(QUERIES["surveyed"], _KEY) or "{}")
+    state = orjson.loads(await installation.read(connection, _KEY) or "{}")
     if state.get("at") and abs(now - datetime.fromisoformat(state["at"])) < _FRESH:
         return 0
     counts = {metric: await _go_on(connection, metric, _Count(**state.get(metric, {}))) for metric in _CHUNKS}
     written = {metric: {"after": count.after, "found": count.found} for metric, count in counts.items()}
-    await connection.execute(QUERIES["note_survey"], _KEY, orjson.dumps({"at": now.isoformat(), **written}).decode())
+    await installation.put(connection, _KEY, orjson.dumps({"at": now.isoformat(), **written}).decode())
     return 0
 
 
@@ -65,7 +65,7 @@ async def _go_on(connection: Connection, metric: str, count: _Count) -> _Count:
         found[str(row["gateway_id"])] += row["rows"]
     if sum(row["rows"] for row in rows) == ROWS:
         return _Count(after, dict(found))
-    await connection.execute(QUERIES["book_waiting"], metric, [int(id) for id in found], list(found.values()))
+    await connection.execute(QUERIES["set_waiting_figures"], metric, [int(id) for id in found], list(found.values()))
     return _Count()
 
 
@@ -73,13 +73,13 @@ _Chunk = tuple[Sequence[Any], list[Any] | None]
 
 
 async def _unmatched(connection: Connection, after: list[Any] | None) -> _Chunk:
-    rows = await connection.fetch(QUERIES["survey_unmatched"], after[0] if after else 0, ROWS)
+    rows = await connection.fetch(QUERIES["count_unmatched_by_gateway"], after[0] if after else 0, ROWS)
     return rows, [rows[0]["last_id"]] if rows else None
 
 
 async def _rejected(connection: Connection, after: list[Any] | None) -> _Chunk:
     at, id = (datetime.fromisoformat(after[0]), after[1]) if after else (_BEGINNING, "")
-    rows = await connection.fetch(DEAD_LETTERS["survey_rejected"], at, id, ROWS)
+    rows = await connection.fetch(DEAD_LETTERS["count_rejected_by_gateway"], at, id, ROWS)
     return rows, [rows[0]["last_at"].isoformat(), rows[0]["last_id"]] if rows else None
 
 

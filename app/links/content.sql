@@ -36,7 +36,7 @@ SELECT id, status::text AS status, tracking FROM deliveries WHERE id = $1 FOR UP
 -- name: update_link
 UPDATE links SET label = $3, tracked = $4, params = $5 WHERE delivery_id = $1 AND number = $2
 
--- name: label_link
+-- name: set_label
 UPDATE links SET label = $3 WHERE delivery_id = $1 AND number = $2
 
 -- name: touch_delivery

@@ -195,7 +195,7 @@ async def _register(
         raise Conflict(str(error)) from error
     for url in fresh:
         if label is not None:
-            await connection.execute(QUERIES["label_link"], id, numbers[url], label)
+            await connection.execute(QUERIES["set_label"], id, numbers[url], label)
         await audit.append(
             connection, id, "DLV-LINK-REGISTERED", f"Link {numbers[url]} was registered.", at=now, actor=principal.name,
             data={"number": numbers[url]}, personal={"url": url},
