@@ -14,6 +14,7 @@ import signal
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +97,12 @@ async def _side(name: str, service: Service, tokens: Path, seconds: float) -> Si
         await service.drained()
         return round.rate
 
+    async def visible(number: int) -> float:
+        began = time.monotonic()
+        round = await wrk(targets["generic"], service.processes(), seconds=seconds, first=number * _MESSAGES)
+        await service.drained()
+        return round.rate * seconds / (time.monotonic() - began)
+
     async def receipts(number: int) -> float:
         taken = await service.post_rows("/v1/receipts", rows_of("sent" if number == 0 else "delivered", _BULK_ROWS))
         await service.drained()
@@ -109,6 +116,7 @@ async def _side(name: str, service: Service, tokens: Path, seconds: float) -> Si
     measures: dict[str, Measure] = {
         "callbacks-generic": lambda number: callbacks(targets["generic"], number),
         "callbacks-kannel": lambda number: callbacks(targets["kannel"], number),
+        "visible": visible,
         "bulk": receipts,
         "redirects": redirects,
     }
@@ -156,7 +164,11 @@ def _say(text: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.paired", description=__doc__)
     parser.add_argument("checkout", type=Path, help="another checkout, after `make install` in it")
-    parser.add_argument("names", nargs="*", help="callbacks-generic, callbacks-kannel, bulk, redirects (default: all)")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        help="callbacks-generic, callbacks-kannel, visible (until applied), bulk, redirects (default: all)",
+    )
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=6, help="of one turn of wrk")
     asked = parser.parse_args()
