@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 STAMP := .venv/.installed
 JOBS ?= auto
 
-.PHONY: help install run demo test quick test15 check bench attack fuzz fuzz-api lock format
+.PHONY: help install run demo test quick attacks test15 check bench attack fuzz fuzz-api lock format
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,10 +35,14 @@ run: $(STAMP) ## Start the service: database, migrations, API
 demo: $(STAMP) ## The same with a delivery and simulated gateways
 	$(BIN)/acuse demo
 
-test: $(STAMP) ## All tests, in parallel (JOBS=auto)
-	$(BIN)/python -m pytest -n $(JOBS)
+test: $(STAMP) ## All tests but the attacks, in parallel (JOBS=auto)
+	$(BIN)/python -m pytest -n $(JOBS) --ignore tests/adversary
 
-# Without what is marked `slow`, and with a quarter of the examples of the property tests. `make test` has it all.
+# By themselves: they tell how long the service stands still, and neighbours would be told of, too.
+attacks: $(STAMP) ## The attacks' tables against a service of their own: no stall, no lost callback
+	$(BIN)/python -m pytest tests/adversary
+
+# Without what is marked `slow`, and with a quarter of the examples of the property tests. `make test` and `make attacks` have it all.
 quick: $(STAMP) ## The tests but the slow ones: under 4 minutes on two cores
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow" --hypothesis-profile=quick
 

@@ -10,7 +10,7 @@ from app.db import Pool, Reach, is_away, is_everywhere, renew, sqlstate
 from app.ingest.drain import rehearse
 from app.ingest.kinds import KINDS, Row
 from app.ingest.spool import Spool
-from app.ingest.store import QUERIES
+from app.ingest.store import only_reads
 from app.logs import log
 
 _BY_TABLE = {kind.table: kind for kind in KINDS.values()}
@@ -48,7 +48,7 @@ class Outage:
         that are away each is tried."""
         try:
             async with self._pool.acquire(timeout=_PATIENCE_SECONDS) as connection:
-                takes_nothing = await connection.fetchval(QUERIES["has_only_reads"], timeout=_PATIENCE_SECONDS)
+                takes_nothing = await only_reads(connection, _PATIENCE_SECONDS)
         except Exception as error:
             if not is_away(error):
                 raise

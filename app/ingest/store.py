@@ -87,6 +87,11 @@ async def last_place(connection: Connection) -> int:
     return int(await connection.fetchval(QUERIES["find_last_place"]))
 
 
+async def only_reads(connection: Connection, seconds: float) -> bool:
+    """Whether the database answers, within so many seconds, and takes nothing."""
+    return bool(await connection.fetchval(QUERIES["has_only_reads"], timeout=seconds))
+
+
 async def backlog(connection: Connection, counted: int) -> tuple[int, datetime | None]:
     """How many receipts wait, and since when. Beyond `counted` they are not counted one by one."""
     row = await connection.fetchrow(QUERIES["count_backlog"], counted)

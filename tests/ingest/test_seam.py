@@ -33,13 +33,22 @@ ALLOWED = {
     "ingest/kinds.py": "the one table of row kinds",
     "ingest/queries.sql": "a reply that repeats another is told from it by the facts, of which some are not applied yet",
     "ingest/dead_letters.sql": "the dead letters as they are listed, held to be tried again, and bounded",
-    "ingest/dead_letters.py": "a dead letter that was tried again leaves, or notes when that was",
     "ingest/retention.sql": "payloads are forgotten where they stand",
     "addresses/erasing.sql": "a person is found, and erased, wherever rows stand",
     "addresses/places.py": "the same, as a table of places",
-    "doctor.py": "what older versions set aside with nothing but its body",
+    "doctor.sql": "what older versions set aside with nothing but its body",
 }
-OPERATIONS = {"append", "claim", "finish", "waiting", "read", "last_place", "backlog", "set_aside_by_kind"}
+OPERATIONS = {
+    "append",
+    "claim",
+    "finish",
+    "waiting",
+    "read",
+    "last_place",
+    "only_reads",
+    "backlog",
+    "set_aside_by_kind",
+}
 NOW = datetime(2026, 11, 28, 8, 0, tzinfo=UTC)
 
 

@@ -101,6 +101,12 @@ async def test_requalifying_is_retroactive(client: httpx.AsyncClient, admin: Hea
     assert (await client.get(url, params={"reason": "user_unknown"}, headers=admin)).json()["total"] == 0
 
 
+async def told(client: httpx.AsyncClient, admin: Headers, delivery: int) -> list[str]:
+    """What a delivery's journal tells, without what the clock may add at any time."""
+    items = (await client.get(f"/v1/deliveries/{delivery}/audit", headers=admin)).json()["items"]
+    return [each["code"] for each in items if each["code"] != "DLV-FINISHED"]
+
+
 async def test_the_journals_tell_a_requalification(client: httpx.AsyncClient, admin: Headers, world: World) -> None:
     await client.patch(world.url, json={"reason": "refused"}, headers=admin)
     entry = (await client.get("/v1/audit", headers=admin)).json()["items"][0]
@@ -108,9 +114,7 @@ async def test_the_journals_tell_a_requalification(client: httpx.AsyncClient, ad
     assert entry["data"]["changes"] == {"reason": {"old": "user_unknown", "new": "refused"}}
     assert entry["data"]["moved"]["messages"] == 5
     for delivery, count in zip(world.deliveries, (1, 1, 0), strict=True):
-        items = (await client.get(f"/v1/deliveries/{delivery}/audit", headers=admin)).json()["items"]
-        told = [each for each in items if each["code"] != "DLV-FINISHED"]  # which the clock may add at any time
-        assert [each["code"] for each in told] == ["DLV-REQUALIFIED"] * count
+        assert await told(client, admin, delivery) == ["DLV-REQUALIFIED"] * count
 
 
 async def test_a_change_that_moves_no_figure_is_told_once(
@@ -119,7 +123,7 @@ async def test_a_change_that_moves_no_figure_is_told_once(
     done = (await client.patch(world.url, json={"state": "ignore"}, headers=admin)).json()
     assert (done["qualification"]["state"], done["moved"]["messages"]) == ("ignore", 0)
     assert (await client.get("/v1/audit", headers=admin)).json()["total"] == 1
-    assert (await client.get(f"/v1/deliveries/{world.deliveries[0]}/audit", headers=admin)).json()["total"] == 0
+    assert await told(client, admin, world.deliveries[0]) == []
     await client.patch(world.url, json={"state": "ignore"}, headers=admin)
     assert (await client.get("/v1/audit", headers=admin)).json()["total"] == 1
 
