@@ -132,9 +132,10 @@ moved AS (
     UNION ALL
     SELECT delivery_id, 'unique_link_clicks', 0, '', link, sum(value) FROM by_link GROUP BY 1, 5
     UNION ALL
-    SELECT s.delivery_id, 'doubtful', coalesce(s.gateway_id, 0), s.status::text, coalesce(s.qualification_id, 0), sum(t.value)
-    FROM turned t JOIN message_state s USING (message_id)
-    WHERE s.status IN {not_come} GROUP BY 1, 3, 4, 5
+    -- Judged after the join: the planner may still believe that no message has failed, and begin with all that have.
+    SELECT s.delivery_id, 'doubtful', coalesce(s.gateway_id, 0), s.status::text, coalesce(s.qualification_id, 0),
+        sum(t.value) FILTER (WHERE s.status IN {not_come})
+    FROM turned t JOIN message_state s USING (message_id) GROUP BY 1, 3, 4, 5
 )
 {into_counters}
 SELECT delivery_id, metric, gateway_id, label, bucket, value FROM moved WHERE value <> 0 ORDER BY 1, 2, 3, 4, 5

@@ -17,6 +17,8 @@ WHERE e.pseudonym = n.pseudonym AND e.returned_as IS DISTINCT FROM n.address
 
 -- name: list_outcomes
 -- What the messages to the addresses `$1` came to. Of an address with very many messages those of its newest deliveries.
+-- States are looked up by message, and judged after that: while a delivery's first receipts come in, the planner still
+-- believes that no message has an answer, and would begin with all that have.
 -- `since`: a failure is held that was received while a breaker was open, unless an operator applied it.
 SELECT m.address, m.id, d.sender, CASE WHEN m.proof THEN NULL ELSE m.delivery_id END AS delivery_id, s.status::text AS status,
     CASE WHEN s.status = 'failed' THEN {failed_at} ELSE coalesce(s.received_at, s.occurred_at) END AS at,
@@ -30,10 +32,11 @@ FROM unnest($1::text[]) AS a (address)
 CROSS JOIN LATERAL (
     SELECT l.* FROM messages l WHERE l.address = a.address ORDER BY l.delivery_id DESC LIMIT $2
 ) m
-JOIN message_state s ON s.message_id = m.id AND s.status IN {final}
+CROSS JOIN LATERAL (SELECT * FROM message_state WHERE message_id = m.id OFFSET 0) s
 JOIN deliveries d ON d.id = m.delivery_id
 LEFT JOIN receipts r ON r.id = s.receipt_id
 LEFT JOIN qualifications q ON q.id = s.qualification_id
+WHERE s.status IN {final}
 
 -- name: list_decisions
 SELECT * FROM decisions WHERE address = ANY($1::text[])

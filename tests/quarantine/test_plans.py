@@ -8,7 +8,8 @@ import orjson
 import pytest
 import pytest_asyncio
 
-from app.db import Pool
+from app.db import Connection, Pool
+from app.ingest.runtime import WORKER_SETTINGS
 from app.quarantine.store import QUERIES
 from tests.messages.rows import BEGIN, Row, add_delivery, add_gateway, add_messages, add_qualifications
 
@@ -134,6 +135,48 @@ async def test_no_statement_of_the_hot_road_reads_more_than_it_was_asked_about(
         assert not (node["Node Type"] == "Seq Scan" and node["Relation Name"] in GROW), node
         assert node["Actual Rows"] * node["Actual Loops"] <= 1_000, node
         assert node.get("Rows Removed by Filter", 0) * node["Actual Loops"] <= 1_000, node
+
+
+async def _as_before_the_receipts(connection: Connection) -> None:
+    """Statistics of the moment in which three messages to each phone were recorded, and nothing had come of them: they stand
+    for a minute, or longer, while the receipts pour in."""
+    for name, value in WORKER_SETTINGS.items():
+        await connection.execute("SELECT set_config($1, $2, true)", name, value)
+    await connection.execute(
+        "WITH more AS (INSERT INTO messages (delivery_id, address, proof, created_at) SELECT m.delivery_id, m.address, false, "
+        "m.created_at FROM messages m, generate_series(1, 2) RETURNING id, delivery_id) INSERT INTO message_state (message_id, "
+        "delivery_id, proof, status, occurred_at, updated_at, parts, parts_received, contradictory, unknown_receipts) "
+        "SELECT id, delivery_id, false, 'submitted', now(), now(), 1, 0, false, 0 FROM more"
+    )
+    await connection.execute(
+        "CREATE TEMPORARY TABLE was ON COMMIT DROP AS SELECT message_id, status FROM message_state"
+    )
+    await connection.execute("UPDATE message_state SET status = 'submitted'")
+    await connection.execute("ANALYZE messages, message_state")
+    await connection.execute(
+        "UPDATE message_state s SET status = was.status FROM was WHERE was.message_id = s.message_id"
+    )
+
+
+@pytest.mark.parametrize("name", ["list_outcomes", "list_failures", "find_touched", "release_messages"])
+async def test_statistics_of_before_the_first_receipt_mislead_nobody(pool: Pool, world: World, name: str) -> None:
+    addresses, messages = list(world.addresses[500:900]), list(world.messages[500:900])
+    values: dict[str, tuple[Any, ...]] = {
+        "list_outcomes": (addresses, 2_000),
+        "list_failures": (messages,),
+        "find_touched": (messages, messages[:3]),
+        "release_messages": ([1], messages),
+    }
+    async with pool.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        await _as_before_the_receipts(connection)
+        plan = await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {QUERIES[name]}", *values[name])
+        await transaction.rollback()
+        await connection.execute("VACUUM messages, message_state")
+    for node in nodes(orjson.loads(plan)[0]["Plan"]):
+        removed = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Join Filter", 0)
+        assert (node["Actual Rows"] + removed) * node["Actual Loops"] <= 4 * len(messages), node
 
 
 async def test_what_a_breaker_holds_from_before_is_found_through_the_failures_with_its_error(
