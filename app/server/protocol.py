@@ -28,9 +28,6 @@ _ONE_HOST = "A request names its host once, in `Host`."
 #: Hosts that were found to be some: most requests name the same few.
 _HOSTS: set[bytes | None] = set()
 _MOST_HOSTS = 1_000
-#: What is read at a time, by all connections of the process: it is used up before the next one reads.
-_BUFFER_BYTES = 65_536
-_BUFFER = memoryview(bytearray(_BUFFER_BYTES))
 _EXTENSIONS: dict[str, dict[object, object]] = {EXTENSION: {}}
 #: Looked up once: these stand in every request's way.
 _on_body = HttpToolsProtocol.on_body
@@ -51,7 +48,8 @@ class Protocol(HttpToolsProtocol, asyncio.BufferedProtocol):
     each request pays for it (measured: 3 us)."""
 
     __slots__ = (
-        "_brought", "_bytes", "_leaving", "_limits", "_most", "_receiving", "_room", "_seats", "_whole", "_why", "seen",
+        "_brought", "_buffer", "_bytes", "_leaving", "_limits", "_most", "_receiving", "_room", "_seats", "_whole", "_why",
+        "seen",
     )  # fmt: skip
     config: Config
 
@@ -66,6 +64,7 @@ class Protocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         if config.seats is None:
             config.seats = Seats(config.limits, server_state.connections, self.loop)
         self._seats = config.seats
+        self._buffer = config.seats.buffer
         self._limits = config.limits
         self.seen = Seen(self.loop.time())
         #: Bytes that may still come of anything but a body.
@@ -87,11 +86,11 @@ class Protocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         self._seats.take(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return _BUFFER
+        return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.data_received(bytes(_BUFFER[:nbytes]))
-        if nbytes == _BUFFER_BYTES and not self.flow.read_paused and not self.transport.is_closing():
+        self.data_received(bytes(self._buffer[:nbytes]))
+        if nbytes == len(self._buffer) and not self.flow.read_paused and not self.transport.is_closing():
             self.transport.pause_reading()
             self.loop.call_soon(self._read_on)
 

@@ -18,6 +18,7 @@ refusals = Seldom("http.refused", metrics.http_refused_total)
 LINGER_SECONDS = 1.0
 #: So much of all seats is made free at once: looking through all of them has a price.
 _ROOM = 0.05
+_BUFFER_BYTES = 65_536
 
 
 class Doing(enum.Enum):
@@ -84,6 +85,8 @@ class Seats:
         self._loop = loop
         self._timer: asyncio.TimerHandle | None = None
         self._tick = min(limits.head_seconds / 4, limits.body_seconds / 4, limits.send_seconds / 4, 1.0)
+        #: What is read at a time, by all connections of this loop: it is used up before the next one reads.
+        self.buffer = memoryview(bytearray(_BUFFER_BYTES))
         #: Nobody can be sent away before that time: it was looked for.
         self._full_until = 0.0
 

@@ -22,8 +22,8 @@ Serve = Callable[..., contextlib.AbstractContextManager[int]]
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers with what it was asked, when the body is whole; `/early` before that, `/long` with 100 MB, `/whole` and
-    `/parts` with the same answer in one piece and in two."""
+    """Answers with what it was asked, when the body is whole; `/early` before that, `/long` with 100 MB, `/echo` with the
+    body, `/whole` and `/parts` with the same answer in one piece and in two."""
     if scope["type"] != "http":
         return
     body, more = b"", scope["path"] != "/early"
@@ -36,6 +36,11 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["path"] in ("/whole", "/parts"):
         plain = {name: value for name, value in scope.items() if name != "extensions"}
         await WHOLE.send(scope if scope["path"] == "/whole" else plain, send)
+        return
+    if scope["path"] == "/echo":
+        length = (b"content-length", b"%d" % len(body))
+        await send({"type": "http.response.start", "status": 200, "headers": [length]})
+        await send({"type": "http.response.body", "body": body})
         return
     names = [name.decode("latin-1") for name, _ in scope["headers"]]
     answer = orjson.dumps({"path": scope["path"], "headers": names, "body": len(body)})

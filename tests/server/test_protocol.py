@@ -1,6 +1,7 @@
 """What the server takes of a connection: how much, how many, and what is no HTTP."""
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
 
@@ -211,3 +212,24 @@ def test_a_body_is_whole_however_it_fills_the_buffer(port: int, size: int, chunk
     said = ask(port, sent)
     assert statuses(said) == [200]
     assert b'"body":%d}' % size in said
+
+
+def test_servers_in_one_process_keep_their_bodies_apart(serve: Serve) -> None:
+    """Each loop reads into a buffer of its own, and gives the interpreter away while it does."""
+    said: list[bytes] = []
+
+    def post(port: int, letter: bytes) -> None:
+        body = letter * 200_000
+        for _ in range(20):
+            said.append(
+                ask(port, b"POST /echo HTTP/1.1\r\nHost: a\r\n" + _CLOSE + b"Content-Length: 200000\r\n\r\n" + body)
+            )
+
+    with serve() as one, serve() as another:
+        threads = [threading.Thread(target=post, args=each) for each in ((one, b"a"), (another, b"b"))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert {bytes({*answer.rpartition(b"\r\n\r\n")[2]}) for answer in said} == {b"a", b"b"}
+    assert len(said) == 40
