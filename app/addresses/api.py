@@ -22,7 +22,7 @@ from app.addresses.spellings import Spellings
 from app.api import bulk, export
 from app.api.bulk import BadRow, Line
 from app.api.fields import AskedFlag, PathAddress, PathNumber, Plain, Region, SenderName
-from app.db import POOL_TIMEOUT_SECONDS, Connection, pool_of
+from app.db import POOL_TIMEOUT_SECONDS, Connection, plain_snapshot, pool_of
 from app.deliveries.rules import Rules
 from app.errors import Busy, Invalid, Problem, TooLarge
 from app.ingest.inbox import inbox_of
@@ -179,10 +179,7 @@ async def read(
     pseudonym."""
     name = pseudonyms_of(request).of(number)
     health = await explained(request, number, principal)
-    async with (
-        pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection,
-        connection.transaction(isolation="repeatable_read", readonly=True),
-    ):
+    async with plain_snapshot(request) as connection:
         erased = await connection.fetchrow(QUERIES["find_erasure"], name)
         facts = await reading.page(connection, sorted(reading.names_of(number, name, erased)))
     return models.Address(

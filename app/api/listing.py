@@ -90,14 +90,15 @@ async def listed(asked: Asked, principal: Principal, listing: Listing[Any]) -> A
 def page(rows: Sequence[Any], limit: int) -> tuple[Sequence[Any], bool]:
     """Of rows of which one more than `limit` were asked for: those of the page, and whether there are more."""
     some = rows[:limit]
-    return some, bool(rows) and (_fetched(rows) or len(rows)) > len(some)
+    return some, _fetched(rows) > len(some)
 
 
-def _fetched(rows: Sequence[Any]) -> int | None:
+def _fetched(rows: Sequence[Any]) -> int:
+    """How many were found, with those that were left out by their weight."""
     try:
         found: int = rows[0]["fetched"]
-    except (KeyError, TypeError):  # rows may be objects, too
-        return None
+    except (IndexError, KeyError, TypeError):  # there may be none, or objects
+        return len(rows)
     return found
 
 
@@ -105,6 +106,6 @@ async def _all(listing: Listing[Any], rows: Sequence[Any]) -> AsyncIterator[Sequ
     while rows:
         items = await listing.show(rows)
         yield items if listing.cells is None else [listing.cells(each) for each in items]
-        if (_fetched(rows) or len(rows)) < CHUNK and len(rows) == (_fetched(rows) or len(rows)):
+        if len(rows) == _fetched(rows) < CHUNK:
             return
         rows = (await listing.find(listing.position(rows[-1]), CHUNK, False)).rows

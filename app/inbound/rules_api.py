@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from app import audit
 from app.accounts.directory import directory_of
 from app.api.fields import PathName, Plain, one_line, refused
-from app.db import POOL_TIMEOUT_SECONDS, load_queries, pool_of, unless_away
+from app.db import load_queries, unless_away, writing
 from app.errors import Invalid, NotFound
 from app.gateways.receipt import Gateway
 from app.inbound.rules import Rule, RuleAction, Scope, is_keyword, rules_of, stored
@@ -99,10 +99,7 @@ async def write_rules(
         raise Invalid.field("", "Give the rules; null for those that are shipped.")
     rules = None if wish is None or wish.rules is None else stored(each.rule() for each in wish.rules)
     gateway = await _gateway(request, key)
-    async with (
-        pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection,
-        connection.transaction(),
-    ):
+    async with writing(request) as connection:
         row = await connection.fetchrow(QUERIES["lock_rules"], gateway.id)
         if row is None:
             raise NotFound("There is no such gateway.")

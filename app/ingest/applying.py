@@ -8,9 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import asyncpg
-
-from app.db import Connection, Pool, is_away, renew, sqlstate, suspect
+from app.db import TRANSIENT, Connection, Pool, is_away, renew, sqlstate, suspect
 from app.ingest import clicks, pipeline, probes, replies
 from app.ingest.drain import TRIES, Drain, trying
 from app.ingest.kinds import Kind, WholeRow, set_aside
@@ -26,7 +24,6 @@ _REST_SECONDS = 0.5
 #: Passed over at the same time; more than that are no exceptions.
 _MOST_WAITING = 5_000
 #: Somebody else was in the way: the same is tried again, at once, so often.
-_IN_THE_WAY = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.LockNotAvailableError)
 _TRIES_IN_THE_WAY = 3
 
 
@@ -91,7 +88,7 @@ class Applier:
         return taken
 
     async def _failed(self, error: Exception, without: Sequence[int]) -> int:
-        if isinstance(error, _IN_THE_WAY) and self._in_the_way < _TRIES_IN_THE_WAY:
+        if isinstance(error, TRANSIENT) and self._in_the_way < _TRIES_IN_THE_WAY:
             self._in_the_way += 1
             log.info("drain.retry", kind=self._kind, error=type(error).__name__)
             return 1

@@ -16,7 +16,7 @@ from app.api.excerpts import FETCHED, cut, text_of
 from app.api.fields import Name, Plain, path_id
 from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.api.paging import LongPage
-from app.db import POOL_TIMEOUT_SECONDS, Connection, is_everywhere, load_queries, plain_snapshot, pool_of
+from app.db import POOL_TIMEOUT_SECONDS, Connection, is_everywhere, load_queries, plain_snapshot, pool_of, writing
 from app.errors import Invalid, NotFound
 from app.gateways import GATEWAYS
 from app.gateways.receipt import Callback, Gateway, Inbound, Item, Unreadable
@@ -221,7 +221,7 @@ async def retry_rejected(request: Request, principal: ReceiptWriter, which: Retr
     wanted = await _wanted(request, which.gateway)
     read = kept = 0
     settings, base = settings_of(request), public_base_of(request)
-    async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
+    async with writing(request) as connection:
         ids = await connection.fetch(QUERIES["list_rejected_to_retry"], which.ids, wanted, which.kind)
         for (id,) in ids:  # one by one: a thousand bodies are a gigabyte
             row = await connection.fetchrow(QUERIES["lock_rejected"], id)

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from app import audit
 from app.api.fields import AskedWhole, DeliveryId, Flag, one_line
-from app.db import POOL_TIMEOUT_SECONDS, Connection, pool_of, snapshot
+from app.db import Connection, snapshot, writing
 from app.errors import Conflict, Invalid, NotFound
 from app.links import reading, registering
 from app.links.api import Link, shown_link
@@ -60,8 +60,7 @@ async def change_link(request: Request, id: DeliveryId, number: Number, body: Li
     """The label at any time; `tracked` and `params` until the start (409 after). With these, what was `prepared` goes back to
     `editing`, and must be prepared again."""
     now = datetime.now(UTC)
-    pool = pool_of(request)
-    async with pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
+    async with writing(request) as connection:
         held = await connection.fetchrow(QUERIES["lock_delivery"], id)
         if held is None:
             raise NotFound("There is no such delivery.")

@@ -13,7 +13,7 @@ from app.api.fields import DeliveryId, Plain
 from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.api.paging import Page
 from app.audit_heads import signer_of
-from app.db import POOL_TIMEOUT_SECONDS, plain_snapshot, pool_of
+from app.db import plain_snapshot, writing
 from app.errors import Busy, Invalid, NotFound
 from app.security import Principal, Reader
 
@@ -134,7 +134,7 @@ def _whole(row: Any) -> dict[str, Any]:
 
 async def _head(request: Request, chain: int) -> Head:
     signer = _signer(request)
-    async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
+    async with writing(request) as connection:
         head = await audit_heads.sign(connection, signer, chain, datetime.now(UTC))
     return Head(**head.shown())
 

@@ -26,7 +26,7 @@ from app.api.bulk import BadRow, Line, Tally
 from app.api.fields import Address, AskedWhole, DeliveryId, Plain
 from app.api.reader import RowRefused, body_fault
 from app.api.uploads import Upload, journalled
-from app.db import POOL_TIMEOUT_SECONDS, Connection, pool_of
+from app.db import Connection, pool_of, writing
 from app.errors import Conflict, Invalid, Problem, TooLarge
 from app.gateways import bounds
 from app.links import registering
@@ -172,7 +172,7 @@ async def _register_one(request: Request, id: int, wanted: NewLink, principal: P
     if refused := registering.target_error(wanted.url):
         raise Invalid.field("/url", refused)
     now = datetime.now(UTC)
-    async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
+    async with writing(request) as connection:
         fresh = await _register(connection, id, [wanted.url], principal, now, label=wanted.label)
         rows = await connection.fetch(QUERIES["list_links"], id)
     row = next(row for row in rows if row["source_url"] == wanted.url)
@@ -226,7 +226,7 @@ class _Asking:
 
 async def _asking(request: Request, delivery: Mapping[str, Any]) -> _Asking:
     links: Links = links_of(request)
-    async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
+    async with writing(request) as connection:
         base = links.bases.for_sender(delivery["sender"])
         if base is None:
             raise Conflict(_NO_BASE)
@@ -332,7 +332,7 @@ async def _with_links(
     fresh = list(dict.fromkeys(each.url for each in wanted if each.url and each.url not in asking.numbers))
     fresh = fresh[: max(MOST_LINKS - len(asking.numbers), 0)]
     if fresh:
-        async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
+        async with writing(request) as connection:
             await _register(connection, asking.delivery["id"], fresh, principal, now)
             rows = await connection.fetch(QUERIES["list_links"], asking.delivery["id"])
         asking.numbers |= {row["source_url"]: row["number"] for row in rows}

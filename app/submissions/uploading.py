@@ -11,7 +11,7 @@ from app.accounts.directory import directory_of
 from app.accounts.named import Named
 from app.api.bulk import BadRow, Line, parts
 from app.api.reader import RowRefused, detail_of
-from app.db import POOL_TIMEOUT_SECONDS, TRANSIENT, Connection, load_queries, pool_of
+from app.db import POOL_TIMEOUT_SECONDS, TRANSIENT, Connection, load_queries, pool_of, writing
 from app.errors import Conflict, NotFound
 from app.gateways.receipt import Gateway
 from app.matching.claiming import KeyTaken
@@ -133,10 +133,7 @@ async def record_chunk(
     """What `record` makes of the rows, in one transaction; tried again when others were faster. Raises `Conflict`."""
     for _ in range(_TRIES):
         try:
-            async with (
-                pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection,
-                connection.transaction(),
-            ):
+            async with writing(request) as connection:
                 return await record(connection, rows, now)
         except (KeyTaken, *TRANSIENT):
             continue
