@@ -3,6 +3,10 @@
 The full parser takes 70 µs a number, and audiences have millions. Numbers that are written plainly (`+34600123123`,
 `0034600123123` or `600123123` with the delivery's region, with blanks or dashes or without) take a cheap road instead,
 which gives up wherever only the full parser can tell. A property test holds the two equal.
+
+Numbers are read, never guessed. The full parser is a dialler: it dials letters, takes what stands behind a number for
+more of it, and prefers one of two readings. So it is asked only about digits and what may stand between them, and where a
+number can be read in two ways it is the one that its plan knows, or none.
 """
 
 from collections.abc import Iterator
@@ -13,6 +17,9 @@ from typing import Literal
 
 import phonenumbers
 from phonenumbers import NumberParseException, PhoneMetadata, PhoneNumber, PhoneNumberFormat, ValidationResult
+
+from app.identities import identity
+from app.written import bare, has_letters
 
 #: E.164 (ITU-T): a plus and at most 15 digits.
 MAX_LENGTH = 16
@@ -26,11 +33,51 @@ _NO_SEPARATORS = str.maketrans("", "", " -")
 def normalise(raw: str, region: str | None = None) -> str | None:
     """`raw` in E.164, or None when it is no possible number (the length is checked, not whether it was ever given out).
 
-    A number without `+` is read as one of `region` (ISO 3166 alpha-2); without a region it is none. What stands for an
-    erased number is none, whatever digits are in it."""
+    A number without `+` or `00` is read as one of `region` (ISO 3166 alpha-2); without a region it is none. A text with a
+    letter in it is none, but for `tel:` and its like before it. A spelling that its plan has given up is read as the one
+    that took its place. What stands for an erased number is none, whatever digits are in it."""
     if raw.startswith("erased:"):  # pseudonyms.PREFIX
         return None
-    return _cheaply(raw, region) or _parsed(raw, region)
+    return _cheaply(raw, region) or _as_written(raw, region)
+
+
+def of_either(digits: str, region: str) -> str | None:
+    """Digits that may be an international number without its plus, or a national one of `region`: the one that is possible;
+    where both are, the one that was given out by its plan; None where nobody can tell."""
+    readings = normalise(f"+{digits}"), normalise(digits, region)
+    found = list(dict.fromkeys(each for each in readings if each))
+    return found[0] if len(found) == 1 else _only_valid(found)
+
+
+Unread = Literal["letters", "no_plus", "two_readings", "impossible"]
+
+
+def why_not(raw: str, region: str | None) -> Unread:
+    """Why `normalise` reads nothing: there are letters, there is no country to read it by, two readings are as good as each
+    other, or nothing fits."""
+    if has_letters(raw):
+        return "letters"
+    text = bare(raw)
+    if text is None or text[0] == "+":
+        return "impossible"
+    if region is None:
+        return "impossible" if normalise(f"+{text}") is None else "no_plus"
+    return "two_readings" if _readings(text, region) else "impossible"
+
+
+def unread(why: Unread | None, region: str | None) -> str:
+    """A sentence for whoever gave the number; it repeats nothing of it."""
+    if why == "letters":
+        return "A text with a letter in it is no phone number."
+    if why == "no_plus":
+        return "The number has no `+`: write it before the country's code (+34…), or give a default region."
+    if why == "two_readings":
+        return (
+            f"The number can be read as one of {region} and as an international one: write a `+` or the leading zero."
+        )
+    if region is None:
+        return "This is not a possible phone number; without a default region only international numbers can be read."
+    return f"This is not a possible phone number; national numbers are read as of {region}."
 
 
 def is_region(region: str) -> bool:
@@ -69,7 +116,10 @@ def _cheaply(raw: str, region: str | None) -> str | None:
             return raw if _is_plain(raw) else None
         return _cheaply(raw.translate(_NO_SEPARATORS), region) if _SEPARATED.fullmatch(raw) else None
     home = _home(region) if region else None
-    return _from_home(raw, home) if home else None
+    if home is not None:
+        return _from_home(raw, home)
+    written = f"+{raw[2:]}"
+    return written if region is None and raw[:2] == "00" and _is_plain(written) else None
 
 
 def _is_plain(raw: str) -> bool:
@@ -85,6 +135,8 @@ def _is_plain(raw: str) -> bool:
 def _from_home(raw: str, home: "_Home") -> str | None:
     """`raw`, only digits, dialled in a region: with its international prefix, its own calling code, or nationally."""
     abroad = home.international_prefix.match(raw)
+    if raw[:2] == "00" and home.international_prefix.pattern != "00":
+        return None  # two readings
     if abroad:
         written = f"+{raw[abroad.end() :]}"
         return written if written[1:2] != "0" and _is_plain(written) else None
@@ -158,6 +210,59 @@ def _home(region: str) -> _Home | None:
         longest=max((*main.lengths, *general.possible_length, *general.possible_length_local_only)),
         general=compile(general.national_number_pattern or ""),
     )
+
+
+# --- however it is written -------------------------------------------------------------------------------------------
+
+#: Dialled inside Mexico before August 2019: before the ten digits that there are now.
+_ABOLISHED = {"MX": compile(r"0(?:1|2|44|45)([0-9]{10})")}
+
+
+def _as_written(raw: str, region: str | None) -> str | None:
+    text = bare(raw)
+    if text is None:
+        return None
+    found = _readings(text, region)
+    if not found:
+        return _of_an_older_plan(text, region)
+    return found[0] if len(found) == 1 else _only_valid(found)
+
+
+def _readings(text: str, region: str | None) -> list[str]:
+    """All that a bare text can be: one number nearly always."""
+    digits = _digits(text)
+    home = _home(region) if region else None
+    readings = [_parsed(text, region)]
+    if text[0] != "+" and digits[:2] == "00":
+        readings.append(_parsed(f"+{digits[2:]}", None))
+    elif text[0] != "+" and home is not None and digits.startswith(home.calling_code):
+        readings.append(_parsed(f"+{digits}", None))
+    return list(dict.fromkeys(each for each in readings if each))
+
+
+def _digits(text: str) -> str:
+    return "".join(filter(str.isdigit, text))
+
+
+def _only_valid(found: list[str]) -> str | None:
+    """Of several readings the one that was given out by its plan, if it is the only one."""
+    valid = [each for each in found if phonenumbers.is_valid_number(phonenumbers.parse(each))]
+    return valid[0] if len(valid) == 1 else None
+
+
+def _of_an_older_plan(text: str, region: str | None) -> str | None:
+    """What no plan reads any more, as the number that took its place."""
+    digits = _digits(text)
+    home = _home(region) if region else None
+    written = [digits] if text[0] == "+" else [digits[2:]] if digits[:2] == "00" else []
+    found = set()
+    if not written and home is not None and region is not None:
+        written = [digits, home.calling_code + digits]
+        if region in _ABOLISHED and (dialled := _ABOLISHED[region].fullmatch(digits)):
+            found.add(f"+{home.calling_code}{dialled[1]}")
+    found |= {now for each in written if (now := identity(f"+{each}")) != f"+{each}"}
+    read = {each for each in found if _parsed(each, None) == each}
+    return read.pop() if len(read) == 1 else None
 
 
 # --- what a number is ------------------------------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 """Numbers in E.164, whichever way they were written."""
 
+import json
 import random
 import timeit
+from pathlib import Path
 
 import hypothesis
 import phonenumbers
@@ -10,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app import numbers
-from app.numbers import normalise
+from app.numbers import normalise, unread, why_not
+
+CASES = json.loads((Path(__file__).parent / "cases/numbers/read.json").read_text())
 
 MOBILE, FIXED = phonenumbers.PhoneNumberType.MOBILE, phonenumbers.PhoneNumberType.FIXED_LINE
 
@@ -50,6 +54,39 @@ def test_a_possible_number_becomes_e164(raw: str, region: str | None, expected: 
 )
 def test_what_is_no_possible_number_is_none(raw: str) -> None:
     assert normalise(raw, None) is None
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['kind']}: {case['written']}")
+def test_a_number_is_read_and_never_guessed(case: dict[str, str | None]) -> None:
+    assert normalise(case["written"] or "", case["region"]) == case["read"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "region", "said"),
+    [
+        ("34600222002", None, "The number has no `+`: write it before the country's code (+34…), or give a default region."),
+        ("34 600 222 002", None, "The number has no `+`"),
+        ("600 call me", "ES", "A text with a letter in it is no phone number."),
+        ("4915112345678", "DE", "The number can be read as one of DE and as an international one: write a `+`"),
+        ("123", None, "without a default region only international numbers can be read."),
+        ("123", "ES", "national numbers are read as of ES."),
+        ("+34123", "ES", "national numbers are read as of ES."),
+        ("tel:123", "ES", "national numbers are read as of ES."),
+    ],
+)  # fmt: skip
+def test_what_is_not_read_is_told_with_what_to_add(raw: str, region: str | None, said: str) -> None:
+    assert normalise(raw, region) is None
+    assert said in unread(why_not(raw, region), region)
+
+
+@given(st.text(max_size=40), st.sampled_from([None, "ES", "DE", "US"]))
+def test_whatever_is_written_is_read_or_told(raw: str, region: str | None) -> None:
+    found = normalise(raw, region)
+    if found is None:
+        assert unread(why_not(raw, region), region).endswith(".")
+    else:
+        assert normalise(found) == found
+        assert not any(char.isalpha() and char != "ー" for char in raw.partition(":")[2] or raw)
 
 
 def test_a_number_with_an_extension_takes_no_text() -> None:
@@ -97,7 +134,7 @@ def test_the_cheap_road_says_of_every_writing_what_the_full_parser_says(region: 
     written = [_written(chance, region) for _ in range(6_000)]
     taken = {raw: cheap for raw in written if (cheap := numbers._cheaply(raw, region)) is not None}
     assert len(taken) > 600
-    assert [(raw, cheap) for raw, cheap in taken.items() if numbers._parsed(raw, region) != cheap] == []
+    assert [(raw, cheap) for raw, cheap in taken.items() if numbers._as_written(raw, region) != cheap] == []
 
 
 @pytest.mark.slow
@@ -105,7 +142,7 @@ def test_the_cheap_road_says_of_every_writing_what_the_full_parser_says(region: 
 @hypothesis.settings(max_examples=1_500)
 def test_the_cheap_road_says_of_any_digits_what_the_full_parser_says(region: str, raw: str) -> None:
     cheap = numbers._cheaply(raw, region)
-    assert cheap is None or cheap == numbers._parsed(raw, region)
+    assert cheap is None or cheap == numbers._as_written(raw, region)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +151,7 @@ def test_the_cheap_road_says_of_any_digits_what_the_full_parser_says(region: str
      ("07700900123", "GB"), ("2025550123", "US"), ("12025550123", "US"), ("01512345678", "DE"), ("0612345678", "IT")],
 )  # fmt: skip
 def test_the_usual_writings_take_the_cheap_road(raw: str, region: str) -> None:
-    assert numbers._cheaply(raw, region) == numbers._parsed(raw, region) is not None
+    assert numbers._cheaply(raw, region) == numbers._as_written(raw, region) is not None
 
 
 # --- what a number is ------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from app.api.bulk import BadRow, Line, parts
 from app.api.reader import RowRefused, detail_of
 from app.deliveries.exclusions import sentence
 from app.deliveries.rules import Rules
-from app.numbers import normalise
+from app.numbers import normalise, why_not
 from app.privacy.pseudonyms import Pseudonyms
 
 #: What came is no row at all: the one reason that preparation does not know.
@@ -94,7 +94,7 @@ class Check:
             return None, "address_not_specified", None
         address = normalise(given, self.region)
         if address is None:
-            return None, "invalid_address", {"region": self.region}
+            return None, "invalid_address", {"region": self.region, "why": why_not(given, self.region)}
         first = self._first.meet(address, line.number)
         return (address, None, None) if first == line.number else (address, "double", {"line": first})
 

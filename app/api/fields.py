@@ -21,7 +21,7 @@ from pydantic_core import PydanticCustomError
 
 from app.errors import NotFound
 from app.gateways.times import rfc3339
-from app.numbers import is_region, normalise
+from app.numbers import is_region, normalise, why_not
 from app.privacy.pseudonyms import PREFIX
 
 #: Times outside of these are nobody's; within them no zone, step or validity comes to the ends of the calendar.
@@ -112,7 +112,8 @@ def with_plus(text: str) -> str:
 def e164(text: str) -> str:
     found = normalise(with_plus(text))
     if found is None:
-        raise refused("Give a phone number in E.164, such as `+34600123000` (`+` escaped as `%2B`).")
+        said = "There is no `+` before the country's code. " if why_not(text, None) == "no_plus" else ""
+        raise refused(f"{said}Give a phone number in E.164, such as `+34600123000` (`+` escaped as `%2B`).")
     return found
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from app.numbers import unread
+
 #: In the order of the rules (domain.md §7); what the reason means for all that have it.
 CAUSES: Mapping[str, str] = {
     "address_not_specified": "No address was given.",
@@ -29,10 +31,7 @@ def sentence(reason: str, detail: Detail | None) -> str:
 def _invalid(detail: Detail) -> str:
     if detail.get("erased"):
         return "The number was erased: nobody knows it any more."
-    region = detail.get("region")
-    if region is None:
-        return "This is not a possible phone number; without a default region only international numbers can be read."
-    return f"This is not a possible phone number; national numbers are read as of {region}."
+    return unread(detail.get("why"), detail.get("region"))
 
 
 def _double(detail: Detail) -> str:

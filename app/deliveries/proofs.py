@@ -12,7 +12,7 @@ from app.deliveries import outbox
 from app.deliveries.texts import Text
 from app.errors import Invalid
 from app.matching.sql import QUERIES as MATCHING
-from app.numbers import normalise
+from app.numbers import normalise, unread, why_not
 from app.privacy import pseudonyms
 from app.texts.placeholders import MissingParam
 
@@ -62,7 +62,8 @@ async def check(
     for number, (each, address) in enumerate(zip(wanted, addresses, strict=True)):
         status = away.get(address or "")
         if address is None:
-            errors.append(_error(number, "address", "This is not a possible phone number."))
+            why = why_not(each.address, delivery["default_region"])
+            errors.append(_error(number, "address", unread(why, delivery["default_region"])))
         elif status == "denylisted" or (status is not None and not force):
             kept_away.append(_error(number, "address", _KEPT_AWAY[status]))
         try:

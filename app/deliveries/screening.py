@@ -12,7 +12,7 @@ from typing import Any
 from app.deliveries.rules import Rules
 from app.deliveries.tally import Tally
 from app.deliveries.texts import Text
-from app.numbers import normalise
+from app.numbers import normalise, why_not
 from app.privacy.pseudonyms import PREFIX, Pseudonyms
 from app.texts.encoding import measure
 from app.texts.placeholders import MissingParam
@@ -66,7 +66,7 @@ class Screen:
             self._measure_texts(rows, into, start)
 
     def _read_numbers(self, rows: Sequence[Row], into: Screened) -> None:
-        region, impossible = self.region, {"region": self.region}
+        region = self.region
         for row in rows:
             given = row["given"]
             # Whom a pseudonym stands for cannot be sent to; an opt-out that is kept under it is the better reason.
@@ -77,7 +77,7 @@ class Screen:
                 into.details.append(None)
             elif given.strip():
                 into.early.append("invalid_address")
-                into.details.append(impossible)
+                into.details.append({"region": region, "why": why_not(given, region)})
             else:
                 into.early.append("address_not_specified")
                 into.details.append(None)

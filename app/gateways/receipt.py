@@ -10,10 +10,11 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
+import phonenumbers
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.gateways.urlencoded import pairs
 
@@ -30,6 +31,9 @@ else:
 IdFormat = Literal["as_is", "decimal", "hexadecimal", "hex_string"]
 AuthMode = Literal["token", "basic", "bearer", "signature", "none"]
 FailureType = Literal["hard", "soft", "ignored", "undefined"]
+#: What a gateway says of how a number is written (SMPP's type of number): with its country's code, as inside its country, or
+#: neither: a name, a short code, a network's own.
+Numbering = Literal["international", "national", "other"]
 
 #: Longest provider message id or reference we keep (SMPP 5.0 §4.8.4.49: 65 octets; HTTP providers use up to 100).
 MAX_ID_LENGTH = 255
@@ -91,6 +95,8 @@ class Inbound:
     text: str
     #: The gateway's id of this message; tells a message that is sent again from another with the same text.
     provider_message_id: str | None = None
+    #: How `sender` is written; None: the gateway does not say.
+    numbering: Numbering | None = None
     raw: bytes = b""
 
 
@@ -105,6 +111,12 @@ class Unreadable:
 Item = Receipt | Inbound | Unreadable
 
 
+def _country(code: str) -> str:
+    if code not in phonenumbers.SUPPORTED_REGIONS:
+        raise ValueError("must be a country's two capital letters, such as ES (ISO 3166)")
+    return code
+
+
 class Options(BaseModel):
     """Options that every kind of gateway has. A kind adds its own by subclassing."""
 
@@ -116,6 +128,11 @@ class Options(BaseModel):
     receipt_id_format: IdFormat = Field("as_is", description="How this provider writes message ids in its receipts.")
     receipts_per: Literal["part", "message"] = Field(
         "part", description="`message`: one receipt speaks for all parts of a long message."
+    )
+    country: Annotated[str, AfterValidator(_country)] | None = Field(
+        None,
+        description="Country whose national numbers this provider gives (`ES`): those of phones that write to you. Without it "
+        "a number that the provider calls national is kept as it is, and a person looks at what it wrote.",
     )
 
 

@@ -6,7 +6,7 @@ Over HTTP: POST one object, or an array of them:
 
     {"short_message_hex": "69643a…", "text": "id:…", "data_coding": 0, "esm_class": 4,
      "tlvs": {"receipted_message_id": "77", "message_state": 5, "network_error_code": "03001b"},
-     "source_addr": "34600000000", "destination_addr": "Shop"}
+     "source_addr": "34600000000", "source_addr_ton": 1, "destination_addr": "Shop"}
 
 `short_message_hex` comes before `text`. A TLV goes by its name, its tag ("0x0427"), or both ("0x0427_message_state");
 with `_hex` at the end its value is octets in hexadecimal. Keys not named here are passed over.
@@ -52,6 +52,7 @@ def _from_json(value: object, raw: bytes) -> DeliverSm:
         message_state=_state(tlvs.get("message_state")),
         network_error_code=_network_octets(tlvs.get("network_error_code")),
         source_addr=_text(given, "source_addr"),
+        source_addr_ton=_type_of_number(given.get("source_addr_ton")),
         destination_addr=_text(given, "destination_addr"),
         raw=raw,
     )
@@ -107,6 +108,13 @@ def _octet(given: Mapping[str, object], name: str, default: int) -> int:
     if type(value) is not int or not 0 <= value <= 255:
         raise _Fault(f"{name} must be a number from 0 to 255")
     return value
+
+
+def _type_of_number(value: object) -> int | None:
+    """None for what is none: it is never a reason to refuse what came."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) == 1:
+        value = int(value)
+    return value if type(value) is int else None
 
 
 def _id_text(value: object) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import AfterValidator, Field
 
 from app.gateways import smpp_text, times
-from app.gateways.receipt import Inbound, Item, Options, Outcome, Receipt, Unreadable
+from app.gateways.receipt import Inbound, Item, Numbering, Options, Outcome, Receipt, Unreadable
 from app.gateways.smpp_network import NetworkError, network_error
 from app.gateways.smpp_text import MAX_SMPP_ID, OUTCOMES, STATES, ReceiptText
 from app.gateways.texts import WORD_LENGTH, shown, shown_or_none
@@ -21,6 +21,8 @@ MESSAGE_TYPE = 0x3C
 PLAIN_MESSAGE = 0x00
 RECEIPT = 0x04
 INTERMEDIATE = 0x20
+#: Types of number, SMPP 3.4 §5.2.5. 0 is unknown; 4 a number inside an area; the others are no numbers of phones as such.
+_NUMBERING: dict[int, Numbering] = {1: "international", 2: "national", 3: "other", 4: "other", 5: "other", 6: "other"}
 
 
 class SmppOptions(Options):
@@ -55,6 +57,8 @@ class DeliverSm:
     network_error_code: bytes | None = None
     #: In a receipt the phone, for a receipt goes the way that the message came.
     source_addr: str | None = None
+    #: Its type of number (SMPP 3.4 §5.2.5); None: not said.
+    source_addr_ton: int | None = None
     destination_addr: str | None = None
     raw: bytes = b""
 
@@ -257,5 +261,6 @@ def _inbound(pdu: DeliverSm) -> Item:
         sender=shown(pdu.source_addr, WORD_LENGTH),
         recipient=shown_or_none(pdu.destination_addr, WORD_LENGTH),
         text=shown(pdu.text, smpp_text.MAX_TEXT),
+        numbering=_NUMBERING.get(pdu.source_addr_ton or 0),
         raw=pdu.raw,
     )

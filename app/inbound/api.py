@@ -67,7 +67,9 @@ class Asked:
     """A filter. `gateway`: its id."""
 
     gateway: int | None = None
+    #: In E.164 where it is a number; and as it was asked for: what a gateway calls national is kept as it wrote it.
     address: str | None = None
+    written: str | None = None
     action: Came | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
@@ -75,7 +77,7 @@ class Asked:
         if self.gateway is not None:
             found.append(inbound.c.gateway_id == self.gateway)
         if self.address is not None:
-            found.append(inbound.c.address == self.address)
+            found.append(inbound.c.address.in_({each for each in (self.address, self.written) if each}))
         if self.action is not None:
             found.append(_came(self.action))
         return found
@@ -105,7 +107,7 @@ async def list_inbound(
     """Newest first. `total` comes from the counters; with `address`, which needs `pii:read`, it is a count of what that phone
     wrote."""
     asks(principal, number=address)
-    asked = Asked(gateway=await _gateway(request, gateway), address=_address(address), action=action)
+    asked = Asked(gateway=await _gateway(request, gateway), address=_address(address), written=address, action=action)
 
     async def find(after: Sequence[Any] | None, limit: int, counted: bool) -> Found:
         async with snapshot(request) as connection:

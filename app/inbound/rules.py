@@ -12,7 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from app.numbers import normalise
+from app.gateways.receipt import Numbering
+from app.numbers import normalise, of_either
+from app.written import bare
 
 #: `denylist` an opt-out · `allow` an opt-in · `none` a word that is known and changes nothing, "HELP" say
 RuleAction = Literal["denylist", "allow", "none"]
@@ -169,19 +171,28 @@ def _is_invisible(char: str) -> bool:
 _BARE_LENGTHS = range(8, 16)
 
 
-def number(written: str | None) -> str | None:
-    """A number as providers write it (`+34…`, `0034…`, `34…`) in E.164; None when it is no possible one, as are short
-    codes and names. Providers give whole numbers, so one without a plus is read as if it had it."""
-    compact = re.sub(r"[\s().-]", "", written or "")
-    if compact.startswith("00"):
-        compact = f"+{compact[2:]}"
-    elif compact.isascii() and compact.isdigit() and len(compact) in _BARE_LENGTHS:
-        compact = f"+{compact}"
-    return normalise(compact) if compact.startswith("+") else None
+def number(written: str | None, country: str | None = None, numbering: Numbering | None = None) -> str | None:
+    """A number as a provider writes it (`+34…`, `0034…`, `34…`) in E.164; None when it is no possible one, as are short
+    codes and names, and when nobody can tell whose it is.
+
+    Providers give whole numbers, so one without a plus is read as if it had it. What the provider calls national is read as
+    one of the gateway's `country`, and without that not at all. Where nothing is said and the gateway has a country, a
+    number that could be both is the one that its plan knows."""
+    text = bare(written or "") or ""
+    if text[:1] == "+":
+        return normalise(text)
+    digits = re.sub(r"[^0-9]", "", text)
+    if numbering == "national":
+        return normalise(digits, country) if country is not None else None
+    if digits[:2] == "00":
+        return normalise(f"+{digits[2:]}")
+    if numbering == "other" or len(digits) not in _BARE_LENGTHS:
+        return None
+    return of_either(digits, country) if country is not None and numbering is None else normalise(f"+{digits}")
 
 
-def sender_of(rule: Rule, recipient: str | None) -> str:
+def sender_of(rule: Rule, recipient: str | None, country: str | None = None) -> str:
     """Whose messages a decision by `rule` is about: '' for everybody's. So, too, when nobody says who was written to."""
     if rule.scope == "address" or not recipient:
         return ""
-    return number(recipient) or recipient.strip()
+    return number(recipient, country) or recipient.strip()

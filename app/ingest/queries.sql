@@ -180,7 +180,7 @@ SELECT 0, $1, gateway_id, '', 0, value FROM (SELECT * FROM counted UNION ALL SEL
 -- name: list_replies
 -- The claimed replies with their gateways' rules. One that repeats another names it: same gateway, same id of the gateway's,
 -- same phone, same text (ids alone are used again by some).
-SELECT i.id, i.gateway_id, g.key AS gateway, g.reply_rules, i.received_at, i.address, i.recipient, i.text, i.verified,
+SELECT i.id, i.gateway_id, g.key AS gateway, g.reply_rules, g.options->>'country' AS country, i.received_at, i.address, i.recipient, i.text, i.verified,
     (SELECT min(o.id) FROM (
         SELECT * FROM inbound l
         WHERE l.gateway_id = i.gateway_id AND l.provider_message_id = i.provider_message_id AND l.address = i.address

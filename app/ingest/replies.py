@@ -15,6 +15,7 @@ from app.db import Connection
 from app.gateways.receipt import Gateway, Inbound
 from app.inbound.rules import Rule, Verdict, number, rules_of, sender_of, verdict
 from app.ingest import pipeline
+from app.ingest.rows import sender_number
 from app.ingest.store import claim, finish
 from app.quarantine.store import reexamine
 
@@ -27,7 +28,7 @@ def verdict_of(gateway: Gateway, message: Inbound) -> Verdict:
         rules_of(gateway.reply_rules),
         message.text,
         message.recipient,
-        sender_is_number=number(message.sender) is not None,
+        sender_is_number=sender_number(gateway, message) is not None,
         verified=gateway.auth.mode != "none",
     )
 
@@ -96,5 +97,5 @@ def _effective(found: Verdict) -> Rule | None:
 def _decision(row: asyncpg.Record, rule: Rule) -> tuple[Any, ...]:
     """As the query takes it. It holds from when we got the reply: phones and gateways give no time that can be trusted."""
     reason = "denylisted" if rule.action == "denylist" else "not_defined"
-    sender = sender_of(rule, row["recipient"])
+    sender = sender_of(rule, row["recipient"], row["country"])
     return row["address"], sender, rule.action, row["received_at"], reason, row["gateway"], row["id"]

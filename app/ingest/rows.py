@@ -122,13 +122,18 @@ def inbound_row(gateway: Gateway, message: Inbound, received_at: datetime) -> In
     return InboundRow(
         gateway.id,
         received_at,
-        number(message.sender) or clean(message.sender.strip(), _NUMBER_LENGTH) or "",
+        sender_number(gateway, message) or clean(message.sender.strip(), _NUMBER_LENGTH) or "",
         clean(message.recipient, _NUMBER_LENGTH) or None,
         clean(message.text, _MESSAGE_LENGTH) or "",
         clean(message.provider_message_id, MAX_ID_LENGTH) or None,
         gateway.auth.mode != "none",
         message.raw,
     )
+
+
+def sender_number(gateway: Gateway, message: Inbound) -> str | None:
+    """Who wrote `message`, in E.164; None when that is no phone number, or nobody can tell which."""
+    return number(message.sender, gateway.options.country, message.numbering)
 
 
 def _key(receipt: Receipt, error_code: str | None, error_text: str | None) -> str:

@@ -48,7 +48,7 @@ FIELDS: Mapping[str, Class] = {
         key_id keyword kind landlines last last_error_at last_message_id last_receipt_at last_seen_at latency
         left_out left_out_because left_out_message_ids level limit line link links local_times machine_clicks match
         matched matched_by max_messages max_messages_days max_parts median_seconds message_id messages method
-        methods mode new new_quarantines next_cursor no_receipt number occurred_at occurrences omitted only openapi
+        methods mode new new_quarantines next_cursor no_receipt number numbering occurred_at occurrences omitted only openapi
         opened_at origin outcome p95_seconds part parts parts_received pending personal position positions
         premium_rate price processed progress proof proofs pseudonym qualification_id quarantines queued rates
         raw_bytes read ready reasons receipt_id receipts received received_at recorded_at region rejected rekeyed

@@ -15,7 +15,7 @@ from app.api.fields import Address, Region, SenderName, Time
 from app.api.reader import RowRefused, detail_of
 from app.api.uploads import journalled
 from app.db import Connection, load_queries, pool_of, writing
-from app.numbers import normalise
+from app.numbers import normalise, unread, why_not
 from app.quarantine.changing import Decision, record
 from app.quarantine.models import Note
 from app.security import Principal, QuarantineWriter
@@ -99,7 +99,7 @@ def _decision(line: Line, status: Status, region: str | None, principal: Princip
     row: Row = line.model(_ROW)
     address = normalise(row.address, region)
     if address is None:
-        raise RowRefused("address: this is not a possible phone number.")
+        raise RowRefused(f"address: {unread(why_not(row.address, region), region)}")
     if row.at is not None and not (row.at.year >= 1990 and row.at <= now + _LEAD):
         raise RowRefused("at: this time cannot be when it was said.")
     said = row.status or status

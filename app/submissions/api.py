@@ -28,7 +28,7 @@ from app.db import POOL_TIMEOUT_SECONDS, Connection, pool_of
 from app.errors import Conflict
 from app.gateways.receipt import MAX_ID_LENGTH
 from app.matching.recording import Outcome, Sent, Submission, record_messages, record_submissions
-from app.numbers import normalise
+from app.numbers import normalise, unread, why_not
 from app.references import PREFIX, message_of
 from app.security import Principal, Writer
 from app.settings import settings_of
@@ -135,9 +135,10 @@ async def post_messages(id: DeliveryId, request: Request, principal: Writer) -> 
 
     def read(line: Line, now: datetime) -> Sent:
         row: MessageRow = line.model(_MESSAGE_ROW)
-        address = normalise(row.address, delivery["default_region"])
+        region = delivery["default_region"]
+        address = normalise(row.address, region)
         if address is None:
-            raise RowRefused("address: this is not a possible phone number.")
+            raise RowRefused(f"address: {unread(why_not(row.address, region), region)}")
         gateway = gateway_named(request, row.gateway, default)
         if gateway is None:
             raise RowRefused("gateway: neither the row nor the delivery names one.")

@@ -36,7 +36,7 @@ from app.links.shortening import Links, links_of
 from app.links.tokens import LINKS as MOST_LINKS
 from app.links.tokens import Keys, encode
 from app.matching.recording import Sent, record_awaited
-from app.numbers import normalise
+from app.numbers import normalise, unread, why_not
 from app.references import message_of
 from app.security import Principal, Writer
 from app.settings import settings_of
@@ -306,9 +306,10 @@ def _wanted(request: Request, asking: _Asking, line: Line, now: datetime) -> Wan
 def _sent(request: Request, asking: _Asking, row: LinkRow, line: int, now: datetime) -> Sent:
     if asking.delivery["targets"]:
         raise RowRefused(HAS_TARGETS)
-    address = normalise(row.address or "", asking.delivery["default_region"])
+    given, region = row.address or "", asking.delivery["default_region"]
+    address = normalise(given, region)
     if address is None:
-        raise RowRefused("address: this is not a possible phone number.")
+        raise RowRefused(f"address: {unread(why_not(given, region), region)}")
     gateway_id = asking.delivery["gateway_id"]
     gateway = gateway_named(request, row.gateway, directory_of(request).by_id(gateway_id) if gateway_id else None)
     if gateway is None:

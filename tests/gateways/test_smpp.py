@@ -172,6 +172,16 @@ class TestSmpp(GatewayContract):
         assert isinstance(item, Inbound)
         assert item.text == "id:1 stat:DELIVRD"
 
+    @pytest.mark.parametrize(
+        ("ton", "numbering"),
+        [(None, None), (0, None), (1, "international"), (2, "national"), ("2", "national"), (5, "other"), (6, "other"),
+         (77, None), ("two", None), (True, None), ([2], None)],
+    )  # fmt: skip
+    def test_the_type_of_number_says_how_the_sender_is_written(self, ton: object, numbering: str | None) -> None:
+        [item] = self.parse(post({"text": "STOP", "esm_class": 0, "source_addr": "2025550101", "source_addr_ton": ton}))
+        assert isinstance(item, Inbound)
+        assert item.numbering == numbering
+
     def test_a_tlv_makes_a_receipt_even_without_the_flag(self) -> None:
         receipt = self.receipt(
             post(

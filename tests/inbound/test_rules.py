@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.gateways.receipt import Numbering
 from app.inbound.rules import (
     SHIPPED,
     Rule,
@@ -206,8 +207,9 @@ def test_the_reply_is_that_of_the_rule_that_takes_effect() -> None:
         (None, None),
         ("+", None),
         ("1" * 40, None),
-        ("whatsapp:+34600000000", None),
-        ("٣٤٦٠٠٠٠٠٠٠٠", None),
+        ("whatsapp:+34600000000", PHONE),
+        ("٣٤٦٠٠٠٠٠٠٠٠", PHONE),
+        ("34600000000 Ana", None),
     ],
 )
 def test_numbers_as_providers_write_them(written: str | None, read: str | None) -> None:
@@ -252,6 +254,33 @@ def test_a_word_is_normal_already_when_it_was_made_so(text: str) -> None:
     word = normalised_word(text)
     assert normalised_word(word) == word
     assert word == "" or word.isalnum()
+
+
+@pytest.mark.parametrize(
+    ("written", "country", "numbering", "read"),
+    [
+        ("2025550101", None, "national", None),  # jookies/jasmin#751: not Egypt's +20 25 55 01 01
+        ("2025550101", "US", "national", "+12025550101"),
+        ("600000000", "ES", "national", PHONE),
+        ("0612345678", "FR", "national", "+33612345678"),
+        ("600000000", "ES", None, PHONE),
+        ("2025550101", "US", None, "+12025550101"),  # possible in Egypt, too, and never given out there
+        ("34600000000", "US", None, PHONE),
+        ("34600000000", "ES", None, PHONE),
+        ("34600000000", "ES", "international", PHONE),
+        ("2025550101", "US", "international", "+2025550101"),
+        ("+34600000000", "US", "national", PHONE),  # with its plus it says whose it is
+        ("0034600000000", "US", "international", PHONE),
+        ("5555", "ES", "national", None),
+        ("34600000000", None, "other", None),  # a name made of digits
+        ("34600000000", "ES", "other", None),
+        ("7700900123", "GB", None, "+447700900123"),
+    ],
+)
+def test_a_national_number_is_read_by_the_gateways_country_or_not_at_all(
+    written: str, country: str | None, numbering: Numbering | None, read: str | None
+) -> None:
+    assert number(written, country, numbering) == read
 
 
 @given(st.none() | st.text())

@@ -146,6 +146,28 @@ async def test_a_deliver_sm_from_a_phone_is_a_reply(client: httpx.AsyncClient, p
     assert (row["action"], row["text"]) == ("denylist", "Stop.")
 
 
+async def test_a_national_sender_is_reviewed_and_with_the_gateways_country_read(
+    client: httpx.AsyncClient, pool: Pool
+) -> None:
+    key = await gateway(client, "smpp")
+    body = {
+        "text": "STOP",
+        "esm_class": 0,
+        "source_addr": "2025550101",
+        "source_addr_ton": 2,
+        "destination_addr": "5555",
+    }
+    assert (await client.post(f"/callbacks/{key}", json=body, headers={"X-Acuse-Token": SECRET})).status_code == 200
+    (row,) = await applied(pool, "2025550101")
+    assert row["action"] == "review"
+    assert await pool.fetchval("SELECT count(*) FROM quarantine WHERE address LIKE '%2025550101'") == 0
+    answer = await client.patch(f"/v1/gateways/{key}", json={"options": {"country": "US"}})
+    assert answer.status_code == 200, answer.text
+    assert (await client.post(f"/callbacks/{key}", json=body, headers={"X-Acuse-Token": SECRET})).status_code == 200
+    (row,) = await applied(pool, "+12025550101")
+    assert row["action"] == "denylist"
+
+
 async def test_replies_and_receipts_come_in_one_batch_and_a_bad_one_costs_nobody(
     client: httpx.AsyncClient, pool: Pool
 ) -> None:
