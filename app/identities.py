@@ -90,6 +90,8 @@ _CHANGES: dict[str, tuple[_Change, ...]] = {
     "38": tuple(_moved(old, new, 6) for old, new in _KOSOVO.items()),
 }
 _CHANGES["37"] = _CHANGES["38"]
+#: How numbers begin that may have several spellings; all others have one.
+SEVERAL_SPELLINGS = tuple(f"+{each}" for each in _CHANGES)
 
 
 def identity(address: str) -> str:
@@ -105,13 +107,14 @@ def identity(address: str) -> str:
     return address
 
 
-def spellings(address: str) -> tuple[str, ...]:
-    """All addresses that are the phone of `address`, itself first. One for most."""
+def spellings(address: str, *, dead: bool = False) -> tuple[str, ...]:
+    """All addresses that are the phone of `address`, itself first. One for most. Besides, if asked for, the `dead` ones: those
+    that no plan reads any more, and that still stand in texts."""
     changes = _CHANGES.get(address[1:3])
     if changes is None or address[:1] != "+":
         return (address,)
     one = identity(address)
-    back = (_put(found, each.back) for each in changes if each.lives and (found := each.of.fullmatch(one)))
+    back = (_put(found, each.back) for each in changes if (dead or each.lives) and (found := each.of.fullmatch(one)))
     return tuple(dict.fromkeys((address, one, *back)))
 
 

@@ -53,6 +53,12 @@ def test_all_spellings_of_a_phone_have_one_identity(same: tuple[str, ...]) -> No
         assert {read for one in same if (read := normalise(one)) == one} <= set(spellings(each))
 
 
+def test_what_no_plan_reads_any_more_is_a_spelling_only_when_it_is_asked_for() -> None:
+    assert spellings("+525512345678") == ("+525512345678",)
+    assert spellings("+525512345678", dead=True) == ("+525512345678", "+5215512345678")
+    assert spellings("+2250707123456", dead=True) == ("+2250707123456", "+22507123456")
+
+
 @pytest.mark.parametrize("two", TWO)
 def test_what_cannot_be_told_to_be_one_phone_is_two(two: tuple[str, str]) -> None:
     assert len({identity(each) for each in two}) == 2

@@ -17,7 +17,8 @@ from app import audit
 from app.addresses import models, reading
 from app.addresses.checking import Check
 from app.addresses.disks import spool_holds_rows
-from app.addresses.erasure import QUERIES, Asked, erase
+from app.addresses.erasure import QUERIES, Asked
+from app.addresses.phones import erase_phone
 from app.addresses.spellings import Spellings
 from app.api import bulk, export
 from app.api.bulk import BadRow, Line
@@ -177,14 +178,13 @@ async def read(
     """Its health with the evidence, and the newest hundred each of messages, exclusions, replies and decisions, with
     their totals. Needs `quarantine:read`, `deliveries:read` and `pii:read`. An erased number is found by the number and by its
     pseudonym."""
-    name = pseudonyms_of(request).of(number)
     health = await explained(request, number, principal)
     async with plain_snapshot(request) as connection:
-        erased = await connection.fetchrow(QUERIES["find_erasure"], name)
-        facts = await reading.page(connection, sorted(reading.names_of(number, name, erased)))
+        names = await reading.names_of(connection, number, pseudonyms_of(request))
+        facts = await reading.page(connection, names.all)
     return models.Address(
-        address=name if erased else number,
-        erased_at=erased and erased["erased_at"],
+        address=names.shown,
+        erased_at=names.erased_at,
         health=health.model_dump(),
         **facts,
     )
@@ -231,7 +231,7 @@ async def erase_one(
         )  # fmt: skip
 
     try:
-        certificate = models.Certificate(**await erase(pool_of(request), asked, note))
+        certificate = models.Certificate(**await erase_phone(pool_of(request), asked, note))
     except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
         raise Busy("The number is being worked on; send this again.") from None
     if dry_run:
@@ -250,7 +250,7 @@ async def _forget_links(request: Request, pseudonym: str) -> None:
 async def _nothing_waits(request: Request, number: str) -> None:
     """Receipts that wait on the disks of this data directory cannot be looked through: they come to the database first.
     Replies of the number are applied first, so that no opt-out goes unheard."""
-    names = [number, pseudonyms_of(request).of(number)]
+    names = pseudonyms_of(request).names(number)
     until = asyncio.get_running_loop().time() + _SPOOL_WAIT_SECONDS
     while True:
         if inbox_of(request).spooled or await asyncio.to_thread(

@@ -9,6 +9,7 @@ from app.api.bulk import BadRow, Line, parts
 from app.api.reader import RowRefused, detail_of
 from app.deliveries.exclusions import sentence
 from app.deliveries.rules import Rules
+from app.identities import identity, spellings
 from app.numbers import normalise, why_not
 from app.privacy.pseudonyms import Pseudonyms
 
@@ -95,7 +96,7 @@ class Check:
         address = normalise(given, self.region)
         if address is None:
             return None, "invalid_address", {"region": self.region, "why": why_not(given, self.region)}
-        first = self._first.meet(address, line.number)
+        first = self._first.meet(identity(address), line.number)
         return (address, None, None) if first == line.number else (address, "double", {"line": first})
 
     async def _ask(self, rows: Sequence["_Row"]) -> None:
@@ -103,9 +104,8 @@ class Check:
         names: dict[str, _Row] = {}
         for row in rows:
             assert row.address is not None
-            names[row.address] = row
-            if self.pseudonyms is not None:
-                names[self.pseudonyms.of(row.address)] = row
+            known = spellings(row.address) if self.pseudonyms is None else self.pseudonyms.names(row.address)
+            names |= dict.fromkeys(known, row)
         for away in await self.kept_away(list(names)) if names else ():
             row = names[away["address"]]
             if row.reason != "denylisted":

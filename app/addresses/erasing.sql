@@ -26,7 +26,9 @@ SELECT id FROM messages WHERE address = ANY($1::text[]) ORDER BY id
 SELECT id FROM deliveries WHERE id = ANY($1::bigint[]) AND status = 'preparing' ORDER BY id FOR UPDATE
 
 -- name: rename_quarantine
-UPDATE quarantine SET address = $2 WHERE address = $1
+-- But what stands under the pseudonym for the same sender already, of another spelling: the health is computed after that.
+UPDATE quarantine q SET address = $2
+WHERE q.address = $1 AND NOT EXISTS (SELECT FROM quarantine o WHERE o.address = $2 AND o.sender = q.sender)
 
 -- name: rename_held
 UPDATE held SET address = $2 WHERE address = $1

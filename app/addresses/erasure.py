@@ -21,6 +21,7 @@ from app.addresses.person import Person, Said, known
 from app.addresses.places import Place
 from app.addresses.spellings import Spellings
 from app.db import Connection, Pool, load_queries
+from app.identities import identity
 from app.privacy import disguises
 from app.privacy.pseudonyms import Pseudonyms
 from app.projections.fold import fold
@@ -233,7 +234,7 @@ async def _rename(connection: Connection, work: _Erasure, unread: Keys, targets:
     asked = work.asked
     address, pseudonym = asked.names
     await connection.execute("SET LOCAL lock_timeout = '10s'")
-    await lock_addresses(connection, asked.names)
+    await lock_addresses(connection, sorted({*asked.names, identity(address)}))
     await connection.execute(QUERIES["add_erased"], pseudonym, asked.now, {})
     await _rename_targets(connection, work, targets)
     await _in_chunks(connection, work, places.EXCLUSIONS, unread, _passing(places.EXCLUSIONS, work.person, work))
@@ -253,7 +254,7 @@ async def _rename(connection: Connection, work: _Erasure, unread: Keys, targets:
         status = await connection.execute(QUERIES[f"rename_{table}"], address, pseudonym)
         work.rows[table] |= set(range(int(status.rpartition(" ")[2])))
     await _forget_private(connection, work)
-    await reexamine(connection, [pseudonym], asked.now)
+    await reexamine(connection, [address, pseudonym], asked.now)
 
 
 def _own(place: Place, work: _Erasure) -> Changed:

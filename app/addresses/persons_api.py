@@ -40,18 +40,16 @@ async def export_one(
     exclusions, replies, decisions, quarantine. One JSON document `{address, erased_at, exported_at, items}`, or NDJSON by
     `Accept`, each item with its `kind`. Needs `quarantine:read`, `deliveries:read` and `pii:read`; each time leaves an
     entry in the journal. An erased number is found by the number and by its pseudonym."""
-    name = pseudonyms_of(request).of(number)
-    now = datetime.now(UTC)
+    maker, now = pseudonyms_of(request), datetime.now(UTC)
     async with writing(request) as connection:
-        erased = await connection.fetchrow(QUERIES["find_erasure"], name)
-        data = {"address": mask(number), "pseudonym": name}
+        names = await reading.names_of(connection, number, maker)
+        data = {"address": mask(number), "pseudonym": maker.of(number)}
         text = "All that is known about a number was exported."
         await audit.append(connection, audit.PLATFORM, EXPORTED, text, at=now, actor=principal.name, data=data)
-    names = sorted(reading.names_of(number, name, erased))
-    chunks = export.noted(_counted(everything(pool_of(request), names), principal), principal)
+    chunks = export.noted(_counted(everything(pool_of(request), names.all), principal), principal)
     if export.wanted(request) == "ndjson":
         return export.stream("ndjson", (), chunks)
-    head = {"address": name if erased else number, "erased_at": erased and erased["erased_at"], "exported_at": now}
+    head = {"address": names.shown, "erased_at": names.erased_at, "exported_at": now}
     return export.document(chunks, head)
 
 

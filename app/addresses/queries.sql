@@ -50,8 +50,9 @@ SELECT
     (SELECT count(*) FROM held h JOIN breakers b ON b.id = h.breaker_id
         WHERE h.address = ANY($1::text[]) AND b.decision IS NULL) AS held
 
--- name: find_erasure
-SELECT erased_at, returned_as FROM erased WHERE pseudonym = $1
+-- name: find_erasures
+-- Of the pseudonyms `$1` of one phone.
+SELECT pseudonym, erased_at, returned_as FROM erased WHERE pseudonym = ANY($1::text[]) ORDER BY erased_at
 
 -- --- checking -------------------------------------------------------------------------------------------------------
 

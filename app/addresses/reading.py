@@ -1,22 +1,40 @@
 """Everything about one number, by its names: the number, and its pseudonym once it was erased. Each part goes by an index."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from app.addresses import models
 from app.addresses.erasure import QUERIES
 from app.db import Connection
 from app.deliveries.exclusions import sentence
+from app.identities import spellings
+from app.privacy.pseudonyms import Pseudonyms
 
 #: Rows of each kind, the newest.
 SHOWN = 100
 Row = Any  # a record of asyncpg
 
 
-def names_of(number: str, pseudonym: str, erased: Row | None) -> set[str]:
-    """What one number is known by: after its erasure it may have come back under another pseudonym."""
-    returned: str | None = erased and erased["returned_as"]
-    return {number, pseudonym} if returned is None else {number, pseudonym, returned}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """What one phone is known by: all its spellings, their pseudonyms, and the number as which an erased one came back."""
+
+    shown: str
+    all: Sequence[str]
+    erased_at: datetime | None
+
+
+async def names_of(connection: Connection, number: str, maker: Pseudonyms) -> Names:
+    """`number`: in E.164, or a pseudonym."""
+    rows = await connection.fetch(QUERIES["find_erasures"], maker.all_of(number))
+    returned = {name for row in rows if row["returned_as"] for name in spellings(row["returned_as"])}
+    return Names(
+        shown=rows[0]["pseudonym"] if rows else number,
+        all=sorted({*maker.names(number), *returned}),
+        erased_at=rows[0]["erased_at"] if rows else None,
+    )
 
 
 async def page(connection: Connection, names: Sequence[str]) -> dict[str, Any]:

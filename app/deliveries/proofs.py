@@ -9,11 +9,11 @@ from typing import Any
 
 from app.db import Connection, load_queries
 from app.deliveries import outbox
+from app.deliveries.kept_away import kept_away
 from app.deliveries.texts import Text
 from app.errors import Invalid
 from app.matching.sql import QUERIES as MATCHING
 from app.numbers import normalise, unread, why_not
-from app.privacy import pseudonyms
 from app.texts.placeholders import MissingParam
 
 QUERIES = load_queries(__file__, "sending.sql")
@@ -55,9 +55,9 @@ async def check(
     addresses through. Without `tells` nobody hears which of them the quarantine keeps away, and nothing of it at all
     while anything else is wrong: that would be asking by number."""
     addresses = [normalise(each.address, delivery["default_region"]) for each in wanted]
-    away = await _kept_away(connection, {each for each in addresses if each}, delivery["sender"])
+    away = await kept_away(connection, {each for each in addresses if each}, delivery["sender"])
     errors: list[dict[str, str]] = []
-    kept_away: list[dict[str, str]] = []
+    refused: list[dict[str, str]] = []
     found: list[Wanted] = []
     for number, (each, address) in enumerate(zip(wanted, addresses, strict=True)):
         status = away.get(address or "")
@@ -65,7 +65,7 @@ async def check(
             why = why_not(each.address, delivery["default_region"])
             errors.append(_error(number, "address", unread(why, delivery["default_region"])))
         elif status == "denylisted" or (status is not None and not force):
-            kept_away.append(_error(number, "address", _KEPT_AWAY[status]))
+            refused.append(_error(number, "address", _KEPT_AWAY[status]))
         try:
             text.render(each.params, text.short_urls(0))
         except MissingParam as missing:
@@ -73,27 +73,14 @@ async def check(
             continue
         found.append(Wanted(address=address or "", params=each.params))
     if not tells:
-        kept_away = [] if errors else [{"pointer": "/addresses", "detail": _NOT_TOLD}] if kept_away else []
-    if errors or kept_away:
-        raise Invalid("The request is not valid.", errors=[*errors, *kept_away])
+        refused = [] if errors else [{"pointer": "/addresses", "detail": _NOT_TOLD}] if refused else []
+    if errors or refused:
+        raise Invalid("The request is not valid.", errors=[*errors, *refused])
     return found
 
 
 def _error(number: int, field: str, detail: str) -> dict[str, str]:
     return {"pointer": f"/addresses/{number}/{field}", "detail": detail}
-
-
-async def _kept_away(connection: Connection, addresses: set[str], sender: str) -> dict[str, str]:
-    """What the quarantine says of each address, also of those whose numbers were erased."""
-    names = {address: address for address in addresses}
-    if await pseudonyms.any_erased(connection):
-        known = await pseudonyms.load(connection)
-        names |= {known.of(address): address for address in addresses}
-    rows = await connection.fetch(QUERIES["find_kept_away"], list(names), sender)
-    found: dict[str, str] = {}
-    for row in sorted(rows, key=lambda row: row["status"] == "denylisted"):  # the stricter word stands
-        found[names[row["address"]]] = row["status"]
-    return found
 
 
 async def make(

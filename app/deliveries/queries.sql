@@ -89,14 +89,15 @@ WHERE delivery_id = $1 AND position > $2 AND position <= $2::int + $3::int ORDER
 -- name: decide_outcomes
 -- Turns one chunk of targets of delivery `$1` into messages or exclusions, each into exactly one, and books them.
 -- `$2` now, `$3` the message id of target 1, `$4` gateway, `$5` sender, `$6`/`$7` most messages in so many days (or none),
--- `$8` since when, `$9` positions, `$10` addresses, `$11` recipients, `$12` pseudonyms (empty when nobody was erased);
--- what the numbers, the rules and the texts alone say: `$13` a reason before all others, `$14` one after the quarantine,
--- `$15` details, `$16` parts of the text, `$17` a placeholder without a value. The rules stand in the order of
--- domain.md §7; the first that matches gives the reason. Answers how many targets ended how, none as reason: as messages.
+-- `$8` since when, `$9` positions, `$10` addresses, `$11` recipients, `$12` another name of the phone (empty when none has
+-- one): its pseudonym, or another spelling; what the numbers, the rules and the texts alone say: `$13` a reason before all
+-- others (doubles in another spelling, too), `$14` one after the quarantine, `$15` details, `$16` parts of the text, `$17` a
+-- placeholder without a value. The rules stand in the order of domain.md §7; the first that matches gives the reason. Answers
+-- how many targets ended how, none as reason: as messages.
 WITH chunk AS MATERIALIZED (
     SELECT *, first_value(position) OVER same AS first_here, first_value(recipient_id) OVER same AS recipient_here
     FROM unnest($9::int[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::jsonb[],
-        $16::int[], $17::text[]) AS c (position, address, recipient_id, pseudonym, early, late, detail, parts, missing)
+        $16::int[], $17::text[]) AS c (position, address, recipient_id, other, early, late, detail, parts, missing)
     WINDOW same AS (PARTITION BY address, early IS NULL ORDER BY position)
 ),
 -- Of each address the first target of the chunk looks for one of an earlier chunk, and tells its repeats. An address has at
@@ -129,6 +130,7 @@ decided AS MATERIALIZED (
         CASE WHEN found.reason IS NULL THEN c.missing END AS missing,
         CASE
             WHEN found.reason IS NULL THEN NULL
+            WHEN c.early IS NOT NULL THEN c.detail
             WHEN found.reason = 'double' THEN jsonb_build_object(
                 'position', coalesce(c.standing, c.first_here),
                 'recipient_id', CASE WHEN c.standing IS NULL THEN c.recipient_here ELSE c.recipient_standing END)
@@ -142,7 +144,7 @@ decided AS MATERIALIZED (
     LEFT JOIN LATERAL (
         SELECT l.status::text AS status, l.reason, l.origin, l.since, l.sender
         FROM quarantine l
-        WHERE c.early IS NULL AND l.address IN (c.address, c.pseudonym) AND l.sender IN ('', $5)
+        WHERE c.early IS NULL AND l.address IN (c.address, c.other) AND l.sender IN ('', $5)
             AND l.status::text IN ('quarantined', 'denylisted')  -- as text: no index by status may seem to serve this
         ORDER BY l.status::text = 'denylisted' DESC LIMIT 1
     ) q ON true
@@ -150,7 +152,7 @@ decided AS MATERIALIZED (
         SELECT count(*) AS messages FROM messages l
         JOIN message_state s ON s.message_id = l.id
         JOIN deliveries d ON d.id = l.delivery_id
-        WHERE $6::int IS NOT NULL AND c.early IS NULL AND l.address IN (c.address, c.pseudonym) AND l.delivery_id <> $1
+        WHERE $6::int IS NOT NULL AND c.early IS NULL AND l.address IN (c.address, c.other) AND l.delivery_id <> $1
             AND NOT l.proof AND CASE s.status
                 WHEN 'cancelled' THEN false
                 WHEN 'pending' THEN d.status IN ('prepared', 'in_progress')

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app import numbers
 from app.api.fields import Number, Region, Whole
+from app.identities import identity
 from app.texts.encoding import MAX_PARTS
 
 Countries = Annotated[list[Region], Field(min_length=1, max_length=250)]
@@ -54,7 +55,9 @@ class Rules(BaseModel):
     )
 
     def of_number(self, address: str) -> dict[str, Any] | None:
-        """The rule that leaves this number out, as the exclusion's detail; None when none does."""
+        """The rule that leaves this number out, as the exclusion's detail; None when none does. It looks at the phone's
+        identity: another spelling may look like a landline, or like another country's."""
+        address = identity(address)
         if self.landlines == "exclude" or self.premium_rate == "exclude":
             kind = numbers.kind(address)
             if kind == "landline" and self.landlines == "exclude":

@@ -12,6 +12,7 @@ from typing import Any
 from app.deliveries.rules import Rules
 from app.deliveries.tally import Tally
 from app.deliveries.texts import Text
+from app.identities import SEVERAL_SPELLINGS, spellings
 from app.numbers import normalise, why_not
 from app.privacy.pseudonyms import PREFIX, Pseudonyms
 from app.texts.encoding import measure
@@ -19,6 +20,7 @@ from app.texts.placeholders import MissingParam
 
 Row = Mapping[str, Any]
 _SHARES = 2**64
+_SEVERAL = frozenset(SEVERAL_SPELLINGS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +31,10 @@ class Screened:
     #: E.164; as given where it is no possible number.
     addresses: list[str] = field(default_factory=list)
     recipients: list[str | None] = field(default_factory=list)
-    #: Empty while nobody was erased.
-    pseudonyms: list[str] = field(default_factory=list)
+    #: Another name of the phone: its pseudonym, once anybody was erased. Empty while nobody has one.
+    others: list[str | None] = field(default_factory=list)
+    #: Places of addresses that have several spellings.
+    spelt: list[int] = field(default_factory=list)
     #: A reason that comes before doubles and the quarantine; and one that comes after them.
     early: list[str | None] = field(default_factory=list)
     late: list[str | None] = field(default_factory=list)
@@ -73,6 +77,8 @@ class Screen:
             address = given if given.startswith(PREFIX) else normalise(given, region)
             into.addresses.append(address or given)
             if address is not None:
+                if address[:3] in _SEVERAL and len(spellings(address)) > 1:
+                    into.spelt.append(len(into.early))
                 into.early.append(None)
                 into.details.append(None)
             elif given.strip():
@@ -82,8 +88,8 @@ class Screen:
                 into.early.append("address_not_specified")
                 into.details.append(None)
         if self.any_erased:
-            new = into.addresses[len(into.pseudonyms) :]
-            into.pseudonyms.extend(map(self.pseudonyms.of, new))
+            new = into.addresses[len(into.others) :]
+            into.others.extend(map(self.pseudonyms.of, new))
 
     def _apply_rules(self, rows: Sequence[Row], into: Screened, start: int) -> None:
         share = int(self.rules.control_share * _SHARES)

@@ -17,6 +17,7 @@ from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.api.paging import Page
 from app.db import snapshot
 from app.errors import Invalid, NotFound
+from app.identities import spellings
 from app.inbound.rules import number
 from app.security import QuarantineReader, asks
 from app.tables import counters, gateways, inbound
@@ -77,7 +78,7 @@ class Asked:
         if self.gateway is not None:
             found.append(inbound.c.gateway_id == self.gateway)
         if self.address is not None:
-            found.append(inbound.c.address.in_({each for each in (self.address, self.written) if each}))
+            found.append(inbound.c.address.in_({*spellings(self.address), self.written or self.address}))
         if self.action is not None:
             found.append(_came(self.action))
         return found

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from starlette.requests import HTTPConnection
 
 from app.db import Connection, load_queries
+from app.identities import identity, spellings
 from app.sealing import own_secret
 
 QUERIES = load_queries(__file__, "pseudonyms.sql")
@@ -25,9 +26,25 @@ class Pseudonyms:
     key: bytes = field(repr=False)
 
     def of(self, address: str) -> str:
-        """The pseudonym of a number in E.164; a pseudonym is its own."""
+        """The pseudonym of a number in E.164, the same for all its spellings; a pseudonym is its own."""
         if address.startswith(PREFIX):
             return address
+        return self._hashed(identity(address))
+
+    def all_of(self, address: str) -> tuple[str, ...]:
+        """Under which pseudonyms the phone may have been erased, in the same order for all its spellings: its own, and that
+        of each spelling, which older versions gave."""
+        if address.startswith(PREFIX):
+            return (address,)
+        one = identity(address)
+        others = sorted({*spellings(one), *spellings(address)} - {one})
+        return (self._hashed(one), *map(self._hashed, others))
+
+    def names(self, address: str) -> tuple[str, ...]:
+        """All that facts about the phone may stand under: its spellings, `address` first, and their pseudonyms."""
+        return (*dict.fromkeys((*spellings(address), *self.all_of(address))),)
+
+    def _hashed(self, address: str) -> str:
         return PREFIX + hashlib.blake2b(address.encode(), key=self.key, digest_size=16).hexdigest()
 
     def of_key(self, value: str) -> str:

@@ -11,8 +11,9 @@ from app.api.fields import MOST_SEVERAL, AskedAddress, DeliveryId, PathAddress, 
 from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.db import Connection, load_queries, plain, pool_of, snapshot, writing
 from app.errors import Conflict, NotFound
+from app.identities import spellings
 from app.privacy.masking import mask
-from app.privacy.pseudonyms import pseudonyms_of
+from app.privacy.pseudonyms import PREFIX, pseudonyms_of
 from app.quarantine import breaker, changing, models, reading
 from app.quarantine.rules import ANYBODY, Explained, explain
 from app.quarantine.store import facts_of
@@ -160,13 +161,13 @@ async def read_one(
 async def explained(request: Request, address: str, principal: Principal) -> models.AddressHealth:
     async with snapshot(request) as connection:
         driver = await plain(connection)
-        identity, events = await facts_of(driver, address)
+        name, events = await facts_of(driver, address)
         thresholds = await read_thresholds(driver)
         notes = await reading.notes(connection, events)
-        rows = await reading.page(connection, reading.Filter(address=identity), after=None, limit=_ENTRIES)
+        rows = await reading.page(connection, reading.Filter(address=name), after=None, limit=_ENTRIES)
     by_scope = {row["sender"]: row["status"] for row in rows}
     return models.AddressHealth(
-        **principal.shown({"address": identity}),
+        **principal.shown({"address": name if name.startswith(PREFIX) else address}),
         status=by_scope.get(ANYBODY, "valid"),
         entries=[models.Entry(**principal.shown(models.shown(row))) for row in rows],
         evidence=[models.Evidence(**principal.shown(_evidence(each, notes))) for each in explain(events, thresholds)],
@@ -214,12 +215,13 @@ async def release_one(
     too."""
     now = datetime.now(UTC)
     async with writing(request) as connection:
-        identity, __ = await facts_of(connection, number)
-        status = await connection.fetchval(QUERIES["lock_status"], identity, sender)
-        if status is None:
+        name, __ = await facts_of(connection, number)
+        row = await connection.fetchrow(QUERIES["lock_standing"], [name, *spellings(name)], sender)
+        if row is None:
             raise NotFound("This address is not in quarantine.")
+        address, status = row["address"], row["status"]
         decision = changing.Decision(
-            address=identity,
+            address=address,
             kind="allow" if status == "denylisted" else "release",
             reason="not_defined",
             origin="operator",
@@ -229,7 +231,7 @@ async def release_one(
             note=reason,
         )
         moved = await changing.record(connection, [decision], now)
-        data = {"address": mask(identity), "pseudonym": pseudonyms_of(request).of(identity), "was": status}
+        data = {"address": mask(address), "pseudonym": pseudonyms_of(request).of(address), "was": status}
         data |= {"kind": decision.kind, "sender": sender or None}
         said, by_delivery = {"reason": reason}, moved.deliveries
         await _note(connection, RELEASED, "An address was released.", principal, now, data, said, by_delivery)

@@ -14,6 +14,7 @@ from typing import Any
 
 from app import audit
 from app.db import Connection
+from app.identities import SEVERAL_SPELLINGS, spellings
 from app.logs import log
 from app.quarantine.store import QUERIES, Cell, book, enqueue, reexamine
 
@@ -68,9 +69,17 @@ async def learn(connection: Connection, changes: Changes, now: datetime) -> None
     await _hold(connection, failures, suspects)
     addresses |= {row["address"] for row in failures}
     if changes.successes or changes.revised:
-        touched = await connection.fetch(QUERIES["find_touched"], changes.successes, changes.revised)
-        addresses |= {row["address"] for row in touched}
+        touched = await connection.fetch(QUERIES["find_touched"], changes.successes, changes.revised, SEVERAL_SPELLINGS)
+        addresses |= {row["address"] for row in touched if not row["maybe"]}
+        addresses |= await _elsewhere(connection, [row["address"] for row in touched if row["maybe"]])
     await reexamine(connection, sorted(addresses), now)
+
+
+async def _elsewhere(connection: Connection, addresses: Sequence[str]) -> set[str]:
+    """Those of `addresses` whose phone has errors in another spelling."""
+    others = {other: address for address in addresses for other in spellings(address)[1:]}
+    rows = await connection.fetch(QUERIES["find_standing"], list(others)) if others else ()
+    return {others[row["address"]] for row in rows if row["errors"]}
 
 
 def _counts(row: Any) -> bool:

@@ -15,6 +15,7 @@ from app.api.fields import Address, Region, SenderName, Time
 from app.api.reader import RowRefused, detail_of
 from app.api.uploads import journalled
 from app.db import Connection, load_queries, pool_of, writing
+from app.identities import identity, spellings
 from app.numbers import normalise, unread, why_not
 from app.quarantine.changing import Decision, record
 from app.quarantine.models import Note
@@ -116,15 +117,16 @@ def _decision(line: Line, status: Status, region: str | None, principal: Princip
 
 
 async def _new(connection: Connection, decided: Sequence[Decision]) -> list[Decision]:
-    """Those that do not stand already; of several alike in one chunk the first."""
-    rows = await connection.fetch(QUERIES["find_statuses"], [each.address for each in decided])
+    """Those that do not stand already, in whatever spelling; of several alike in one chunk the first."""
+    asked = {name for each in decided for name in spellings(each.address)}
+    rows = await connection.fetch(QUERIES["find_statuses"], list(asked))
     known: set[tuple[str, str, str | None]] = {
-        (row["address"], row["sender"], _KINDS.get(row["status"])) for row in rows
+        (identity(row["address"]), row["sender"], _KINDS.get(row["status"])) for row in rows
     }
     found = []
     for each in decided:
-        identity = (each.address, each.sender, each.kind)
-        if identity not in known:
-            known.add(identity)
+        one = (identity(each.address), each.sender, each.kind)
+        if one not in known:
+            known.add(one)
             found.append(each)
     return found

@@ -75,10 +75,12 @@ ORDER BY 1, 2, 3, 4, 5
 
 -- name: find_touched
 -- Addresses to examine because of successes: of the messages `$1`, received now, those that have errors (a success from
--- before a quarantine may undo it: it restarts the count); of the messages `$2`, received once and not as before, all.
-SELECT m.address FROM messages m JOIN quarantine q ON q.address = m.address AND q.errors > 0 WHERE m.id = ANY($1::bigint[])
+-- before a quarantine may undo it: it restarts the count); of the messages `$2`, received once and not as before, all. Maybe
+-- those that begin as `$3`: their phone may have errors in another spelling.
+SELECT m.address, q.address IS NULL AS maybe FROM messages m LEFT JOIN quarantine q ON q.address = m.address AND q.errors > 0
+WHERE m.id = ANY($1::bigint[]) AND (q.address IS NOT NULL OR left(m.address, 3) = ANY($3::text[]))
 UNION
-SELECT m.address FROM messages m WHERE m.id = ANY($2::bigint[])
+SELECT m.address, false FROM messages m WHERE m.id = ANY($2::bigint[])
 
 -- name: list_failures
 -- The messages `$1`, each of which failed or had failed before, with what a breaker needs to know.
@@ -178,8 +180,9 @@ WHERE h.breaker_id = ANY($1::int[]) AND h.message_id = ANY($2::bigint[]) AND s.m
 DELETE FROM counters WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM counters WHERE delivery_id = 0 AND metric IN ('failures', 'finals') AND bucket < $1 LIMIT 5000))
 
--- name: lock_status
-SELECT status::text FROM quarantine WHERE address = $1 AND sender = $2 FOR UPDATE
+-- name: lock_standing
+-- The row of the phone `$1` (all its names) for sender `$2`.
+SELECT address, status::text AS status FROM quarantine WHERE address = ANY($1::text[]) AND sender = $2 FOR UPDATE
 
 -- name: close_breaker
 UPDATE breakers SET closed_at = $2, decision = $3, decided_by = $4, note = $5 WHERE id = $1 AND closed_at IS NULL RETURNING *

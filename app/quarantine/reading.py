@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.identities import spellings
 from app.quarantine.rules import Event
 from app.tables import breakers, counters, decisions, deliveries, exclusions, gateways, held, qualifications, quarantine
 
@@ -104,9 +105,10 @@ def conditions(asked: Filter) -> list[ColumnElement[bool]]:
         (asked.gateway, gateways.c.key),
         (asked.error_code, qualifications.c.error_code),
         (asked.sender, table.sender),
-        (asked.address, table.address),
     )
     found += [column == value for value, column in pairs if value is not None]
+    if asked.address is not None:
+        found.append(table.address.in_(spellings(asked.address)))
     if asked.delivery_id is not None:
         found.append(and_(table.delivery_id == asked.delivery_id, table.status != "with_errors"))
     if asked.since_after is not None:

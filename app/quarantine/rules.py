@@ -46,6 +46,8 @@ class Event:
     kind: Kind
     #: Of the message, or of the decision.
     id: int
+    #: In which of the phone's spellings it stands.
+    address: str = ""
     #: Of a message: who sent it. Of a decision: whose messages it is about; `ANYBODY`: everybody's.
     sender: str = ANYBODY
     #: A code of `qualifications.reasons`.

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from app.db import Connection, load_queries
+from app.identities import identity, spellings
 from app.privacy import pseudonyms
 from app.quarantine.rules import Event, Health, Meaning, health, meaning_at
 from app.quarantine.thresholds import read_thresholds
@@ -49,11 +50,12 @@ async def reexamine(connection: Connection, addresses: Sequence[str], now: datet
     names = await _locked(connection, addresses)
     facts = await known(connection, names)
     thresholds = await read_thresholds(connection)
-    standing = await _standing(connection, facts)
+    standing = await _standing(connection, {*names, *names.values()})
     wanted: dict[Key, Row] = {}
-    for identity, events in facts.items():
+    for name, events in facts.items():
         for sender, found in health(events, now, thresholds).items():
-            wanted[identity, sender] = _row(identity, sender, found)
+            row = _row(name, sender, found)
+            wanted[row["address"], sender] = row
     return await _write(connection, standing, wanted, now)
 
 
@@ -63,29 +65,31 @@ async def lock_addresses(connection: Connection, addresses: Sequence[str]) -> No
 
 
 async def _locked(connection: Connection, addresses: Sequence[str]) -> dict[str, str]:
-    """The identities of `addresses`, each ours until the commit. A number that is erased while we wait has another one
+    """The identities of `addresses`, each ours until the commit. A number that is erased while we wait has another name
     after that. One that was erased and comes back is remembered, so that its old facts and its new ones are found."""
     before: dict[str, str] = {}
     names = await identities(connection, addresses)
     while names != before:
         await lock_addresses(connection, sorted(set(names.values())))
         before, names = names, await identities(connection, addresses)
-    back = {address: name for address, name in names.items() if address != name}
+    erased = pseudonyms.PREFIX
+    back = {number: name for number, name in names.items() if name.startswith(erased) and not number.startswith(erased)}
     if back:
         await connection.execute(QUERIES["note_return"], list(back), list(back.values()))
     return names
 
 
-async def _standing(connection: Connection, facts: Iterable[str]) -> dict[Key, Row]:
-    rows = await connection.fetch(QUERIES["find_standing"], list(facts))
+async def _standing(connection: Connection, names: Iterable[str]) -> dict[Key, Row]:
+    rows = await connection.fetch(QUERIES["find_standing"], list(names))
     return {(row["address"], row["sender"]): {name: row[name] for name in _COLUMNS} for row in rows}
 
 
-def _row(address: str, sender: str, found: Health) -> Row:
+def _row(name: str, sender: str, found: Health) -> Row:
+    """A phone stands in the quarantine once, in the spelling of what put it there; an erased one under its pseudonym."""
     event = found.event
     of_message = event.kind == "failed"
     return {
-        "address": address,
+        "address": name if name.startswith(pseudonyms.PREFIX) else event.address,
         "sender": sender,
         "status": found.status,
         "reason": "denylisted" if found.status == "denylisted" else event.reason,
@@ -161,16 +165,22 @@ async def book(connection: Connection, moves: Mapping[Cell, int]) -> None:
 
 
 async def identities(connection: Connection, addresses: Sequence[str]) -> dict[str, str]:
-    """Under which name each address's health is kept: its own, or the pseudonym of a number that was erased. Of one that
-    came back since, its number too, whichever of the two was asked for."""
-    found = dict(zip(addresses, addresses, strict=True))
+    """The one name of each phone, under which its health is computed, by every name that facts about it may stand under: its
+    identity, or the pseudonym of a number that was erased. Of one that came back since, its number too, whichever of the
+    two was asked for."""
+    found = {each: identity(address) for address in addresses for each in spellings(address)}
     if await pseudonyms.any_erased(connection):
         maker = await pseudonyms.load(connection)
-        named = {address: maker.of(address) for address in addresses}
-        rows = await connection.fetch(QUERIES["find_erased"], list(named.values()))
-        erased = {row["pseudonym"]: row["returned_as"] for row in rows}
-        found |= {address: name for address, name in named.items() if name in erased}
-        found |= {address: name for name, address in erased.items() if address is not None}
+        named = {address: maker.all_of(address) for address in found}
+        asked = list({name for names in named.values() for name in names})
+        erased = {row["pseudonym"]: row["returned_as"] for row in await connection.fetch(QUERIES["find_erased"], asked)}
+        for address, names in named.items():
+            known = [name for name in names if name in erased]
+            if known:
+                found |= dict.fromkeys((address, *known), known[0])
+        for name, number in erased.items():
+            if number is not None:
+                found |= dict.fromkeys(spellings(number), found[name])
     return found
 
 
@@ -209,6 +219,7 @@ def _outcome(row: Row, meanings: Mapping[int, Sequence[Meaning]]) -> Event:
         at=row["at"],
         kind="failed" if failed else "received",
         id=row["id"],
+        address=row["address"],
         sender=row["sender"],
         reason=meaning.reason if meaning else "not_defined",
         failure_type=meaning.failure_type if meaning else "undefined",
@@ -233,8 +244,9 @@ def _meaning(row: Row, meanings: Mapping[int, Sequence[Meaning]]) -> Meaning | N
 
 def _decision(row: Row) -> Event:
     return Event(
-        at=row["at"], kind=row["kind"], id=row["id"], sender=row["sender"], reason=row["reason"], origin=row["origin"]
-    )
+        at=row["at"], kind=row["kind"], id=row["id"], address=row["address"], sender=row["sender"], reason=row["reason"],
+        origin=row["origin"],
+    )  # fmt: skip
 
 
 async def read_meanings(connection: Connection, qualifications: Iterable[int]) -> dict[int, Sequence[Meaning]]:
@@ -280,7 +292,7 @@ async def reexamine_delivery(connection: Connection, delivery_id: int, now: date
     rows = await connection.fetch(QUERIES["list_addresses"], delivery_id)
     addresses = [row["address"] for row in rows]
     # All at once: chunk by chunk they would be locked in no order, and we could wait in a circle with a worker.
-    await lock_addresses(connection, addresses)
+    await lock_addresses(connection, sorted({*addresses, *map(identity, addresses)}))
     wrong = 0
     for start in range(0, len(addresses), CHUNK):
         moved = await reexamine(connection, addresses[start : start + CHUNK], now)

@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from app.db import Connection, Pool
+from app.identities import SEVERAL_SPELLINGS
 from app.ingest.runtime import WORKER_SETTINGS
 from app.quarantine.store import QUERIES
 from tests.messages.rows import BEGIN, Row, add_delivery, add_gateway, add_messages, add_qualifications
@@ -110,7 +111,7 @@ def asked(name: str, world: World) -> tuple[Any, ...]:
         "list_decisions": (addresses,),
         "find_standing": (addresses,),
         "list_failures": (messages,),
-        "find_touched": (messages, messages[:3]),
+        "find_touched": (messages, messages[:3], list(SEVERAL_SPELLINGS)),
         "list_due": (BEGIN.replace(day=25), 100),
         "release_messages": ([1], messages),
         "count_window": (world.gateway, str(world.error), 14_000, 14_010),
@@ -164,7 +165,7 @@ async def test_statistics_of_before_the_first_receipt_mislead_nobody(pool: Pool,
     values: dict[str, tuple[Any, ...]] = {
         "list_outcomes": (addresses, 2_000),
         "list_failures": (messages,),
-        "find_touched": (messages, messages[:3]),
+        "find_touched": (messages, messages[:3], list(SEVERAL_SPELLINGS)),
         "release_messages": ([1], messages),
     }
     async with pool.acquire() as connection:

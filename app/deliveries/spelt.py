@@ -1,0 +1,52 @@
+"""Targets whose phone has several spellings: doubles among these, and the name under which the quarantine knows them.
+
+What can be compared as it is written `decide_outcomes` compares by itself. Few numbers have several spellings, so a chunk
+that has none of them pays nothing for this.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from app.db import Connection, load_queries
+from app.deliveries.screening import Screened
+from app.identities import identity, spellings
+from app.privacy.pseudonyms import Pseudonyms
+
+QUERIES = load_queries(__file__, "spelt.sql")
+
+
+async def settle(
+    connection: Connection, delivery_id: int, sender: str, pseudonyms: Pseudonyms, screened: Screened
+) -> None:
+    """Tells those of `screened.spelt` that are doubles of another spelling, and gives the others the other name by which more
+    is known of them. The delivery is held."""
+    addresses = {screened.addresses[place] for place in screened.spelt}
+    names = {address: pseudonyms.names(address) for address in addresses}
+    standing = await _standing(connection, delivery_id, addresses)
+    asked = sorted({name for each in names.values() for name in each})
+    kept_away = {row["address"] for row in await connection.fetch(QUERIES["find_kept_away"], asked, sender)}
+    screened.others.extend([None] * (len(screened.addresses) - len(screened.others)))
+    for place in screened.spelt:
+        address = screened.addresses[place]
+        first = standing.setdefault(identity(address), _as_target(screened, place))
+        if first["address"] != address:
+            screened.early[place] = "double"
+            screened.details[place] = {name: first[name] for name in ("position", "recipient_id")}
+        else:
+            others = names[address][1:]
+            screened.others[place] = next((name for name in others if name in kept_away), others[0])
+
+
+async def _standing(connection: Connection, delivery_id: int, addresses: set[str]) -> dict[str, Mapping[str, Any]]:
+    """By identity, the target of an earlier chunk that stands for the phone."""
+    asked: Sequence[str] = sorted({name for address in addresses for name in spellings(address)})
+    rows = await connection.fetch(QUERIES["list_standing"], delivery_id, asked)
+    return {identity(row["address"]): dict(row) for row in rows}
+
+
+def _as_target(screened: Screened, place: int) -> Mapping[str, Any]:
+    return {
+        "address": screened.addresses[place],
+        "position": screened.positions[place],
+        "recipient_id": screened.recipients[place],
+    }

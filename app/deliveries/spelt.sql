@@ -1,0 +1,21 @@
+-- Other spellings of a phone.
+
+-- name: list_standing
+-- The targets of delivery `$1` that stand for the addresses `$2`: as messages, or as exclusions that are no doubles.
+SELECT l.address, l.position, l.recipient_id FROM unnest($2::text[]) AS a (address)
+CROSS JOIN LATERAL (
+    SELECT m.address, m.position, m.recipient_id FROM messages m
+    WHERE (m.address, m.delivery_id) BETWEEN (a.address, $1::bigint) AND (a.address, $1::bigint) AND NOT m.proof LIMIT 1
+) l
+UNION ALL
+SELECT l.address, l.position, l.recipient_id FROM unnest($2::text[]) AS a (address)
+CROSS JOIN LATERAL (
+    SELECT e.address, e.position, e.recipient_id FROM exclusions e
+    WHERE (e.address, e.delivery_id) BETWEEN (a.address, $1::bigint) AND (a.address, $1::bigint)
+        AND e.reason NOT IN ('address_not_specified', 'invalid_address', 'double') LIMIT 1
+) l
+
+-- name: find_kept_away
+-- Those of the names `$1` that must not be sent to, whoever sends or by sender `$2`.
+SELECT DISTINCT address FROM quarantine
+WHERE address = ANY($1::text[]) AND sender IN ('', $2) AND status::text IN ('quarantined', 'denylisted')
