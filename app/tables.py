@@ -217,6 +217,7 @@ messages = Table(
     Column("params", JSONB),  # of a proof, which has no target: its text, sender and params as they were
     _when("created_at", required=True),
     _when("cancelled_at"),
+    Column("cancelled_for", Text),  # denylisted, quarantined: the outbox kept it away; none: somebody cancelled it
     _when("expired_at"),  # what the clock said: the validity period was over without a final receipt
     Index("ix_messages_delivery_id_id", "delivery_id", "id"),
     Index("ix_messages_address_delivery_id", "address", "delivery_id"),
@@ -325,16 +326,36 @@ inbound = Table(
     Column("provider_message_id", Text),
     Column("verified", Boolean, nullable=False),
     Column("raw", LargeBinary, nullable=False),
+    Column("opt_out", Text),  # denylist, allow, none: what the gateway itself took it for
+    Column("part_reference", Text),  # of a long message in pieces: common to them
+    Column("part", SmallInteger),
+    Column("parts", SmallInteger),
     _when("applied_at"),  # none: the reply rules have not been asked yet
     Column("keyword", Text),  # of the rule that matched
     Column("action", Text),  # denylist, allow, none; review: a person should look at it; no value: no rule matched
     Column("repeat_of", BigInteger),
+    Column("part_of", BigInteger),  # the piece that stands for the message: this one changed nothing more
+    Column("message_id", BigInteger),  # which it most likely answers
+    Column("delivery_id", BigInteger),
     Index("ix_inbound_received_at_id", "received_at", "id"),
     Index("ix_inbound_gateway", "gateway_id", "received_at", "id"),
     Index("ix_inbound_review", "received_at", "id", postgresql_where=text("action = 'review'")),
     Index("ix_inbound_address", "address", "id"),
     Index("ix_inbound_provider_message_id", "gateway_id", "provider_message_id", "address"),
     comment="Messages from phones to us",
+)
+Index(
+    "ix_inbound_delivery",
+    inbound.c.delivery_id,
+    inbound.c.received_at,
+    inbound.c.id,
+    postgresql_where=inbound.c.delivery_id.is_not(None),
+)
+Index(
+    "ix_inbound_pieces",
+    inbound.c.address,
+    inbound.c.part_reference,
+    postgresql_where=inbound.c.part_reference.is_not(None),
 )
 Index("ix_inbound_waiting", inbound.c.id, postgresql_where=inbound.c.applied_at.is_(None))
 

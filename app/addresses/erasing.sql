@@ -66,7 +66,8 @@ WHERE translate(value || ' ' || raw, E' -.()/_\t\u00a0', '') LIKE '%' || $2::tex
 
 -- name: scan_inbound
 -- What others wrote about the number, or what came from it in a form that is no possible number.
-SELECT id FROM inbound WHERE encode(raw, 'escape') ~ $1 OR concat_ws(' ', address, recipient, text, provider_message_id) ~ $1
+SELECT id FROM inbound
+WHERE encode(raw, 'escape') ~ $1 OR concat_ws(' ', address, recipient, text, provider_message_id, part_reference) ~ $1
 
 -- name: scan_deliveries
 SELECT id FROM deliveries WHERE concat_ws(' ', label, content, metadata::text) ~ $1

@@ -41,6 +41,8 @@ class Inbound(BaseModel):
     keyword: str | None
     action: str | None
     repeat_of: str | None
+    message_id: str | None = Field(description="The message that it most likely answers.")
+    delivery_id: str | None
 
 
 class Decision(BaseModel):

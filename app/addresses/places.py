@@ -47,7 +47,11 @@ INBOX = Place(
 )
 REJECTED = Place(table="rejected", key={"id": "text"}, columns=("reason", "request", "raw"))
 RECEIPTS = Place(table="receipts", key=_ID, columns=_RECEIPT)
-INBOUND = Place(table="inbound", key=_ID, columns=("address", "recipient", "text", "provider_message_id", "raw"))
+INBOUND = Place(
+    table="inbound",
+    key=_ID,
+    columns=("address", "recipient", "text", "provider_message_id", "part_reference", "raw"),
+)
 DELIVERIES = Place(table="deliveries", key=_ID, columns=("label", "content", "metadata"))
 EXCLUSIONS = Place(table="exclusions", key=_TARGET, columns=("address", "recipient_id", "detail"))
 QUALIFICATIONS = Place(table="qualifications", key=_SMALL_ID, columns=("status", "error_code", "first_text"))

@@ -22,7 +22,8 @@ JOIN deliveries d ON d.id = e.delivery_id
 ORDER BY e.delivery_id DESC, e.position DESC
 
 -- name: list_inbound
-SELECT i.id, g.key AS gateway, i.received_at, i.recipient, i.text, i.keyword, i.action, i.repeat_of
+SELECT i.id, g.key AS gateway, i.received_at, i.recipient, i.text, i.keyword, i.action, i.repeat_of, i.message_id,
+    i.delivery_id
 FROM (SELECT * FROM inbound WHERE address = ANY($1::text[]) ORDER BY id DESC LIMIT $2) i
 JOIN gateways g ON g.id = i.gateway_id
 ORDER BY i.id DESC

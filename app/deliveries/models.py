@@ -66,6 +66,8 @@ _INDICATORS = {
     "clicks": 0,
     "unique_clicks": 0,
     "machine_clicks": 0,
+    "replies": 0,
+    "opt_outs": 0,
 }
 
 
@@ -122,6 +124,8 @@ class Indicators(BaseModel):
     clicks: int
     unique_clicks: int
     machine_clicks: int
+    replies: int
+    opt_outs: int
 
 
 class Progress(BaseModel):

@@ -2,6 +2,8 @@
 
 A reader can break off at any time and go on behind the last message that it has. What is given out stays `pending` until
 its submission is reported, so reading from the beginning again gives it again. A text is never sent half-filled.
+
+Whoever was denylisted or quarantined since the preparation is not sent to: each chunk asks again, and cancels those messages.
 """
 
 import asyncio
@@ -16,13 +18,15 @@ import orjson
 
 from app import audit
 from app.api import excerpts
-from app.db import POOL_TIMEOUT_SECONDS, Pool, is_away, load_queries
+from app.db import POOL_TIMEOUT_SECONDS, Connection, Pool, is_away, load_queries
 from app.deliveries import codes
+from app.deliveries.kept_away import kept_away
 from app.deliveries.texts import Text
 from app.links.routes import Routes
 from app.logs import log
 from app.matching.references import claim_references
 from app.privacy.pseudonyms import PREFIX as ERASED
+from app.projections.fold import fold
 from app.references import reference_of
 from app.texts.encoding import measure
 from app.texts.placeholders import MissingParam
@@ -158,13 +162,44 @@ async def _claimed(pool: Pool, asked: Asked, *, after: int, limit: int) -> _Batc
         if await connection.fetchval(QUERIES["find_status"], asked.delivery_id) != "in_progress":
             return None
         rows = await connection.fetch(_WEIGHED, asked.delivery_id, after, limit, asked.text_bytes)
-        ids = [each["message_id"] for each in rows]
+        gone = await _keep_away(connection, asked, rows, now)
+        ids = [each["message_id"] for each in rows if each["message_id"] not in gone]
         waited = await claim_references(connection, asked.gateway_id, ids, now) if asked.gateway_id and ids else []
-        sent = {each["message_id"] for each in await connection.fetch(QUERIES["find_told"], waited)}
-    last = ids[-1] if ids else after
+        gone |= {each["message_id"] for each in await connection.fetch(QUERIES["find_told"], waited)}
     return _Batch(
-        rows=[each for each in rows if each["message_id"] not in sent], last=last, more=not excerpts.ended(rows, limit)
+        rows=[each for each in rows if each["message_id"] not in gone],
+        last=rows[-1]["message_id"] if rows else after,
+        more=not excerpts.ended(rows, limit),
     )
+
+
+async def _keep_away(connection: Connection, asked: Asked, rows: Sequence[asyncpg.Record], now: datetime) -> set[int]:
+    """Cancels those of the messages `rows` whose address was denylisted or quarantined since the preparation, each with its
+    reason, and returns them. It stands in the figures and in the journal."""
+    reasons = await kept_away(connection, {each["address"] for each in rows}, asked.sender) if rows else {}
+    if not reasons:
+        return set()
+    kept = [each for each in rows if each["address"] in reasons]
+    ids = [each["message_id"] for each in kept]
+    done = await connection.fetch(QUERIES["cancel_kept_away"], ids, [reasons[each["address"]] for each in kept], now)
+    if done:
+        await fold(connection, sorted(each["id"] for each in done), now)
+        counts = Counter(each["reason"] for each in done)
+        await connection.execute(
+            QUERIES["add_kept_away_figures"], asked.delivery_id, list(counts), list(counts.values())
+        )
+        text = f"Cancelled, because their numbers were put away since the preparation: {len(done)} ({_listed(counts)})."
+        data = {
+            "messages": len(done),
+            "by_reason": dict(counts),
+            "message_ids": [str(id) for id in sorted(each["id"] for each in done)[:_NAMED]],
+        }
+        await audit.append(connection, asked.delivery_id, codes.KEPT_AWAY, text, at=now, actor=asked.actor, data=data)
+    return set(ids)
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{reason}: {count}" for reason, count in sorted(counts.items()))
 
 
 def _lines(rows: Sequence[asyncpg.Record], asked: Asked, told: _Told) -> bytes:

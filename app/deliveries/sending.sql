@@ -43,6 +43,22 @@ SELECT address, max(status)::text AS status FROM quarantine
 WHERE address = ANY($1::text[]) AND sender IN ('', $2) AND status IN ('quarantined', 'denylisted')
 GROUP BY address
 
+-- name: cancel_kept_away
+-- Marks those of the messages `$1` that are still `pending` as cancelled now (`$3`), each for its reason (`$2`); which.
+WITH waiting AS MATERIALIZED (
+    SELECT message_id FROM message_state WHERE message_id = ANY($1::bigint[]) AND status = 'pending'
+    ORDER BY message_id FOR UPDATE
+)
+UPDATE messages m SET cancelled_at = $3, cancelled_for = k.reason
+FROM unnest($1::bigint[], $2::text[]) AS k (id, reason) JOIN waiting w ON w.message_id = k.id
+WHERE m.id = k.id AND m.cancelled_at IS NULL RETURNING m.id, m.cancelled_for AS reason
+
+-- name: add_kept_away_figures
+-- Of delivery `$1`: arrays of reason and how many.
+{into_counters}
+SELECT $1, 'kept_away', 0, k.reason, 0, k.messages FROM unnest($2::text[], $3::bigint[]) AS k (reason, messages) ORDER BY k.reason
+{added_up}
+
 -- name: list_proofs
 -- Proofs of delivery `$1` before message `$2`, the newest first, `$3` of them.
 SELECT m.id, m.address, m.params, m.created_at, s.status::text AS status, s.submitted_at, s.updated_at, g.key AS gateway

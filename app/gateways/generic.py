@@ -8,7 +8,9 @@ A message from a phone to us has a `type`, and may stand among receipts:
 
     {"type": "inbound", "from": "+34600000000", "to": "5555", "text": "STOP", "provider_message_id": "mo-1"}
 
-`to` and `provider_message_id` are optional; give the id, so that a message sent again is recognised.
+`to` and `provider_message_id` are optional; give the id, so that a message sent again is recognised. So is `opt_out_type`,
+STOP, START or HELP, where the provider itself took the message for one; and of a long message in pieces `part`, `parts` and
+`part_reference`, which is common to them.
 Own signature: `X-Acuse-Signature: sha256=` and the HMAC-SHA256 of the body, in hexadecimal, keyed with a secret.
 
 Rows are read by hand, not by pydantic: the bulk endpoint reads tens of thousands a second (figures in README.md).
@@ -34,6 +36,7 @@ from app.gateways.receipt import (
     Gateway,
     Inbound,
     Item,
+    OptOut,
     Outcome,
     Qualification,
     Receipt,
@@ -151,6 +154,8 @@ def _item(value: object, raw: bytes) -> Item:
 def _inbound(row: dict[str, Any], raw: bytes) -> Item:
     try:
         given = {name: read(name, row[name]) for name, read in _INBOUND.items() if row.get(name) not in (None, "")}
+        part, parts = (_part(name, row[name]) if row.get(name) is not None else None for name in ("part", "parts"))
+        piece = _piece(given.get("part_reference"), part, parts)
     except Fault as fault:
         return Unreadable(reason=str(fault), raw=raw)
     if "from" not in given:
@@ -160,8 +165,19 @@ def _inbound(row: dict[str, Any], raw: bytes) -> Item:
         recipient=given.get("to"),
         text=given.get("text", ""),
         provider_message_id=given.get("provider_message_id"),
+        opt_out=OPT_OUTS.get(given.get("opt_out_type", "").upper()),
         raw=raw,
+        **piece,
     )
+
+
+def _piece(reference: str | None, part: int | None, parts: int | None) -> dict[str, Any]:
+    """Which piece of which long message it is. Raises `Fault` where that is half told."""
+    if reference is None and part is None and parts is None:
+        return {}
+    if reference is None or part is None or parts is None or part > parts:
+        raise Fault("part_reference, part and parts belong together, and part is at most parts")
+    return {"part_reference": reference, "part": part, "parts": parts} if parts > 1 else {}
 
 
 def _receipt(row: dict[str, Any], raw: bytes) -> Receipt:
@@ -293,7 +309,11 @@ _INBOUND: Mapping[str, Callable[[str, object], str]] = {
     "to": _word,
     "text": _message,
     "provider_message_id": _id,
+    "opt_out_type": _word,
+    "part_reference": _word,
 }
+#: What a provider took a message for.
+OPT_OUTS: Mapping[str, OptOut] = {"STOP": "denylist", "START": "allow", "HELP": "none"}
 
 _CANCELLED = Qualification(
     failure_type="ignored",

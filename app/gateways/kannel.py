@@ -9,6 +9,13 @@ The caller writes that URL, so its parameters have the names that the caller lik
 
 or tell the names you use in the option `parameters`. Kannel takes only 200 and 202 for success (204 is a failure!) and
 by default tries once: set `http-request-retry` in the group `smsbox`.
+
+A message from a phone comes by the `get-url` of a group `sms-service`, and is known by having a text and no type:
+
+    get-url = "https://…/callbacks/KEY?token=…&from=%p&to=%P&text=%a&iid=%I"
+
+What we answer is sent to the phone; set `omit-empty = true`, or Kannel tells it that there was no answer. Kannel puts long
+messages together itself, before it calls (`sms-combine-concatenated-mo`, on by default).
 """
 
 from collections.abc import Mapping
@@ -23,6 +30,7 @@ from app.gateways.receipt import (
     Answer,
     Callback,
     Gateway,
+    Inbound,
     Item,
     Options,
     Outcome,
@@ -33,7 +41,7 @@ from app.gateways.receipt import (
 from app.gateways.smpp_network import NetworkError, network_error
 from app.gateways.texts import WORD_LENGTH, shown, shown_or_none
 
-Parameter = Literal["type", "fid", "smsc", "iid", "from", "to", "ts", "reply", "meta", "ref"]
+Parameter = Literal["type", "fid", "smsc", "iid", "from", "to", "ts", "reply", "meta", "ref", "text"]
 PARAMETERS: tuple[Parameter, ...] = get_args(Parameter)
 
 #: gw/dlr.h: `type` is made of these bits.
@@ -46,6 +54,9 @@ INTERMEDIATE = 32
 
 
 def _complete(names: dict[Parameter, str]) -> dict[Parameter, str]:
+    # A gateway from before messages were read may have given the name to another parameter.
+    text = "text" if "text" not in names.values() else "inbound_text"
+    names = {"text": text, **names}
     names = {parameter: names.get(parameter, parameter) for parameter in PARAMETERS}
     if "" in names.values() or len(set(names.values())) < len(names):
         raise ValueError("each parameter needs a name of its own")
@@ -80,6 +91,8 @@ def outcome(bits: int) -> Outcome:
 def parse(callback: Callback, gateway: Gateway) -> list[Item]:
     options = cast(KannelOptions, gateway.options)
     given, names, raw = callback.params, options.parameters, callback.query.encode("utf-8", "surrogatepass")
+    if names["type"] not in given and names["text"] in given:
+        return [_inbound(given, options, raw)]
     kind = given.get(names["type"], "")
     message_id = given.get(names[options.id_from], "").strip() or None
     reference = given.get(names["ref"]) or callback.reference
@@ -103,6 +116,28 @@ def parse(callback: Callback, gateway: Gateway) -> list[Item]:
             details=_details(given, names, occurred_at is None, reply),
         )
     ]
+
+
+def _inbound(given: Mapping[str, str], options: KannelOptions, raw: bytes) -> Item:
+    names = options.parameters
+    sender = given.get(names["from"], "")
+    if not sender.strip():
+        return Unreadable(reason=f"{names['from']} missing: a message from a phone needs its sender", raw=raw)
+    message_id = (given.get(names["iid"]) or given.get(names["fid"]) or "").strip()
+    if fault := ids.fault(names["iid"], message_id):
+        return Unreadable(reason=fault, raw=raw)
+    return Inbound(
+        sender=shown(sender, WORD_LENGTH),
+        recipient=shown_or_none(given.get(names["to"], "").strip(), WORD_LENGTH),
+        text=shown(given[names["text"]], smpp_text.MAX_TEXT),
+        provider_message_id=message_id or None,
+        raw=raw,
+    )
+
+
+def reply(text: str | None) -> Answer:
+    """What Kannel sends to the phone: `text`; of nothing nothing, where `omit-empty` is set."""
+    return Answer(body=(text or "").replace("\0", "").encode("utf-8", "replace"))
 
 
 def _refusal(kind: str, message_id: str | None, reference: str | None, options: KannelOptions) -> str | None:
@@ -214,5 +249,6 @@ ADAPTER = Adapter(
     parse=parse,
     options=KannelOptions,
     answer=Answer(status=200),
+    reply=reply,
     qualifications={**smpp_text.QUALIFICATIONS, **{("*", code): meaning for code, meaning in _NACKS.items()}},
 )

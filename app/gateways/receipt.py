@@ -30,6 +30,8 @@ else:
 
 IdFormat = Literal["as_is", "decimal", "hexadecimal", "hex_string"]
 AuthMode = Literal["token", "basic", "bearer", "signature", "none"]
+#: What a provider itself says that a reply is: STOP, START or HELP.
+OptOut = Literal["denylist", "allow", "none"]
 FailureType = Literal["hard", "soft", "ignored", "undefined"]
 #: What a gateway says of how a number is written (SMPP's type of number): with its country's code, as inside its country, or
 #: neither: a name, a short code, a network's own.
@@ -97,6 +99,12 @@ class Inbound:
     provider_message_id: str | None = None
     #: How `sender` is written; None: the gateway does not say.
     numbering: Numbering | None = None
+    #: What the gateway itself takes it for (Twilio's `OptOutType`); counts as much as a keyword.
+    opt_out: OptOut | None = None
+    #: Of a long message that comes in pieces: what is common to them, which one this is, and of how many.
+    part_reference: str | None = None
+    part: int | None = None
+    parts: int | None = None
     raw: bytes = b""
 
 

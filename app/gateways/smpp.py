@@ -8,8 +8,9 @@ Over HTTP: POST one object, or an array of them:
      "tlvs": {"receipted_message_id": "77", "message_state": 5, "network_error_code": "03001b"},
      "source_addr": "34600000000", "source_addr_ton": 1, "destination_addr": "Shop"}
 
-`short_message_hex` comes before `text`. A TLV goes by its name, its tag ("0x0427"), or both ("0x0427_message_state");
-with `_hex` at the end its value is octets in hexadecimal. Keys not named here are passed over.
+`short_message_hex` comes before `text`; a user data header (esm_class 0x40) is taken off. A TLV goes by its name, its tag
+("0x0427"), or both ("0x0427_message_state"); with `_hex` at the end its value is octets in hexadecimal. Keys not named here
+are passed over.
 """
 
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from app.gateways import smpp_text
 from app.gateways.bodies import read_items
 from app.gateways.receipt import Adapter, Callback, Gateway, Item, Unreadable
 from app.gateways.smpp_deliver import RECEIPT, DeliverSm, SmppOptions, read
+from app.gateways.smpp_udh import Piece
 from app.gateways.texts import WORD_LENGTH, shown
 
 
@@ -54,6 +56,7 @@ def _from_json(value: object, raw: bytes) -> DeliverSm:
         source_addr=_text(given, "source_addr"),
         source_addr_ton=_type_of_number(given.get("source_addr_ton")),
         destination_addr=_text(given, "destination_addr"),
+        sar=_sar(tlvs),
         raw=raw,
     )
 
@@ -63,6 +66,9 @@ _TAGS = {
     "0427": "message_state",
     "0423": "network_error_code",
     "0424": "message_payload",
+    "020c": "sar_msg_ref_num",
+    "020e": "sar_total_segments",
+    "020f": "sar_segment_seqnum",
 }
 
 
@@ -133,6 +139,21 @@ def _state(value: object) -> int | None:
     if value is not None and (type(value) is not int or not 0 <= value <= 255):
         raise _Fault("message_state must be a number from 0 to 255")
     return value
+
+
+def _sar(tlvs: Mapping[str, object]) -> Piece | None:
+    """Which part of a long message it is. What is no number says nothing, and costs nothing: the text is there."""
+    numbers = [_number(tlvs.get(name)) for name in ("sar_msg_ref_num", "sar_segment_seqnum", "sar_total_segments")]
+    reference, part, parts = numbers
+    return None if reference is None or part is None or parts is None else Piece(reference, part, parts)
+
+
+def _number(value: object) -> int | None:
+    if isinstance(value, bytes):
+        return int.from_bytes(value, "big") if len(value) <= 4 else None
+    if isinstance(value, str):
+        return int(value) if value.isascii() and value.isdigit() and len(value) <= 5 else None
+    return value if type(value) is int and 0 <= value < 65_536 else None
 
 
 def _network_octets(value: object) -> bytes | None:

@@ -14,6 +14,7 @@ from app.gateways import smpp_text, times
 from app.gateways.receipt import Inbound, Item, Numbering, Options, Outcome, Receipt, Unreadable
 from app.gateways.smpp_network import NetworkError, network_error
 from app.gateways.smpp_text import MAX_SMPP_ID, OUTCOMES, STATES, ReceiptText
+from app.gateways.smpp_udh import Headed, Piece, headed
 from app.gateways.texts import WORD_LENGTH, shown, shown_or_none
 
 #: esm_class, bits 5-2 (SMPP 3.4 §5.2.12).
@@ -21,6 +22,8 @@ MESSAGE_TYPE = 0x3C
 PLAIN_MESSAGE = 0x00
 RECEIPT = 0x04
 INTERMEDIATE = 0x20
+#: Of the phone, and of its owner.
+ACKNOWLEDGEMENTS = (0x08, 0x10)
 #: Types of number, SMPP 3.4 §5.2.5. 0 is unknown; 4 a number inside an area; the others are no numbers of phones as such.
 _NUMBERING: dict[int, Numbering] = {1: "international", 2: "national", 3: "other", 4: "other", 5: "other", 6: "other"}
 
@@ -44,7 +47,7 @@ class SmppOptions(Options):
 class DeliverSm:
     """What a `deliver_sm` says, whichever door it came by."""
 
-    #: Octets as they came, without a user data header; or text, where whoever took the PDU decoded it.
+    #: Octets as they came, with their user data header if they have one; or text, where whoever took the PDU decoded it.
     short_message: bytes | str = b""
     #: TLV 0x0424: stands for `short_message` when that is empty.
     message_payload: bytes | str = b""
@@ -60,11 +63,23 @@ class DeliverSm:
     #: Its type of number (SMPP 3.4 §5.2.5); None: not said.
     source_addr_ton: int | None = None
     destination_addr: str | None = None
+    #: TLVs 0x020C, 0x020E and 0x020F: which part of a long message it is, where no header says so.
+    sar: Piece | None = None
     raw: bytes = b""
 
     @property
     def text(self) -> str:
-        content = self.short_message or self.message_payload
+        return self._decoded(self.headed.content)
+
+    @property
+    def headed(self) -> Headed:
+        return headed(self.short_message or self.message_payload, self.esm_class)
+
+    @property
+    def piece(self) -> Piece | None:
+        return self.headed.piece or (self.sar if self.sar is not None and self.sar.sane else None)
+
+    def _decoded(self, content: bytes | str) -> str:
         return content if isinstance(content, str) else smpp_text.decoded(content, self.data_coding)
 
 
@@ -74,11 +89,19 @@ def read(pdu: DeliverSm, options: SmppOptions) -> Item:
         # Even if its text looks like a receipt: phones can write such a text, but no phone can set a TLV.
         return _inbound(pdu)
     text = smpp_text.parse(pdu.text)
+    if _is_acknowledgement(pdu) and not text.is_receipt:
+        return _inbound(pdu)  # a phone's own acknowledgement is a text of its owner
     verdict = _verdict(pdu, text, options)
     reason = _refusal(pdu, text) or (verdict if isinstance(verdict, str) else None)
     if reason or isinstance(verdict, str):
         return Unreadable(reason=reason or "", raw=pdu.raw)
     return _receipt(pdu, text, verdict, options)
+
+
+def _is_acknowledgement(pdu: DeliverSm) -> bool:
+    """Whether a phone or its owner acknowledges a message, and nothing of it says that this is a receipt."""
+    told = pdu.receipted_message_id is not None or pdu.message_state is not None
+    return pdu.esm_class & MESSAGE_TYPE in ACKNOWLEDGEMENTS and not told and pdu.source_addr is not None
 
 
 # --- what it says ---------------------------------------------------------------------------------------------------
@@ -257,10 +280,14 @@ def _inbound(pdu: DeliverSm) -> Item:
         return Unreadable(
             reason="not a receipt by its esm_class, and an inbound message needs source_addr", raw=pdu.raw
         )
+    piece = pdu.piece
     return Inbound(
         sender=shown(pdu.source_addr, WORD_LENGTH),
         recipient=shown_or_none(pdu.destination_addr, WORD_LENGTH),
         text=shown(pdu.text, smpp_text.MAX_TEXT),
         numbering=_NUMBERING.get(pdu.source_addr_ton or 0),
+        part_reference=str(piece.reference) if piece else None,
+        part=piece.part if piece else None,
+        parts=piece.parts if piece else None,
         raw=pdu.raw,
     )

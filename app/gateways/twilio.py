@@ -12,7 +12,8 @@ signs), or the reference at the end of its path. Twilio repeats a callback only 
 `#rc=3&rp=all` to the URL. It calls with GET when it was told to: then its fields stand in the query.
 
 Inbound messages come by the same URL, given as the number's or the messaging service's webhook; the answer to one is
-TwiML, which can hold a reply: https://www.twilio.com/docs/messaging/twiml (read 2026).
+TwiML, which can hold a reply: https://www.twilio.com/docs/messaging/twiml (read 2026). Where Twilio itself took a message for
+a STOP, START or HELP, by keywords set in its console, `OptOutType` says so, and it has answered already.
 """
 
 import hmac
@@ -37,6 +38,7 @@ from app.gateways.receipt import (
     Gateway,
     Inbound,
     Item,
+    OptOut,
     Outcome,
     Qualification,
     Receipt,
@@ -60,6 +62,8 @@ OUTCOMES = {
     # `partially_delivered` stands in Twilio's API without an explanation: left unknown.
 }
 INBOUND = {"receiving", "received"}
+#: Of an inbound message, by https://www.twilio.com/docs/messaging/tutorials/advanced-opt-out (read 2026).
+OPT_OUTS: Mapping[str, OptOut] = {"STOP": "denylist", "START": "allow", "HELP": "none"}
 
 
 def parse(callback: Callback, gateway: Gateway) -> list[Item]:
@@ -106,6 +110,7 @@ def _inbound(form: Mapping[str, str], message_id: str, raw: bytes) -> Item:
         recipient=shown_or_none(form.get("To"), WORD_LENGTH),
         text=shown(form.get("Body", ""), 10 * TEXT_LENGTH),  # Twilio joins the parts: at most 1600 characters
         provider_message_id=message_id,
+        opt_out=OPT_OUTS.get(form.get("OptOutType", "").upper()),
         raw=raw,
     )
 

@@ -2,17 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, Field
-from sqlalchemy import ColumnElement, Select, and_, func, literal_column, select, tuple_
+from sqlalchemy import ColumnElement, Select, and_, case, func, literal_column, select, tuple_
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.accounts.directory import directory_of
 from app.api.excerpts import FETCHED, cut
-from app.api.fields import Plain, path_id
+from app.api.fields import Id, Plain, path_id
 from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.api.paging import Page
 from app.db import snapshot
@@ -46,6 +47,13 @@ class Item(BaseModel):
         description="`review`: it changed nothing, and a person should look at it. Null: no rule matched."
     )
     repeat_of: str | None = Field(description="The message that it repeats; it changed nothing.")
+    opt_out: Literal["denylist", "allow", "none"] | None = Field(
+        description="What the gateway itself took it for (Twilio's `OptOutType`)."
+    )
+    part: int | None = Field(description="Of a long message in pieces: the first one that it is known by.")
+    parts: int | None
+    message_id: str | None = Field(description="The message that it most likely answers.")
+    delivery_id: str | None
     applied_at: datetime | None = Field(description="Null: the rules have not been asked yet.")
 
 
@@ -56,10 +64,29 @@ class ItemPage(Page[Item]):
 COLUMNS = tuple(Item.model_fields)
 
 
+def _text() -> ColumnElement[str]:
+    """The whole text: of a long message in pieces all that have come."""
+    piece = inbound.alias("piece")
+    near = timedelta(minutes=10)  # as `same_message` in ingest/queries.sql
+    pieces = select(
+        func.string_agg(piece.c.text, aggregate_order_by(literal_column("''"), piece.c.part, piece.c.id))
+    ).where(
+        piece.c.address == inbound.c.address,
+        piece.c.part_reference == inbound.c.part_reference,
+        piece.c.gateway_id == inbound.c.gateway_id,
+        piece.c.parts == inbound.c.parts,
+        piece.c.recipient.is_not_distinct_from(inbound.c.recipient),
+        piece.c.received_at.between(inbound.c.received_at - near, inbound.c.received_at + near),
+        piece.c.repeat_of.is_(None),
+    )
+    return case((inbound.c.part_reference.is_(None), inbound.c.text), else_=pieces.correlate(inbound).scalar_subquery())
+
+
+_TEXT = _text()
 _SHOWN = (
     *(inbound.c[name] for name in COLUMNS if name not in ("gateway", "text", "text_bytes")),
     gateways.c.key.label("gateway"),
-    func.octet_length(inbound.c.text).label("text_bytes"),
+    func.octet_length(_TEXT).label("text_bytes"),
 )
 
 
@@ -72,9 +99,13 @@ class Asked:
     address: str | None = None
     written: str | None = None
     action: Came | None = None
+    delivery: int | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        found: list[ColumnElement[bool]] = []
+        # Pieces of a long message stand in the text of the first.
+        found: list[ColumnElement[bool]] = [inbound.c.part_of.is_(None)]
+        if self.delivery is not None:
+            found.append(inbound.c.delivery_id == self.delivery)
         if self.gateway is not None:
             found.append(inbound.c.gateway_id == self.gateway)
         if self.address is not None:
@@ -104,11 +135,16 @@ async def list_inbound(
     action: Annotated[
         Came | None, Query(description="What came of it; `unmatched`: no rule matched; `repeat`: it came before.")
     ] = None,
+    delivery_id: Annotated[Id | None, Query(description="What most likely answers messages of this delivery.")] = None,
 ) -> Any:
     """Newest first. `total` comes from the counters; with `address`, which needs `pii:read`, it is a count of what that phone
-    wrote."""
+    wrote, and with `delivery_id` and `gateway` together of what is found."""
     asks(principal, number=address)
-    asked = Asked(gateway=await _gateway(request, gateway), address=_address(address), written=address, action=action)
+    asked = Asked(
+        gateway=await _gateway(request, gateway), address=_address(address), written=address,
+        action=action,
+        delivery=None if delivery_id is None else int(delivery_id),
+    )  # fmt: skip
 
     async def find(after: Sequence[Any] | None, limit: int, counted: bool) -> Found:
         async with snapshot(request) as connection:
@@ -128,7 +164,9 @@ async def read_inbound(
 ) -> Item:
     """With its whole text."""
     query = (
-        select(*_SHOWN, inbound.c.text).join(gateways, gateways.c.id == inbound.c.gateway_id).where(inbound.c.id == id)
+        select(*_SHOWN, _TEXT.label("text"))
+        .join(gateways, gateways.c.id == inbound.c.gateway_id)
+        .where(inbound.c.id == id)
     )
     async with snapshot(request) as connection:
         row = (await connection.execute(query)).mappings().one_or_none()
@@ -164,7 +202,7 @@ async def _page(
 def page_query(asked: Asked, before: Sequence[Any] | None, limit: int) -> Select[Any]:
     """Rows older than the position `before`, newest first."""
     query = (
-        select(*_SHOWN, func.left(inbound.c.text, FETCHED).label("text"))
+        select(*_SHOWN, func.left(_TEXT, FETCHED).label("text"))
         .join(gateways, gateways.c.id == inbound.c.gateway_id)
         .where(*asked.conditions())
         .order_by(inbound.c.received_at.desc(), inbound.c.id.desc())
@@ -181,21 +219,25 @@ def _position(row: Mapping[str, Any]) -> list[Any]:
 
 
 async def _total(connection: AsyncConnection, asked: Asked) -> int:
-    if asked.address is not None:
+    if asked.address is not None or (asked.delivery is not None and asked.gateway is not None):
         return int(await connection.scalar(select(func.count()).select_from(inbound).where(*asked.conditions())) or 0)
     of_gateway = [] if asked.gateway is None else [counters.c.gateway_id == asked.gateway]
     of_action = [] if asked.action is None else [counters.c.label == asked.action]
+    metric = "inbound" if asked.delivery is None else "replies"
     booked = select(func.coalesce(func.sum(counters.c.value), 0)).where(
-        counters.c.delivery_id == 0, counters.c.metric == "inbound", *of_gateway, *of_action
+        counters.c.delivery_id == (asked.delivery or 0), counters.c.metric == metric, *of_gateway, *of_action
     )
     waiting = select(func.count()).select_from(inbound).where(inbound.c.applied_at.is_(None), *asked.conditions())
     found = int(await connection.scalar(booked) or 0)
-    return found if asked.action is not None else found + int(await connection.scalar(waiting) or 0)
+    return (
+        found
+        if asked.action is not None or asked.delivery is not None
+        else found + int(await connection.scalar(waiting) or 0)
+    )
 
 
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
     values = {name: row[name] for name in COLUMNS} | {
-        "id": str(row["id"]),
-        "repeat_of": None if row["repeat_of"] is None else str(row["repeat_of"]),
+        name: None if row[name] is None else str(row[name]) for name in ("id", "repeat_of", "message_id", "delivery_id")
     }
     return {name: values[name] for name in COLUMNS}

@@ -1,18 +1,20 @@
 """What a reply means: "STOP" from a phone, by the rules of the gateway that it came by. Pure (domain.md §6).
 
-A rule's keyword is a prefix of the text's first word: STOP matches "stop", "¡Stop, gracias!" and "stopwatch", and does
-not match "don't stop", whose first word is "don". Case, accents, punctuation, emoji, full-width letters and characters
-without a width do not matter. Rules are tried top to bottom, and the first that matches wins. Letters that stand apart
-("S T O P") are words of one letter each and match nothing; that, and what is nearly an opt-out, a person looks at.
+A rule's keyword is compared with the first word of a text, or its first words where it has several: STOP matches "stop" and
+"¡Stop, gracias!", and does not match "don't stop", whose first word is "don", nor "stopwatch". Rules are tried top to
+bottom, and the first that matches wins; `*` takes what is left. Whatever holds an opt-out word and matches no rule a person
+looks at, unless it is our own text that is quoted (`words`).
 """
 
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
+from itertools import pairwise
 from typing import Any, Literal
 
-from app.gateways.receipt import Numbering
+from app.gateways.receipt import Numbering, OptOut
+from app.inbound.words import is_plain, normalised_words, own_words
 from app.numbers import normalise, of_either
 from app.written import bare
 
@@ -21,18 +23,34 @@ RuleAction = Literal["denylist", "allow", "none"]
 #: `review`: it touches nobody by itself; a person should look at it.
 Action = Literal["denylist", "allow", "none", "review"]
 Scope = Literal["address", "sender"]
+#: `word` the first word, or words · `prefix` what the text begins with · `exact` the whole text
+Match = Literal["word", "prefix", "exact"]
+#: `law` a regulator names the word · `provider` providers or carriers take it as such · `custom` usage, or your own
+Source = Literal["law", "provider", "custom"]
+#: A keyword that takes what no other rule takes.
+REST = "*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     keyword: str
     action: RuleAction
+    match: Match = "word"
     #: Only for messages to this number or short code of ours; None: to any.
     short_code: str | None = None
     #: Sent back, where the gateway's protocol has a way.
     reply: str | None = None
     #: Whom an opt-out is to: whoever sends (`address`), or only the number that was written to (`sender`).
     scope: Scope = "address"
+    #: Where the word comes from: a country (ISO 3166) and a language (ISO 639), None: of no one in particular.
+    country: str | None = None
+    language: str | None = None
+    source: Source = "custom"
+
+    @property
+    def matches(self) -> Match:
+        """How it is compared. An opt-in is always the whole text: "start tomorrow" asks for nothing."""
+        return "exact" if self.action == "allow" else self.match
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,27 +60,48 @@ class Verdict:
     rule: Rule | None = None
     #: None: no rule says anything about it.
     action: Action | None = None
+    #: The provider has told the person already what came of it.
+    answered: bool = False
 
     @property
     def reply(self) -> str | None:
         """What is answered: nothing to what is kept for a person, who may decide otherwise."""
-        return self.rule.reply if self.rule is not None and self.action == self.rule.action else None
+        takes_effect = self.rule is not None and self.action == self.rule.action and not self.answered
+        return self.rule.reply if takes_effect and self.rule is not None else None
 
 
-#: What holds for a gateway that has no rules of its own.
+def _shipped(
+    action: RuleAction, match: Match, words: str, country: str | None, language: str, source: Source
+) -> Iterable[Rule]:
+    return (
+        Rule(keyword=word, action=action, match=match, country=country, language=language, source=source)
+        for word in words.split(", ")
+    )
+
+
+#: What holds for a gateway that has no rules of its own. The law of the United States is 47 CFR 64.1200(a)(10): "stop",
+#: "quit", "end", "revoke", "opt out", "cancel" and "unsubscribe" (in force since April 2025); Canada's carriers want ARRET.
 SHIPPED: tuple[Rule, ...] = (
-    *(Rule(keyword=word, action="denylist") for word in ("STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT")),
-    *(Rule(keyword=word, action="denylist") for word in ("BAJA", "PARAR", "ALTO", "ARRET")),
-    *(Rule(keyword=word, action="allow") for word in ("START", "UNSTOP", "ALTA")),
+    *_shipped("denylist", "word", "STOP", None, "en", "law"),
+    *_shipped("denylist", "word", "STOPALL", "US", "en", "provider"),
+    *_shipped("denylist", "word", "UNSUBSCRIBE, REVOKE", "US", "en", "law"),
+    *_shipped("denylist", "word", "OPTOUT", "US", "en", "provider"),
+    *_shipped("denylist", "word", "OPT OUT", "US", "en", "law"),
+    *_shipped("denylist", "word", "BAJA", "ES", "es", "custom"),
+    *_shipped("denylist", "word", "PARAR", None, "es", "custom"),
+    *_shipped("denylist", "word", "ARRET", "CA", "fr", "provider"),
+    # Words that begin many a sentence which asks for nothing: alone they opt out, with others a person looks at them.
+    *_shipped("denylist", "exact", "END, QUIT, CANCEL", "US", "en", "law"),
+    *_shipped("denylist", "exact", "ALTO", None, "es", "custom"),
+    *_shipped("allow", "exact", "START, UNSTOP", "US", "en", "provider"),
+    *_shipped("allow", "exact", "ALTA", "ES", "es", "custom"),
 )
 
 #: Words shorter than this are too near to too many others for a slip of the finger to be told.
 _SHORTEST_MISSPELT = 4
-_LONGEST_KEYWORD = 20
-#: Words are looked for in so many characters of a text.
-_READ_LENGTH = 500
-#: A text of so many words may hold an opt-out that is not its first.
-_MOST_WORDS = 3
+_SHORT = 2
+_LONGEST_KEYWORD = 40
+_MOST_KEYWORD_WORDS = 5
 
 
 def rules_of(stored: Iterable[Mapping[str, Any]] | None) -> tuple[Rule, ...]:
@@ -75,42 +114,93 @@ def stored(rules: Iterable[Rule]) -> list[dict[str, Any]]:
 
 
 def verdict(
-    rules: Sequence[Rule], text: str, recipient: str | None, *, sender_is_number: bool = True, verified: bool = True
+    rules: Sequence[Rule],
+    text: str,
+    recipient: str | None,
+    *,
+    sender_is_number: bool = True,
+    verified: bool = True,
+    opt_out: OptOut | None = None,
 ) -> Verdict:
-    """What comes of a reply to `recipient`.
+    """What comes of a reply to `recipient`. `opt_out`: what the provider itself says that it is.
 
     Of a gateway whose callbacks prove nothing (`verified` false) an opt-out is believed, for a STOP that is missed is
     worse than one that is forged; an opt-in is not: it is kept for a person. So is whatever would touch an address when
     the sender is no phone number, and what is nearly an opt-out."""
     rule = match(rules, text, recipient)
+    if opt_out in ("denylist", "allow") and (rule is None or rule.action not in ("denylist", opt_out)):
+        rule = _MARKS[opt_out]
     if rule is None:
-        missed = near_miss(rules, text, recipient)
-        return Verdict() if missed is None else Verdict(rule=missed, action="review")
+        missed, rest = near_miss(rules, text, recipient), _rest(rules, recipient)
+        if missed is not None and (rest is None or rest.action != "denylist"):
+            return Verdict(rule=missed, action="review")
+        rule = _MARKS[opt_out] if opt_out else rest
+    if rule is None:
+        return Verdict()
     trusted = sender_is_number and (verified or rule.action == "denylist")
-    return Verdict(rule=rule, action=rule.action if trusted or rule.action == "none" else "review")
+    action: Action = rule.action if trusted or rule.action == "none" else "review"
+    return Verdict(rule=rule, action=action, answered=opt_out is not None)
+
+
+#: What stands for a rule where only the provider says what a reply is. Where the text says more, the opt-out is believed.
+_MARKS: Mapping[OptOut, Rule] = {
+    "denylist": Rule(keyword="STOP", action="denylist", match="exact", source="provider"),
+    "allow": Rule(keyword="START", action="allow", match="exact", source="provider"),
+    "none": Rule(keyword="HELP", action="none", match="exact", source="provider"),
+}
 
 
 def match(rules: Sequence[Rule], text: str, recipient: str | None) -> Rule | None:
-    """The first rule whose keyword begins the first word of `text`, among those for messages to `recipient`."""
-    word = normalised_word(text)
-    if not word:
+    """The first rule whose keyword `text` has where it must, among those for messages to `recipient`."""
+    said = " ".join(own_words(text))
+    if not said:
         return None
-    return next((rule for rule in _meant_for(rules, recipient) if word.startswith(normalised_word(rule.keyword))), None)
+    return next((rule for rule in _meant_for(rules, recipient) if _has(said, rule)), None)
+
+
+def _has(said: str, rule: Rule) -> bool:
+    keyword = _keyword(rule.keyword)
+    if not keyword or not said.startswith(keyword):
+        return False
+    if rule.matches == "prefix" or len(said) == len(keyword):
+        return True
+    return rule.matches == "word" and said[len(keyword)] == " "
+
+
+def _rest(rules: Sequence[Rule], recipient: str | None) -> Rule | None:
+    return next((rule for rule in _meant_for(rules, recipient) if rule.keyword == REST), None)
 
 
 def near_miss(rules: Sequence[Rule], text: str, recipient: str | None) -> Rule | None:
-    """The opt-out that a text which matches no rule may have meant: misspelt by one letter ("stpo", "baha"), not first
-    among few words ("please stop"), or with its letters apart ("S T O P")."""
-    words = normalised_words(text)
+    """The rule that a text which matches none may have meant. An opt-out: it holds the word ("please stop"), begins with a
+    longer one ("stopping"), has a blank in it ("S T O P", "un-subscribe"), or is misspelt by one letter ("stpo", "baha").
+    Else an opt-in with more behind it ("start please"). The words that are shipped are looked for whatever the rules are."""
+    words = own_words(text)
     if not words:
         return None
-    apart = "".join(words) if all(len(word) == 1 for word in words) else None
-    later = words[1:] if len(words) <= _MOST_WORDS else []
-    for rule in _meant_for(rules, recipient):
-        keyword = normalised_word(rule.keyword)
-        if rule.action == "denylist" and (keyword in (apart, *later) or _misspelt(words[0], keyword)):
-            return rule
-    return None
+    said = f" {' '.join(words)} "
+    apart = "".join(words) if all(len(word) == 1 for word in words) else ""
+    pairs = {one + two for one, two in pairwise(words)}
+    meant = list(_meant_for(rules, recipient))
+    opt_outs = [rule for rule in (*meant, *SHIPPED) if rule.action == "denylist" and rule.keyword != REST]
+    holding = (rule for rule in opt_outs if _holds(said, rule) or _keyword(rule.keyword) == apart)
+    halved = (rule for rule in SHIPPED if _is_long(rule) and _keyword(rule.keyword) in pairs)
+    longer = (rule for rule in SHIPPED if _is_long(rule) and words[0].startswith(_keyword(rule.keyword)))
+    misspelt = (rule for rule in opt_outs if _misspelt(words[0], _keyword(rule.keyword)))
+    opt_ins = (rule for rule in meant if rule.action == "allow" and said.startswith(f" {_keyword(rule.keyword)} "))
+    return next((rule for found in (holding, halved, longer, misspelt, opt_ins) for rule in found), None)
+
+
+def _holds(said: str, rule: Rule) -> bool:
+    """Anywhere; a keyword of one or two letters only at its beginning, for they stand in every other text."""
+    keyword = _keyword(rule.keyword)
+    sought = f" {keyword}" if rule.matches == "prefix" else f" {keyword} "
+    return bool(keyword) and (sought in said if len(keyword) > _SHORT else said.startswith(sought))
+
+
+def _is_long(rule: Rule) -> bool:
+    """Whether words that begin with its keyword are few, and mostly forms of it."""
+    return rule.action == "denylist" and (rule.match == "word" or len(rule.keyword) > _SHORTEST_MISSPELT)
 
 
 def _meant_for(rules: Iterable[Rule], recipient: str | None) -> Iterable[Rule]:
@@ -135,35 +225,19 @@ def _misspelt(word: str, keyword: str) -> bool:
     return exchanged or rest[1:] == expected[1:] or rest[1:] == expected or rest == expected[1:]
 
 
-# --- words -----------------------------------------------------------------------------------------------------------
+# --- keywords --------------------------------------------------------------------------------------------------------
 
 
-def normalised_word(text: str) -> str:
-    """The first word of `text` as words are compared: letters and digits only, lower case, without accents; "" when it
-    has none."""
-    return next(iter(normalised_words(text)), "")
-
-
-def normalised_words(text: str) -> list[str]:
-    """All words of `text`, as `normalised_word` has them."""
-    bare = "".join(char for char in _decomposed(text[:_READ_LENGTH]) if not _is_invisible(char))
-    return "".join(char if char.isalnum() else " " for char in bare).split()
-
-
-def _decomposed(text: str) -> str:
-    # Twice, because folding the case can give letters with accents again ("ΐ").
-    return unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+@lru_cache(maxsize=4_096)
+def _keyword(written: str) -> str:
+    """As words are compared, a blank between them; "" of `*`."""
+    return " ".join(normalised_words(written))
 
 
 def is_keyword(text: str) -> bool:
-    """One word of 1 to 20 letters and digits, with or without accents."""
-    plain = all(char.isalnum() or unicodedata.category(char)[0] == "M" for char in text)
-    return plain and 0 < len(normalised_word(text)) <= _LONGEST_KEYWORD
-
-
-def _is_invisible(char: str) -> bool:
-    """Accents (M) and what has no width (Cf: joiners, direction marks, soft hyphens): they part no words."""
-    return not char.isascii() and (unicodedata.category(char)[0] == "M" or unicodedata.category(char) == "Cf")
+    """One to five words of letters and digits, with or without accents, 40 characters together; or `*`."""
+    words = normalised_words(text)
+    return text == REST or (is_plain(text) and 0 < len(words) <= _MOST_KEYWORD_WORDS and len(text) <= _LONGEST_KEYWORD)
 
 
 # --- who wrote, and to whom ------------------------------------------------------------------------------------------

@@ -1,11 +1,12 @@
 """The reply rules of a gateway: what STOP means there, and what is answered to it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Body, Request
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from app import audit
 from app.accounts.directory import directory_of
@@ -13,7 +14,7 @@ from app.api.fields import PathName, Plain, one_line, refused
 from app.db import load_queries, unless_away, writing
 from app.errors import Invalid, NotFound
 from app.gateways.receipt import Gateway
-from app.inbound.rules import Rule, RuleAction, Scope, is_keyword, rules_of, stored
+from app.inbound.rules import REST, Match, Rule, RuleAction, Scope, Source, is_keyword, rules_of, stored
 from app.security import GatewayReader, GatewayWriter, Principal
 
 QUERIES = load_queries(__file__)
@@ -26,7 +27,7 @@ _LONGEST_REPLY = 480
 
 def _keyword(text: str) -> str:
     if not is_keyword(text):
-        raise refused("A keyword is one word of 1 to 20 letters and digits.")
+        raise refused("A keyword is one to five words of letters and digits, 40 characters at the most; or `*`.")
     return text
 
 
@@ -40,9 +41,17 @@ class RuleIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     keyword: Annotated[Plain, StringConstraints(strip_whitespace=True, max_length=40), AfterValidator(_keyword)] = (
-        Field(description="Matches when the text's first word begins with it. Case and accents do not matter.")
+        Field(
+            description="A word, or several: what a text begins with. Case, accents and punctuation do not matter. `*` "
+            "takes whatever no other rule takes."
+        )
     )
     action: RuleAction
+    match: Match = Field(
+        "word",
+        description="`word`: the first word, or words · `prefix`: also words that only begin with it · `exact`: the whole "
+        "text. For `allow` always `exact`.",
+    )
     short_code: (
         Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=40), AfterValidator(one_line)]
         | None
@@ -54,8 +63,22 @@ class RuleIn(BaseModel):
         "address", description="`address`: whoever sends; `sender`: only from the number that was written to."
     )
 
+    country: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")] | None = Field(None, description="ISO 3166.")
+    language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}$")] | None = Field(None, description="ISO 639.")
+    source: Source = Field(
+        "custom",
+        description="`law`: a regulator names the word · `provider`: providers or carriers do · `custom`: usage, or yours.",
+    )
+
+    @model_validator(mode="after")
+    def _opt_in_has_a_word(self) -> Self:
+        if self.keyword == REST and self.action == "allow":
+            raise refused("An opt-in needs a word of its own: `*` can only have the action `denylist` or `none`.")
+        return self
+
     def rule(self) -> Rule:
-        return Rule(**self.model_dump())
+        rule = Rule(**self.model_dump())
+        return replace(rule, match=rule.matches)
 
 
 class RulesIn(BaseModel):
@@ -69,9 +92,13 @@ class RulesIn(BaseModel):
 class RuleOut(BaseModel):
     keyword: str
     action: RuleAction
+    match: Match
     short_code: str | None
     reply: str | None
     scope: Scope
+    country: str | None
+    language: str | None
+    source: Source
 
 
 class RulesOut(BaseModel):
@@ -81,8 +108,8 @@ class RulesOut(BaseModel):
 
 @router.get("/gateways/{key}/reply-rules", summary="What replies to a gateway mean")
 async def read_rules(request: Request, principal: GatewayReader, key: PathName) -> RulesOut:
-    """Its own rules, or those that are shipped: STOP, STOPALL, UNSUBSCRIBE, CANCEL, END, QUIT, BAJA, PARAR, ALTO and
-    ARRET opt out; START, UNSTOP and ALTA opt in."""
+    """Its own rules, or those that are shipped: STOP, STOPALL, UNSUBSCRIBE, REVOKE, OPTOUT, OPT OUT, BAJA, PARAR and
+    ARRET opt out as first word; END, QUIT, CANCEL and ALTO alone; START, UNSTOP and ALTA, alone, opt in."""
     return _shown((await _gateway(request, key)).reply_rules, principal)
 
 

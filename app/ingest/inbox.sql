@@ -36,7 +36,8 @@ DELETE FROM click_inbox WHERE seq = ANY (ARRAY(SELECT seq FROM click_batch))
 
 -- name: keep_reply
 -- The claimed replies are applied: what came of each stands in the batch.
-UPDATE inbound i SET keyword = b.keyword, action = b.action, repeat_of = b.repeat_of, applied_at = now()
+UPDATE inbound i SET keyword = b.keyword, action = b.action, repeat_of = b.repeat_of, part_of = b.part_of,
+    message_id = b.message_id, delivery_id = b.delivery_id, applied_at = now()
 FROM reply_batch b WHERE i.id = b.id
 
 -- name: list_receipt

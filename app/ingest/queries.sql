@@ -177,17 +177,65 @@ emptied AS (
 SELECT 0, $1, gateway_id, '', 0, value FROM (SELECT * FROM counted UNION ALL SELECT * FROM emptied) figures ORDER BY gateway_id
 {put_right} WHERE t.value <> excluded.value
 
+-- name: same_message
+-- That `l` is a piece of the same long message as `i`. References are short, and used again: pieces come within minutes.
+l.address = i.address AND l.part_reference = i.part_reference AND l.gateway_id = i.gateway_id AND l.parts = i.parts
+            AND l.recipient IS NOT DISTINCT FROM i.recipient
+            AND l.received_at BETWEEN i.received_at - interval '10 minutes' AND i.received_at + interval '10 minutes'
+
 -- name: list_replies
--- The claimed replies with their gateways' rules. One that repeats another names it: same gateway, same id of the gateway's,
--- same phone, same text (ids alone are used again by some).
-SELECT i.id, i.gateway_id, g.key AS gateway, g.reply_rules, g.options->>'country' AS country, i.received_at, i.address, i.recipient, i.text, i.verified,
+-- The claimed replies with their gateways' rules. One that repeats another names it: same gateway, same id of the gateway's (or
+-- same piece of the same long message), same phone, same text (ids alone are used again by some). `whole` is the text of all
+-- pieces that have come so far, `from_first` whether their first is among them; `judged` a piece that stands for them already.
+SELECT i.id, i.gateway_id, g.key AS gateway, g.reply_rules, g.options->>'country' AS country, i.received_at, i.address, i.recipient, i.text,
+    i.verified, i.opt_out, i.part_reference, i.parts, coalesce(w.text, i.text) AS whole, coalesce(w.from_first, true) AS from_first,
+    j.id AS judged, j.action AS judged_action,
     (SELECT min(o.id) FROM (
         SELECT * FROM inbound l
         WHERE l.gateway_id = i.gateway_id AND l.provider_message_id = i.provider_message_id AND l.address = i.address
         OFFSET 0) o
-        WHERE o.text = i.text AND o.id <> i.id AND o.repeat_of IS NULL AND (o.applied_at IS NOT NULL OR o.id < i.id)
-    ) AS repeat_of
-FROM reply_batch i JOIN gateways g ON g.id = i.gateway_id ORDER BY i.id
+        WHERE o.text = i.text AND o.part IS NOT DISTINCT FROM i.part AND o.id <> i.id AND o.repeat_of IS NULL
+            AND (o.applied_at IS NOT NULL OR o.id < i.id)
+    ) AS repeat_of,
+    (SELECT min(l.id) FROM inbound l
+        WHERE {same_message} AND l.part = i.part AND l.text = i.text AND l.id < i.id AND l.repeat_of IS NULL
+    ) AS piece_again
+FROM reply_batch i
+JOIN gateways g ON g.id = i.gateway_id
+LEFT JOIN LATERAL (
+    SELECT string_agg(p.text, '' ORDER BY p.part) AS text, min(p.part) = 1 AS from_first FROM (
+        SELECT DISTINCT ON (l.part) l.part, l.text FROM inbound l WHERE {same_message}
+        ORDER BY l.part, abs(extract(epoch FROM l.received_at - i.received_at)), l.id
+    ) p
+) w ON i.part_reference IS NOT NULL
+LEFT JOIN LATERAL (
+    SELECT l.id, l.action FROM inbound l
+    WHERE {same_message} AND l.id <> i.id AND l.applied_at IS NOT NULL AND l.repeat_of IS NULL AND l.part_of IS NULL
+    ORDER BY l.part <> i.part, l.id DESC LIMIT 1
+) j ON i.part_reference IS NOT NULL
+ORDER BY i.id
+
+-- name: find_answered
+-- Which message each of the claimed replies `$1` most likely answers (`$2`: a name of its phone, one row each): of the newest 50 to
+-- that phone, one that was sent from the number written to, by the gateway that the reply came by, and last. One that nobody
+-- reported yet may be on its way.
+SELECT i.id, a.message_id, a.delivery_id
+FROM (SELECT k.id, array_agg(k.name) AS names FROM unnest($1::bigint[], $2::text[]) AS k (id, name) GROUP BY k.id) phone
+JOIN reply_batch i ON i.id = phone.id
+CROSS JOIN LATERAL (
+    SELECT m.id AS message_id, m.delivery_id
+    FROM (
+        SELECT l.id, l.delivery_id, l.proof, l.created_at FROM messages l WHERE l.address = ANY(phone.names)
+        ORDER BY l.delivery_id DESC, l.id DESC LIMIT 50
+    ) m
+    JOIN message_state s ON s.message_id = m.id
+    JOIN deliveries d ON d.id = m.delivery_id
+    WHERE NOT m.proof AND s.status <> 'cancelled' AND (s.status <> 'pending' OR d.status = 'in_progress')
+        AND coalesce(s.submitted_at, m.created_at) <= i.received_at + interval '10 minutes'
+    ORDER BY ltrim(d.sender, '+') = ltrim(coalesce(i.recipient, ''), '+') DESC, s.status <> 'pending' DESC,
+        coalesce(s.gateway_id = i.gateway_id, false) DESC, coalesce(s.submitted_at, m.created_at) DESC, m.id DESC
+    LIMIT 1
+) a
 
 -- name: add_decisions
 -- What replies decided: arrays of address, sender, kind, time, reason, gateway's key, reply.
@@ -196,13 +244,18 @@ SELECT d.*, 'reply', $8 FROM unnest($1::text[], $2::text[], $3::decision_kind[],
     $7::bigint[]) AS d (address, sender, kind, at, reason, actor, inbound_id)
 
 -- name: note_verdicts
--- What came of the claimed replies `$1`: arrays of keyword, action and the reply that each one repeats.
-UPDATE reply_batch b SET keyword = a.keyword, action = a.action, repeat_of = a.repeat_of
-FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[]) AS a (id, keyword, action, repeat_of) WHERE b.id = a.id
+-- What came of the claimed replies `$1`: arrays of keyword, action, the reply that each one repeats, the one that it is a piece of,
+-- message and delivery that it answers.
+UPDATE reply_batch b SET keyword = a.keyword, action = a.action, repeat_of = a.repeat_of, part_of = a.part_of,
+    message_id = a.message_id, delivery_id = a.delivery_id
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[])
+    AS a (id, keyword, action, repeat_of, part_of, message_id, delivery_id)
+WHERE b.id = a.id
 
 -- name: add_inbound_figures
--- The platform's figures of replies: arrays of gateway, what they are counted as, how many.
+-- Figures of replies: arrays of delivery (0: the platform's, by gateway), gateway, what they are counted as, how many.
 {into_counters}
-SELECT 0, 'inbound', b.gateway_id, b.label, 0, b.value FROM unnest($1::int[], $2::text[], $3::bigint[]) AS b (gateway_id, label, value)
-ORDER BY b.gateway_id, b.label
+SELECT b.delivery_id, CASE WHEN b.delivery_id = 0 THEN 'inbound' ELSE 'replies' END, b.gateway_id, b.label, 0, b.value
+FROM unnest($1::bigint[], $2::int[], $3::text[], $4::bigint[]) AS b (delivery_id, gateway_id, label, value)
+ORDER BY 1, 2, 3, 4
 {added_up}

@@ -64,6 +64,10 @@ class InboundRow(NamedTuple):
     provider_message_id: str | None
     verified: bool
     raw: bytes
+    opt_out: str | None = None
+    part_reference: str | None = None
+    part: int | None = None
+    parts: int | None = None
 
 
 #: Of what is set aside: a callback that could not be read, one whose signature failed; a receipt, a reply or a click that
@@ -128,6 +132,10 @@ def inbound_row(gateway: Gateway, message: Inbound, received_at: datetime) -> In
         clean(message.provider_message_id, MAX_ID_LENGTH) or None,
         gateway.auth.mode != "none",
         message.raw,
+        message.opt_out,
+        clean(message.part_reference, _NUMBER_LENGTH),
+        _small(message.part),
+        _small(message.parts),
     )
 
 

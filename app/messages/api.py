@@ -17,7 +17,7 @@ from app.db import snapshot
 from app.errors import Invalid, NotFound
 from app.gateways.receipt import FailureType
 from app.messages import reading
-from app.messages.timeline import Known, by_part, said, timeline
+from app.messages.timeline import Known, by_part, kept_away, said, timeline
 from app.privacy.masking import in_pieces
 from app.references import reference_of
 from app.security import Principal, Reader, asks
@@ -37,7 +37,7 @@ class Item(BaseModel):
     reference: str | None
     status: Status
     failure_type: FailureType | None = Field(description="As qualified now; only of failed messages.")
-    reason: str | None
+    reason: str | None = Field(description="Why it failed; why the outbox cancelled it: `denylisted`, `quarantined`.")
     text: str | None = Field(description="What the error means and what to do.")
     error: str | None = Field(description="The error's key: implementation, status, code.")
     parts: int
@@ -224,7 +224,8 @@ def _item(row: Mapping[str, Any]) -> dict[str, Any]:
         "reference": row["reference"] or (reference_of(row["id"]) if row["ours"] else None),
         "failure_type": row["failure_type"] or unknown[0],
         "reason": row["reason"] or unknown[1],
-        "text": row["sentence"],
+        "text": row["sentence"]
+        or (kept_away(row["reason"]) if row["status"] == "cancelled" and row["reason"] else None),
         "error": " ".join(("SR", *filter(None, key))) if row["implementation"] else None,
         "price": None if row["price"] is None else f"{row['price'].normalize():f}",
     }

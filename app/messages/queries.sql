@@ -261,15 +261,22 @@ SELECT delivery_id, 'unique_link_clicks', 0, '', link, count(DISTINCT message_id
 
 -- name: beside
 -- Which counters do not come from the fold.
-metric IN ('excluded', 'new_quarantines', 'clicks', 'unique_clicks', 'unique_link_clicks') OR metric = 'history' AND label = 'clicks'
+metric IN ('excluded', 'new_quarantines', 'replies', 'kept_away', 'clicks', 'unique_clicks', 'unique_link_clicks')
+    OR metric = 'history' AND label = 'clicks'
 
 -- name: list_counters_beside
--- What stands beside the messages of delivery `$1` in its counters: exclusions, addresses that its receipts put away, clicks.
+-- What stands beside the messages of delivery `$1` in its counters: exclusions, addresses that its receipts put away, replies,
+-- messages that the outbox kept away, clicks.
 SELECT delivery_id, 'excluded' AS metric, 0 AS gateway_id, reason AS label, 0::bigint AS bucket, count(*) AS value
 FROM exclusions WHERE delivery_id = $1 GROUP BY 1, 4
 UNION ALL
 SELECT delivery_id, 'new_quarantines', 0, status::text, 0, count(*)
 FROM quarantine WHERE delivery_id = $1 AND status IN ('quarantined', 'denylisted') GROUP BY 1, 4
+UNION ALL
+SELECT delivery_id, 'replies', 0, coalesce(action, 'unmatched'), 0, count(*) FROM inbound WHERE delivery_id = $1 GROUP BY 1, 4
+UNION ALL
+SELECT delivery_id, 'kept_away', 0, cancelled_for, 0, count(*) FROM messages
+WHERE delivery_id = $1 AND cancelled_for IS NOT NULL GROUP BY 1, 4
 UNION ALL
 SELECT delivery_id, metric, gateway_id, label, bucket, value FROM ({list_click_counters}) clicked
 
@@ -308,7 +315,7 @@ WITH compared AS MATERIALIZED (
     FROM ({list_click_counters}) r
     FULL JOIN (
         SELECT * FROM counters
-        WHERE delivery_id = $1 AND ({beside}) AND metric NOT IN ('excluded', 'new_quarantines')
+        WHERE delivery_id = $1 AND ({beside}) AND metric NOT IN ('excluded', 'new_quarantines', 'replies', 'kept_away')
     ) t USING (delivery_id, metric, gateway_id, label, bucket)
     WHERE coalesce(t.value, 0) <> coalesce(r.value, 0)
 ),

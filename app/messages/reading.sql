@@ -91,8 +91,9 @@ WHERE delivery_id = :delivery AND metric = 'contradictory' AND gateway_id = ANY(
 SELECT s.message_id AS id, s.delivery_id, m.address, m.recipient_id, m.reference, s.status::text AS status,
     s.parts, s.parts_received, g.key AS gateway, s.submitted_at, s.occurred_at, s.updated_at, s.accepted_at, s.sent_at,
     s.failed_at, s.received_at, s.contradictory, s.price, s.currency, s.unknown_receipts, s.deadline,
-    q.failure_type::text AS failure_type, q.reason, q.sentence, q.implementation, q.status AS error_status,
-    q.error_code, m.created_at, m.cancelled_at, m.expired_at, m.proof, m.proof OR m.position IS NOT NULL AS ours,
+    q.failure_type::text AS failure_type, coalesce(q.reason, CASE WHEN s.status = 'cancelled' THEN m.cancelled_for END) AS reason,
+    q.sentence, q.implementation, q.status AS error_status, q.error_code, m.created_at, m.cancelled_at, m.cancelled_for, m.expired_at, m.proof,
+    m.proof OR m.position IS NOT NULL AS ours,
     coalesce(k.human, 0) AS clicks, coalesce(k.machine, 0) AS machine_clicks, coalesce(k.doubtful, false) AS doubtful
 FROM unnest(CAST(:ids AS bigint[])) AS asked (id)
 JOIN message_state s ON s.message_id = asked.id

@@ -134,7 +134,7 @@ def _events(known: Known) -> Iterator[Event]:
     message = known.message
     yield Event(kind="created", at=message["created_at"], row={})
     if message["cancelled_at"]:
-        yield Event(kind="cancelled", at=message["cancelled_at"], row={})
+        yield Event(kind="cancelled", at=message["cancelled_at"], row={"reason": message.get("cancelled_for")})
     for row in known.submissions:
         yield Event(kind="submission", at=row["recorded_at"], row=row)
     met = _met(known)
@@ -296,6 +296,8 @@ def _rule(event: Event, entry: Mapping[str, Any], before: State | None, after: S
     if event.kind == "created":
         return "The message was recorded: pending."
     if event.kind == "cancelled":
+        if event.row["reason"] is not None:
+            return f"{kept_away(event.row['reason'])} Anything that a gateway says is stronger."
         return "Cancelled before it was handed over; anything that a gateway says is stronger."
     if event.kind == "click":
         return _click_rule(event.row, after)
@@ -305,6 +307,12 @@ def _rule(event: Event, entry: Mapping[str, Any], before: State | None, after: S
         failed = event.row["error_code"] is not None or event.row["error_text"] is not None
         return "The gateway refused it: failed." if failed else _HANDED[bool(event.row["provider_message_ids"])]
     return " ".join(_receipt_rules(event.row, entry, before, after))
+
+
+def kept_away(reason: str) -> str:
+    """Why the outbox did not give a message out, as a sentence."""
+    how = "denylisted" if reason == "denylisted" else "quarantined"
+    return f"The number was {how} since the preparation, so that the message was not given out: cancelled."
 
 
 def _click_rule(row: Row, after: State) -> str:

@@ -58,6 +58,7 @@ FIELDS: Mapping[str, Class] = {
         timeline_complete timeline_omitted to to_send token total totals tracked tracking type unique_clicks
         unknown_receipts unmatched until updated_at usual_share validity_seconds verified version what where
         would_match
+        kept_away_by_reason language opt_out opt_outs part_reference replies
         """,
     ),
     # whose number it is

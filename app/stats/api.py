@@ -63,9 +63,14 @@ class Summary(BaseModel):
     clicks: int = Field(description="Short URLs opened by people.")
     unique_clicks: int = Field(description="Messages of which a person opened a link.")
     machine_clicks: int = Field(description="By previews, scanners, prefetch; kept, and left out of the others.")
+    replies: int = Field(description="What phones wrote that most likely answers its messages; repeats are left out.")
+    opt_outs: int = Field(description="Replies that denylisted their phone.")
     by_status: dict[str, int]
     by_failure_type: dict[str, int] = Field(description="Of the failed; as qualified now.")
     by_reason: dict[str, int] = Field(description="Of the failed; as qualified now.")
+    kept_away_by_reason: dict[str, int] = Field(
+        description="Cancelled by the outbox, for their numbers were denylisted or quarantined since the preparation."
+    )
     by_gateway: dict[str, dict[str, int]] = Field(description="By gateway key (`-`: none), messages by status.")
     excluded_by_reason: dict[str, int]
     parts: Parts

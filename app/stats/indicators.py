@@ -14,13 +14,16 @@ GROWTH = 1.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beside:
-    """What stands beside the messages: exclusions, quarantine and clicks."""
+    """What stands beside the messages: exclusions, quarantine, replies and clicks."""
 
     excluded_by_reason: Mapping[str, int]
     new_quarantines: int
     clicks: int
     unique_clicks: int
     machine_clicks: int
+    #: From phones that its messages went to, and those of them that opted out.
+    replies: int
+    opt_outs: int
     #: Messages that a person opened though they failed, or no receipt came.
     doubtful: int
 
@@ -30,7 +33,7 @@ class Beside:
 
 
 #: The counters' metrics that `beside` is made from.
-BESIDE = ("excluded", "new_quarantines", "clicks", "unique_clicks", "doubtful")
+BESIDE = ("excluded", "new_quarantines", "replies", "clicks", "unique_clicks", "doubtful")
 
 
 def beside(counts: Iterable[tuple[str, str, int]]) -> Beside:
@@ -44,6 +47,8 @@ def beside(counts: Iterable[tuple[str, str, int]]) -> Beside:
         elif metric == "clicks":
             sums["clicks" if label == "human" else "machine_clicks"] += int(value)
         elif metric in BESIDE:
+            if metric == "replies" and label == "denylist":
+                sums["opt_outs"] += int(value)
             sums[metric] += int(value)
     return Beside(
         excluded_by_reason=excluded,
@@ -51,6 +56,8 @@ def beside(counts: Iterable[tuple[str, str, int]]) -> Beside:
         clicks=sums["clicks"],
         unique_clicks=sums["unique_clicks"],
         machine_clicks=sums["machine_clicks"],
+        replies=sums["replies"],
+        opt_outs=sums["opt_outs"],
         doubtful=sums["doubtful"],
     )
 
@@ -73,6 +80,8 @@ def main_indicators(by_status: Mapping[str, int], other: Beside) -> dict[str, in
         "clicks": other.clicks,
         "unique_clicks": other.unique_clicks,
         "machine_clicks": other.machine_clicks,
+        "replies": other.replies,
+        "opt_outs": other.opt_outs,
     }
 
 

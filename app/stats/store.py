@@ -17,7 +17,7 @@ from app.tables import MESSAGE_STATUSES, counters, deliveries, gateways, qualifi
 #: Stands for "no gateway" in figures by gateway; no gateway can have this key.
 NO_GATEWAY = "-"
 #: What a summary needs row by row. Not `history`, which grows with time, nor `latency`, whose many classes are read as one row.
-_METRICS = ("status", "parts", "parts_received", "contradictory", "unknown_receipts", "cost", *BESIDE)
+_METRICS = ("status", "kept_away", "parts", "parts_received", "contradictory", "unknown_receipts", "cost", *BESIDE)
 _FAILURE_TYPES = ("hard", "soft", "ignored", "undefined")
 SERIES = ("received", "failed", "sent", "accepted", "clicks")
 
@@ -89,6 +89,7 @@ def _summarised(rows: Sequence[Any], latency: Sequence[tuple[int, int]]) -> dict
         "by_status": by_status,
         "by_failure_type": _sums(((row.failure_type or "undefined", row.value) for row in failed), _FAILURE_TYPES),
         "by_reason": _sums((row.reason or "not_defined", row.value) for row in failed),
+        "kept_away_by_reason": _sums((row.label, row.value) for row in metrics["kept_away"]),
         "by_gateway": _by_gateway(status),
         "excluded_by_reason": dict(other.excluded_by_reason),
         "parts": {"total": _total(metrics["parts"]), "received": _total(metrics["parts_received"])},

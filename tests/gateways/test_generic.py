@@ -127,12 +127,27 @@ class TestGeneric(GatewayContract):
             ({"provider_message_id": "a" * 256}, "provider_message_id"),
             ({"from": "a" * 101}, "from is longer"),
             ({"to": "a\0"}, "to contains a NUL"),
+            ({"part": 1}, "belong together"),
+            ({"part": 2, "parts": 1, "part_reference": "7"}, "part is at most parts"),
+            ({"part": 0, "parts": 2, "part_reference": "7"}, "part must be a whole number"),
+            ({"part": 1, "parts": 2, "part_reference": 7}, "part_reference must be a string"),
+            ({"opt_out_type": True}, "opt_out_type must be a string"),
         ],
     )
     def test_a_message_that_cannot_be_read_says_why(self, fields: dict[str, Any], reason: str) -> None:
         told = self.refusal(post(orjson.dumps({"type": "inbound", "from": "+34600000000", "text": "x", **fields})))
         assert reason in told
         assert "600000000" not in told
+
+    def test_a_message_says_what_the_provider_took_it_for_and_which_part_it_is(self) -> None:
+        more = {"opt_out_type": "stop", "part": 2, "parts": 3, "part_reference": "7"}
+        [item] = self.parse(post(orjson.dumps({"type": "inbound", "from": "447700900123", "text": "x", **more})))
+        assert isinstance(item, Inbound)
+        assert (item.opt_out, item.part, item.parts, item.part_reference) == ("denylist", 2, 3, "7")
+        alone = {"opt_out_type": "something else", "part": 1, "parts": 1, "part_reference": "7"}
+        [item] = self.parse(post(orjson.dumps({"type": "inbound", "from": "447700900123", **alone})))
+        assert isinstance(item, Inbound)
+        assert (item.opt_out, item.part) == (None, None)
 
     def test_a_long_message_is_cropped_and_odd_characters_are_replaced(self) -> None:
         [item] = self.parse(post(orjson.dumps({"type": "inbound", "from": "1", "text": "\0" + "x" * 9_999})))

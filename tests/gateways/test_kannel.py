@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from app.gateways import kannel
 from app.gateways.kannel import KannelOptions
-from app.gateways.receipt import Callback, Outcome, Receipt, Unreadable
+from app.gateways.receipt import Callback, Inbound, Outcome, Receipt, Unreadable
 
 from .contract import PUBLIC_URL, GatewayContract, check_sample, meaning, sample_callback, sample_files, storable
 
@@ -75,6 +75,51 @@ class TestKannel(GatewayContract):
         receipt = self.receipt(get("dlr=1&smsc_id=9&type=2"), parameters={"type": "dlr", "fid": "smsc_id"})
         assert (receipt.outcome, receipt.provider_message_id) == (Outcome.RECEIVED, "9")
 
+    @pytest.mark.parametrize(
+        ("query", "sender", "recipient", "text", "id"),
+        [
+            ("from=%2B447700900123&to=5555&text=STOP", "+447700900123", "5555", "STOP", None),
+            (
+                "from=+447700900123&to=+447700900999&text=Stop+it&iid=uuid-1",
+                " 447700900123",
+                "447700900999",
+                "Stop it",
+                "uuid-1",
+            ),
+            ("from=447700900123&text=ARR%C3%8AT&fid=77", "447700900123", None, "ARRÊT", "77"),
+            ("from=447700900123&to=&text=", "447700900123", None, "", None),
+            ("from=447700900123&text=A%00B", "447700900123", None, "A\ufffdB", None),
+        ],
+    )
+    def test_a_text_without_a_type_is_a_message_from_a_phone(
+        self, query: str, sender: str, recipient: str | None, text: str, id: str | None
+    ) -> None:
+        [item] = self.parse(get(query))
+        assert isinstance(item, Inbound)
+        assert (item.sender, item.recipient, item.text, item.provider_message_id) == (sender, recipient, text, id)
+        assert item.raw == query.encode()
+
+    def test_a_message_without_a_sender_and_a_report_without_a_type_are_unreadable(self) -> None:
+        assert "from missing" in self.refusal(get("text=STOP"))
+        assert "from missing" in self.refusal(get("from=+&text=STOP"))
+        assert "type is not a number" in self.refusal(get("from=447700900123&fid=1"))
+        assert isinstance(self.receipt(get("type=1&fid=9&text=STOP")), Receipt)
+
+    def test_a_message_can_have_other_names_and_older_options_keep_theirs(self) -> None:
+        [item] = self.parse(get("who=447700900123&sms=STOP"), parameters={"from": "who", "text": "sms"})
+        assert isinstance(item, Inbound)
+        assert item.text == "STOP"
+        older = {"parameters": {"reply": "text"}}  # from when no parameter was called so
+        assert self.receipt(get("type=2&fid=1&text=stat:UNDELIV"), **older).failure_key == "UNDELIV"
+        [item] = self.parse(get("from=447700900123&inbound_text=STOP"), **older)
+        assert isinstance(item, Inbound)
+
+    @pytest.mark.parametrize(("text", "body"), [(None, ""), ("", ""), ("Adiós ☃", "Adiós ☃"), ("a\0b", "ab")])
+    def test_a_message_is_answered_with_the_reply_alone(self, text: str | None, body: str) -> None:
+        assert self.adapter.reply is not None
+        answer = self.adapter.reply(text)
+        assert (answer.status, answer.content_type, answer.body.decode()) == (200, "text/plain; charset=utf-8", body)
+
     @pytest.mark.parametrize("names", [{"fid": "iid"}, {"fid": ""}, {"nothing": "x"}])
     def test_each_parameter_needs_a_name_of_its_own(self, names: dict[str, str]) -> None:
         with pytest.raises(ValidationError):
@@ -129,7 +174,7 @@ def test_any_query_is_read_or_refused_and_never_raises(fields: dict[str, str], k
     query = "&".join(f"{name}={quote_plus(value, errors='replace')}" for name, value in fields.items())
     callback = get(f"type={kind}&{query}" if kind else query)
     [item] = TestKannel().parse(callback)
-    assert isinstance(item, (Receipt, Unreadable))
+    assert isinstance(item, (Receipt, Inbound, Unreadable))
     assert storable(item)
 
 

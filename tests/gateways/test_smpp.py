@@ -182,6 +182,41 @@ class TestSmpp(GatewayContract):
         assert isinstance(item, Inbound)
         assert item.numbering == numbering
 
+    HEADED = "050003cc0201"
+
+    @pytest.mark.parametrize(
+        ("given", "text", "piece"),
+        [
+            ({"short_message_hex": HEADED + b"STOP sending".hex(), "esm_class": 0x40}, "STOP sending", ("204", 1, 2)),
+            ({"short_message_hex": HEADED + "ARRÊT".encode("utf-16-be").hex(), "esm_class": 0x40, "data_coding": 8},
+             "ARRÊT", ("204", 1, 2)),
+            ({"short_message_hex": "060804abcd0302" + b"me".hex(), "esm_class": 0x40}, "me", ("43981", 2, 3)),
+            ({"text": "\x05\x00\x03\x0c\x02\x01STOP", "esm_class": 0x40}, "STOP", ("12", 1, 2)),
+            ({"tlvs": {"message_payload_hex": HEADED + b"STOP".hex()}, "esm_class": 0x40}, "STOP", ("204", 1, 2)),
+            ({"text": "STOP", "esm_class": 0,
+              "tlvs": {"sar_msg_ref_num": 7, "sar_total_segments": 2, "sar_segment_seqnum": 1}}, "STOP", ("7", 1, 2)),
+            ({"text": "STOP", "esm_class": 0, "tlvs": {"0x020c_hex": "0007", "0x020e_hex": "02", "0x020f_hex": "02"}},
+             "STOP", ("7", 2, 2)),
+            ({"text": "STOP", "esm_class": 0, "tlvs": {"sar_msg_ref_num": "x", "sar_total_segments": []}}, "STOP", None),
+            ({"text": "STOP", "esm_class": 0,
+              "tlvs": {"sar_msg_ref_num": 7, "sar_total_segments": 2, "sar_segment_seqnum": 3}}, "STOP", None),
+            ({"short_message_hex": b"STOP".hex(), "esm_class": 0x40}, "STOP", None),
+        ],
+    )  # fmt: skip
+    def test_a_header_before_a_text_is_taken_off_and_says_which_part_of_it_this_is(
+        self, given: dict[str, Any], text: str, piece: tuple[str, int, int] | None
+    ) -> None:
+        [item] = self.parse(post({"source_addr": "447700900123", "destination_addr": "5555", **given}))
+        assert isinstance(item, Inbound)
+        assert item.text == text
+        assert (item.part_reference, item.part, item.parts) == (piece or (None, None, None))
+
+    @pytest.mark.parametrize("esm_class", [0x44, 0x04, 0x60])
+    def test_a_receipt_behind_a_header_is_read(self, esm_class: int) -> None:
+        text = b"id:m1 sub:001 dlvrd:001 stat:DELIVRD err:000".hex()
+        receipt = self.receipt(post({"short_message_hex": self.HEADED + text, "esm_class": esm_class}))
+        assert (receipt.outcome, receipt.provider_message_id) == (Outcome.RECEIVED, "m1")
+
     def test_a_tlv_makes_a_receipt_even_without_the_flag(self) -> None:
         receipt = self.receipt(
             post(

@@ -201,8 +201,19 @@ class TestTwilio(GatewayContract):
         assert isinstance(item, Inbound)
         assert (item.sender, item.recipient, item.text) == ("+34600000000", "+34911", "STOP")
         assert item.provider_message_id == "SM1"
+        assert item.opt_out is None
         del fields["From"]
         assert "From missing" in self.refusal(post(fields))
+
+    @pytest.mark.parametrize(
+        ("word", "opt_out"),
+        [("STOP", "denylist"), ("stop", "denylist"), ("START", "allow"), ("HELP", "none"), ("", None), ("WHAT", None)],
+    )
+    def test_what_twilio_takes_a_reply_for_is_read(self, word: str, opt_out: str | None) -> None:
+        fields = {"MessageSid": "SM1", "SmsStatus": "received", "From": "+447700900123", "Body": "Nein danke"}
+        [item] = self.parse(post({**fields, "OptOutType": word}))
+        assert isinstance(item, Inbound)
+        assert item.opt_out == opt_out
 
     @pytest.mark.parametrize(
         ("text", "response"),
@@ -240,7 +251,7 @@ class TestTwilio(GatewayContract):
         assert shipped.failure_type == "ignored"
 
 
-NAMES = ["MessageSid", "MessageStatus", "SmsStatus", "From", "To", "Body", "ErrorCode", "RawDlrDoneDate"]
+NAMES = ["MessageSid", "MessageStatus", "SmsStatus", "From", "To", "Body", "OptOutType", "ErrorCode", "RawDlrDoneDate"]
 
 
 @given(st.dictionaries(st.sampled_from(NAMES), st.text(max_size=40) | st.sampled_from(["sent", "received", "9" * 12])))

@@ -190,9 +190,15 @@ async def test_a_key_needs_the_scope(client: httpx.AsyncClient, key: KeyMaker) -
 # --- reply rules -----------------------------------------------------------------------------------------------------
 
 OWN: list[dict[str, Any]] = [
-    {"keyword": "Adiós", "action": "denylist", "short_code": "5555", "reply": "Adiós.\n¡Suerte!", "scope": "sender"},
-    {"keyword": "INFO", "action": "none", "short_code": None, "reply": None, "scope": "address"},
-]
+    {
+        "keyword": "Adiós", "action": "denylist", "match": "prefix", "short_code": "5555", "reply": "Adiós.\n¡Suerte!",
+        "scope": "sender", "country": "ES", "language": "es", "source": "custom",
+    },
+    {
+        "keyword": "INFO", "action": "none", "match": "word", "short_code": None, "reply": None, "scope": "address",
+        "country": None, "language": None, "source": "custom",
+    },
+]  # fmt: skip
 
 
 async def test_a_gateway_begins_with_the_shipped_rules_and_can_have_its_own(
@@ -234,11 +240,17 @@ def rule(**fields: Any) -> dict[str, Any]:
         ({"rules": []}, "/rules"),
         ({"rules": [rule()] * 101}, "/rules"),
         ({"rules": [rule(keyword="")]}, "/rules/0/keyword"),
-        ({"rules": [rule(keyword="S TOP")]}, "/rules/0/keyword"),
+        ({"rules": [rule(keyword="a b c d e f")]}, "/rules/0/keyword"),
+        ({"rules": [rule(keyword="STOP*")]}, "/rules/0/keyword"),
+        ({"rules": [rule(keyword="*", action="allow")]}, "/rules/0"),
+        ({"rules": [rule(match="fuzzy")]}, "/rules/0/match"),
+        ({"rules": [rule(country="Spain")]}, "/rules/0/country"),
+        ({"rules": [rule(language="ES")]}, "/rules/0/language"),
+        ({"rules": [rule(source="me")]}, "/rules/0/source"),
         ({"rules": [rule(keyword="STOP!")]}, "/rules/0/keyword"),
         ({"rules": [rule(keyword="S\0")]}, "/rules/0/keyword"),
         ({"rules": [rule(keyword="\u0301")]}, "/rules/0/keyword"),
-        ({"rules": [rule(keyword="a" * 21)]}, "/rules/0/keyword"),
+        ({"rules": [rule(keyword="a" * 41)]}, "/rules/0/keyword"),
         ({"rules": [rule(), rule(action="delete")]}, "/rules/1/action"),
         ({"rules": [rule(reply="x" * 481)]}, "/rules/0/reply"),
         ({"rules": [rule(reply="")]}, "/rules/0/reply"),
@@ -262,13 +274,26 @@ async def test_rules_that_cannot_be_are_refused_and_nothing_changes(
     assert (await client.get(path, headers=admin)).json()["shipped"] is True
 
 
-@pytest.mark.parametrize("keyword", ["a" * 20, "1", "Arrêt", "ARRE\u0302T", "стоп"])
-async def test_keywords_of_1_to_20_letters_and_digits_are_taken(
+@pytest.mark.parametrize("keyword", ["a" * 40, "1", "Arrêt", "ARRE\u0302T", "стоп", "OPT OUT", "opt-out", "*"])
+async def test_keywords_of_one_to_five_words_and_the_star_are_taken(
     client: httpx.AsyncClient, admin: Headers, keyword: str
 ) -> None:
     path = f"/v1/gateways/{await gateway(client, admin)}/reply-rules"
     answer = await client.put(path, json={"rules": [rule(keyword=keyword, reply="x" * 480)] * 100}, headers=admin)
     assert answer.status_code == 200, answer.text
+
+
+async def test_the_shipped_rules_can_be_put_back_as_they_are_and_an_opt_in_is_always_exact(
+    client: httpx.AsyncClient, admin: Headers
+) -> None:
+    path = f"/v1/gateways/{await gateway(client, admin)}/reply-rules"
+    shipped = (await client.get(path, headers=admin)).json()["rules"]
+    assert (await client.put(path, json={"rules": shipped}, headers=admin)).json() == {
+        "shipped": False,
+        "rules": shipped,
+    }
+    answer = await client.put(path, json={"rules": [rule(keyword="YES", action="allow")]}, headers=admin)
+    assert answer.json()["rules"][0]["match"] == "exact"
 
 
 async def test_an_empty_body_does_not_throw_the_rules_away(client: httpx.AsyncClient, admin: Headers) -> None:
@@ -341,7 +366,7 @@ async def test_a_reply_tried_out_shows_the_answer_where_the_protocol_has_a_way(
 
 
 def test_only_kinds_whose_protocol_has_a_way_answer_replies() -> None:
-    assert {kind for kind, adapter in GATEWAYS.items() if adapter.reply is not None} == {"twilio"}
+    assert {kind for kind, adapter in GATEWAYS.items() if adapter.reply is not None} == {"twilio", "kannel"}
 
 
 # --- plans -----------------------------------------------------------------------------------------------------------
@@ -354,6 +379,7 @@ def test_only_kinds_whose_protocol_has_a_way_answer_replies() -> None:
         (Asked(gateway=1), "ix_inbound_gateway"),
         (Asked(action="review"), "ix_inbound_review"),
         (Asked(address="+34600000000"), "ix_inbound_address"),
+        (Asked(delivery=1), "ix_inbound_delivery"),
     ],
 )
 async def test_a_page_reads_its_own_rows_by_an_index(engine: AsyncEngine, asked: Asked, index: str) -> None:
@@ -368,9 +394,10 @@ async def test_a_page_reads_its_own_rows_by_an_index(engine: AsyncEngine, asked:
 
 #: Twenty thousand replies of 5 000 phones over two weeks, by 20 gateways; one in a hundred for a person to look at.
 MANY = """
-INSERT INTO inbound (gateway_id, received_at, address, text, provider_message_id, verified, raw, applied_at, action)
+INSERT INTO inbound (gateway_id, received_at, address, text, provider_message_id, verified, raw, applied_at, action, delivery_id)
 SELECT 1 + n % 20, CAST(:now AS timestamptz) - n * interval '1 minute', '+34600' || lpad((n % 5000)::text, 6, '0'), 'x',
-    'many-' || n, true, '', CAST(:now AS timestamptz), CASE WHEN n % 100 = 0 THEN 'review' ELSE 'none' END
+    'many-' || n, true, '', CAST(:now AS timestamptz), CASE WHEN n % 100 = 0 THEN 'review' ELSE 'none' END,
+    CASE WHEN n % 4 = 0 THEN 1 + n % 300 END
 FROM generate_series(1, 20000) AS n
 """
 

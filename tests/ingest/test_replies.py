@@ -266,6 +266,140 @@ async def test_the_counters_say_what_came_of_replies(client: httpx.AsyncClient, 
     assert counted == {"denylist": 1, "repeat": 1, "unmatched": 1, "review": 1, "allow": 1}
 
 
+# --- what gateways say besides ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("word", "text", "action", "keyword", "health_after"),
+    [
+        ("STOP", "Nein danke", "denylist", "STOP", {"": "denylisted"}),
+        ("STOP", "Stop", "denylist", "STOP", {"": "denylisted"}),
+        ("START", "Ja", "allow", "START", {}),
+        ("HELP", "Hilfe", "none", "HELP", {"": "denylisted"}),
+    ],
+)
+async def test_what_twilio_takes_a_reply_for_holds_whatever_its_text_is(
+    client: httpx.AsyncClient, pool: Pool, word: str, text: str, action: str, keyword: str, health_after: dict[str, str]
+) -> None:
+    rules = [{"keyword": "stop", "action": "denylist", "reply": "You get no more."}]
+    key, sender = await gateway(client, "twilio", "signature", rules=rules), phone()
+    if word != "STOP":
+        await tweet(client, key, From=sender, Body="STOP")
+    answer = await tweet(client, key, From=sender, Body=text, OptOutType=word)
+    assert answer.text.endswith("<Response/>")  # Twilio has answered by itself
+    *_, row = await applied(pool, sender)
+    assert (row["action"], row["keyword"].upper(), row["opt_out"]) == (action, keyword, action)
+    assert await health(pool, sender) == health_after
+
+
+async def test_a_message_by_kannel_is_heard_and_answered(client: httpx.AsyncClient, pool: Pool) -> None:
+    rules = [
+        {"keyword": "stop", "action": "denylist", "reply": "Adiós ☃"},
+        {"keyword": "*", "action": "none", "reply": "Nobody reads this."},
+    ]
+    key, sender = await gateway(client, "kannel", rules=rules), phone()
+    for text, said in (("Stop it", "Adiós ☃"), ("hello", "Nobody reads this."), ("please stop", "")):
+        query = urlencode({"token": SECRET, "from": sender, "to": "5555", "text": text, "iid": f"k-{next(_serial)}"})
+        answer = await client.get(f"/callbacks/{key}?{query}")
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+        assert answer.text == said
+    rows = await applied(pool, sender)
+    assert [(row["action"], row["keyword"]) for row in rows] == [
+        ("denylist", "stop"),
+        ("none", "*"),
+        ("review", "stop"),
+    ]
+    assert await health(pool, sender) == {"": "denylisted"}
+    report = await client.get(f"/callbacks/{key}?token={SECRET}&type=1&fid=k-77")
+    assert (report.status_code, report.text) == (200, "")
+
+
+def piece(number: int, of: int, text: str, sender: str, reference: str = "cc") -> dict[str, Any]:
+    header = f"050003{reference}{of:02x}{number:02x}"
+    return {
+        "short_message_hex": header + text.encode().hex(), "data_coding": 0, "esm_class": 64, "source_addr": sender[1:],
+        "destination_addr": "5555",
+    }  # fmt: skip
+
+
+async def deliver(client: httpx.AsyncClient, key: str, *pdus: dict[str, Any]) -> None:
+    answer = await client.post(f"/callbacks/{key}", json=list(pdus), headers={"X-Acuse-Token": SECRET})
+    assert answer.status_code == 200, answer.text
+
+
+async def shown(client: httpx.AsyncClient, sender: str) -> list[tuple[str, str | None, int]]:
+    page = (await client.get("/v1/inbound", params={"address": sender})).json()
+    assert page["total"] == len(page["items"])
+    return [(item["text"], item["action"], item["text_bytes"]) for item in page["items"]]
+
+
+async def test_the_first_piece_of_a_long_reply_opts_out_before_the_rest_comes(
+    client: httpx.AsyncClient, pool: Pool
+) -> None:
+    key, sender = await gateway(client, "smpp"), phone()
+    await deliver(client, key, piece(1, 2, "STOP sending me these messages", sender))
+    await applied(pool, sender)
+    assert await health(pool, sender) == {"": "denylisted"}
+    await deliver(client, key, piece(2, 2, ", I have had enough", sender))
+    await applied(pool, sender)
+    whole = "STOP sending me these messages, I have had enough"
+    assert await shown(client, sender) == [(whole, "denylist", len(whole))]
+    assert await pool.fetchval("SELECT count(*) FROM decisions WHERE address = $1", sender) == 1
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+async def test_pieces_are_read_whole_in_whatever_order_they_come(
+    client: httpx.AsyncClient, pool: Pool, order: tuple[int, ...]
+) -> None:
+    key, sender = await gateway(client, "smpp"), phone()
+    pieces = [piece(n + 1, 3, text, sender) for n, text in enumerate(("I have had eno", "ugh: pl", "ease do stop"))]
+    for n in order:
+        await deliver(client, key, pieces[n])
+        await applied(pool, sender)
+    found = await shown(client, sender)
+    whole = "I have had enough: please do stop"
+    assert (whole, "review", len(whole)) in found
+    assert {action for _, action, _ in found} <= {"review", None}
+    assert await health(pool, sender) == {}
+
+
+async def test_pieces_of_one_callback_are_one_message(client: httpx.AsyncClient, app: FastAPI, pool: Pool) -> None:
+    key, sender = await gateway(client, "smpp"), phone()
+    await deliver(client, key, piece(2, 2, " it", sender), piece(1, 2, "Stop", sender), piece(1, 2, "Stop", sender))
+    rows = await applied(pool, sender)
+    assert sum(row["part_of"] is not None for row in rows) == 1
+    assert sum(row["repeat_of"] is not None for row in rows) == 1
+    assert await health(pool, sender) == {"": "denylisted"}
+    counted = await pool.fetch(
+        "SELECT label, value FROM counters WHERE delivery_id = 0 AND metric = 'inbound' AND gateway_id = $1",
+        app.state.directory.get(key).id,
+    )
+    assert {row["label"]: row["value"] for row in counted} == {"denylist": 1, "repeat": 1}
+
+
+async def test_a_later_piece_alone_neither_opts_out_nor_in(client: httpx.AsyncClient, pool: Pool) -> None:
+    key, sender = await gateway(client, "smpp"), phone()
+    await say_stop(client, key, sender)
+    await deliver(client, key, piece(2, 2, "START", sender))
+    *_, row = await applied(pool, sender)
+    assert row["action"] == "review"
+    assert await health(pool, sender) == {"": "denylisted"}
+
+
+async def say_stop(client: httpx.AsyncClient, key: str, sender: str) -> None:
+    await deliver(client, key, {"text": "STOP", "esm_class": 0, "source_addr": sender[1:], "destination_addr": "5555"})
+
+
+async def test_two_long_messages_with_one_reference_are_two(client: httpx.AsyncClient, pool: Pool) -> None:
+    key, sender = await gateway(client, "smpp"), phone()
+    await deliver(client, key, piece(1, 2, "hello ", sender), piece(2, 2, "there", sender))
+    await applied(pool, sender)
+    await pool.execute("UPDATE inbound SET received_at = received_at - interval '1 hour' WHERE address = $1", sender)
+    await deliver(client, key, piece(1, 2, "Stop ", sender), piece(2, 2, "it", sender))
+    await applied(pool, sender)
+    assert [text for text, *_ in await shown(client, sender)] == ["Stop it", "hello there"]
+
+
 # --- one that cannot be applied --------------------------------------------------------------------------------------
 
 
@@ -342,8 +476,11 @@ def row_of(sender: str = "+34600000000", *, gateway_id: int = 7, **fields: Any) 
 
 
 def test_rows_come_out_of_the_spool_as_they_went_in() -> None:
-    for row in (row_of(), row_of("Acme", recipient=None, text="", provider_message_id="mo-1", raw=b"")):
+    long = row_of(opt_out="denylist", part_reference="204", part=1, parts=2)
+    for row in (row_of(), long, row_of("Acme", recipient=None, text="", provider_message_id="mo-1", raw=b"")):
         assert unpack(pack(row)) == row
+    older = [*orjson.loads(pack(row_of()))][:9]  # from before gateways were asked what they take a reply for
+    assert unpack(orjson.dumps(older)) == row_of()
 
 
 def test_rows_that_an_older_version_left_in_the_spool_are_still_read() -> None:
