@@ -7,7 +7,9 @@ from typing import Any, Literal
 from unicodedata import combining, normalize
 
 from app.texts.encoding import MAX_PARTS, UCS2_SINGLE, Size, in_gsm7, measure, nearest, why_ucs2
+from app.texts.hosts import private_reach
 from app.texts.placeholders import Template
+from app.texts.scripts import foreign_word
 from app.texts.urls import Link, blanked, find_links, other_schemes, public_shorteners
 
 #: What a text may say so that people know how to opt out. The shipped reply rules act on the same words.
@@ -45,6 +47,8 @@ class Draft:
     short_url_length: int | None
     #: Links, as they stand in the content, that stay as they are all the same.
     kept: Collection[str] = ()
+    #: Whether links may lead to this machine or a private network.
+    private_links: bool = False
 
     def text(self, *, keep: Link | None = None) -> str:
         """The longest text that will be sent, links made short (but the one to `keep`)."""
@@ -79,13 +83,14 @@ def examine(
     longest: Mapping[str, str] | None = None,
     short_url_length: int | None = None,
     kept: Collection[str] = (),
+    private_links: bool = False,
     opt_out_words: Iterable[str] = OPT_OUT_WORDS,
 ) -> list[Finding]:
     """Everything there is to say about `content`.
 
     `longest` gives for each placeholder the longest value in the audience; without it placeholders count nothing.
     With `tracking` and `short_url_length` the parts are those of the text with short URLs in place of all links but those
-    that are `kept`."""
+    that are `kept`. Links to a private host are errors unless `private_links`."""
     if content is None or not content.strip():
         return [Finding(level="error", code="content_missing", text="The delivery has no text.")]
     draft = Draft(
@@ -94,6 +99,7 @@ def examine(
         longest=longest or {},
         short_url_length=short_url_length if tracking else None,
         kept=kept,
+        private_links=private_links,
     )
     return [
         *malformed(content),
@@ -101,6 +107,8 @@ def examine(
         *ucs2(draft),
         *links(draft),
         *doubtful_links(draft),
+        *private_links_of(draft),
+        *run_on_links(draft),
         *opt_out(draft, opt_out_words),
     ]
 
@@ -218,6 +226,34 @@ def doubtful_links(draft: Draft) -> Iterator[Finding]:
             text=f"{cropped(other.text)} is no http or https link: phones may not open it, and clicks are not counted.",
             data={"text": other.text, "scheme": other.scheme},
         )
+
+
+def private_links_of(draft: Draft) -> Iterator[Finding]:
+    """Links that the phones of an audience cannot open."""
+    for link in draft.links:
+        if reach := private_reach(link.host):
+            yield Finding(
+                level="warning" if draft.private_links else "error",
+                code="link_private",
+                text=f"The link {cropped(link.text)} leads to {reach}: the phones of an audience cannot open it.",
+                data={"url": link.url, "host": link.host},
+            )
+
+
+def run_on_links(draft: Draft) -> Iterator[Finding]:
+    """Links that end where another script begins, when that may have been meant otherwise, or be taken along by phones. (What a
+    phone takes along behind a short URL is passed over by the redirect.)"""
+    for link in draft.links[:MANY_LINKS]:
+        behind = foreign_word(draft.content, link.end)
+        doubtful = not draft.content[link.end - 1].isalnum()
+        if behind and (doubtful or not draft.shortens(link)):
+            yield Finding(
+                level="warning",
+                code="link_runs_on",
+                text=f"The link {cropped(link.text)} ends before {cropped(behind)}. If that belongs to it, write it "
+                "percent-encoded; if not, put a blank between, for some phones take it along.",
+                data={"url": link.url, "behind": cropped(behind)},
+            )
 
 
 def opt_out(draft: Draft, words: Iterable[str]) -> Iterator[Finding]:

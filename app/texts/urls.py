@@ -1,14 +1,16 @@
 """Links in a text, as a phone would find them: `http://` and `https://` in any case, and bare `www.` hosts.
 
 A link ends at a blank, a quote, an angle bracket, `¿`, `¡`, a backslash, a character that is not seen, or full-width
-punctuation. What closes a sentence or a bracket around it does not belong to it. `{{name}}` in a link stays as it is.
+punctuation, and where its script does (`scripts.py`). What closes a sentence or a bracket around it does not belong to it.
+`{{name}}` in a link stays as it is.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from app.texts.placeholders import PLACEHOLDER
+from app.texts.scripts import script_end
 
 #: Spam runs use them, so carriers filter messages that hold them.
 PUBLIC_SHORTENERS = frozenset(
@@ -21,21 +23,25 @@ PUBLIC_SHORTENERS = frozenset(
 _UNSEEN = r"\x00-\x20\x7f-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff"
 _ENDS = rf"\s{_UNSEEN}<>\"`\\“”„‟‘‛‹›«»¿¡、。，；：！？（）「」『』【】《》"
 # Possessive throughout: a placeholder can also be read letter by letter, and trying both ways takes exponential time.
-_REST = rf"(?:{PLACEHOLDER}|[^{_ENDS}])*+"
+_REST = rf"(?:[^{_ENDS}{{]++|{PLACEHOLDER}|{{)*+"
 # Letters of any script, marks and digits, `-` `.` `_`: all of ASCII that is no part of a name is taken out.
 _NAME = rf"(?:{PLACEHOLDER}|[^{_ENDS}\x21-\x2c/:-@\[-^{{-~…’])++"
 _HOST = rf"(?:\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]|{_NAME})"
 _AFTER = rf"(?::[0-9]{{1,5}}(?![0-9]))?(?:[/?#]{_REST})?"
-_USERINFO = rf"(?:(?:{PLACEHOLDER}|[^{_ENDS}/?#@])*+@)++"
+_USERINFO = rf"(?:(?:[^{_ENDS}/?#@{{]++|{PLACEHOLDER}|{{)*+@)++"
 # Cases are spelled out, for IGNORECASE would take `ſ` for `s`. No link begins inside a Latin word (other scripts may
 # write it without a blank); `git+https://` is another scheme, and a `www.` in an address or a path belongs to that.
 _LINK = re.compile(
     rf"(?<![0-9A-Za-zÀ-ɏ])(?:(?<!\+)(?P<scheme>[Hh][Tt][Tt][Pp][Ss]?)://(?P<userinfo>{_USERINFO})?(?P<host>{_HOST})"
     rf"|(?<![-.@/])(?P<bare>[Ww]{{3}}\.{_NAME})){_AFTER}"
 )
+_BEGIN = re.compile(r"[Hh][Tt][Tt][Pp][Ss]?://|[Ww]{3}\.")
+#: Longer ones lead nowhere (`links/destinations.py`): without an end, texts without blanks are gone through once a link.
+_LONGEST = 2_048
 _OTHER = re.compile(rf"(?<![A-Za-z0-9+.-])(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://[^{_ENDS}]+")
 _SHORTENER = re.compile(
-    rf"(?<![\w.@/-])(?:www\.)?(?P<host>{'|'.join(map(re.escape, sorted(PUBLIC_SHORTENERS)))})(?=[/?#])", re.IGNORECASE
+    rf"(?<![0-9A-Za-zÀ-ɏ_.@/-])(?:www\.)?(?P<host>{'|'.join(map(re.escape, sorted(PUBLIC_SHORTENERS)))})(?=[/?#])",
+    re.IGNORECASE,
 )
 _PLACEHOLDER = re.compile(PLACEHOLDER)
 _DOTTED = re.compile(r"[^.]\.[^.]")
@@ -71,11 +77,19 @@ class OtherScheme:
 def find_links(content: str) -> list[Link]:
     """The links from left to right; they do not overlap. A placeholder's name is none: `{{www.example.com}}`."""
     inside = {place for found in _PLACEHOLDER.finditer(content) for place in range(found.start() + 1, found.end())}
-    return [
-        link
-        for found in _LINK.finditer(content)
-        if found.start() not in inside and (link := _link(content, found.start(), found.end()))
-    ]
+    return [link for start, end in _stretches(content) if start not in inside and (link := _link(content, start, end))]
+
+
+def _stretches(content: str) -> Iterator[tuple[int, int]]:
+    """Where links stand, with the punctuation that follows them."""
+    place = 0
+    while begun := _BEGIN.search(content, place):
+        start = begun.start()
+        place = start + 1
+        if found := _LINK.match(content, start, start + _LONGEST):
+            host_start, host_end = found.span("bare") if found["bare"] else (begun.end(), found.end("host"))
+            place = start + script_end(found[0], host_start - start, host_end - start)
+            yield start, place
 
 
 def other_schemes(content: str, links: Sequence[Link] | None = None) -> list[OtherScheme]:
@@ -84,8 +98,14 @@ def other_schemes(content: str, links: Sequence[Link] | None = None) -> list[Oth
     return [
         OtherScheme(start=found.start(), end=found.start() + end, text=found[0][:end], scheme=found["scheme"].lower())
         for found in _OTHER.finditer(blanked(content, links))
-        if (end := _end(found[0])) > len(found["scheme"]) + len("://")
+        if (end := _end(_own(found))) > len(found["scheme"]) + len("://")
     ]
+
+
+def _own(found: re.Match[str]) -> str:
+    """What was found, to the end of its script."""
+    start = len(found["scheme"]) + len("://")
+    return found[0][: script_end(found[0], start, start)]
 
 
 def public_shorteners(content: str, links: Sequence[Link]) -> list[str]:

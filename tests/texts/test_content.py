@@ -262,3 +262,29 @@ def test_examining_never_fails_and_says_plain_json_in_sentences(
     for each in findings:
         assert orjson.loads(orjson.dumps(each.data)) == each.data
         assert each.text.endswith(".")
+
+
+@pytest.mark.parametrize(("private_links", "level"), [(False, "error"), (True, "warning")])
+def test_a_link_that_phones_cannot_open_is_an_error_unless_that_is_allowed(private_links: bool, level: str) -> None:
+    finding = only("link_private", "http://192.168.1.10/x STOP", private_links=private_links)
+    assert (finding.level, finding.data["host"]) == (level, "192.168.1.10")
+    assert "a private network" in finding.text
+    assert ("error", "link_private") in codes("www.localhost.x http://localhost:3000 STOP", tracking=False)
+
+
+@pytest.mark.parametrize(
+    ("content", "short_url_length", "behind"),
+    [
+        ("https://shop.example/x查看 STOP", None, "查看"),
+        ("https://zh.wikipedia.org/wiki/中国。STOP", 30, "中国"),
+        ("https://shop.example/x查看 STOP", 30, None),
+        ("https://shop.example/x 查看 STOP", None, None),
+        ("https://shop.example/x。查看 STOP", None, None),
+        ("https://shop.example/x😀 STOP", None, None),
+    ],
+)
+def test_what_a_link_runs_into_is_told_where_it_may_be_part_of_it(
+    content: str, short_url_length: int | None, behind: str | None
+) -> None:
+    findings = [each for each in found(content, short_url_length=short_url_length) if each.code == "link_runs_on"]
+    assert [each.data["behind"] for each in findings] == ([behind] if behind else [])

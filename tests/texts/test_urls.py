@@ -7,13 +7,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from app.texts.hosts import private_reach
 from app.texts.urls import PUBLIC_SHORTENERS, blanked, find_links, other_schemes, public_shorteners
+from tests.links.cases import cases
 
 #: What links are made of, and what ends them, close together.
 PIECES = [
     "http://", "https://", "HTTPS://", "www.", "ftp://", "a.es", "ñ.es", "[::1]", ":80", "/", "?q=", "#", "@", "{{a}}", "{{ a }}",
     "{{", "}}", "(", ")", "[", "]", "{", "}", ".", ",", "!", "…", "»", "”", "'", '"', "<", " ", "\n", "¿", "\\", "\u200b",
-    "\u202e", "x", "+", "-", "é", "😀", "。", "看",
+    "\u202e", "x", "+", "-", "é", "😀", "。", "看", "ж", "،", "\ufe0f", "1",
 ]  # fmt: skip
 LINKISH = st.lists(st.sampled_from(PIECES), max_size=25).map("".join)
 AROUND = [
@@ -117,6 +119,22 @@ def test_a_link_is_found_whole_in_any_surroundings(link: str, url: str, host: st
 )
 def test_where_a_link_ends(content: str, found: list[str]) -> None:
     assert texts(content) == found
+
+
+@pytest.mark.parametrize(("content", "found"), cases("ends", "content", "links"))
+def test_a_link_ends_where_its_script_does(content: str, found: list[str]) -> None:
+    assert texts(content) == found
+
+
+def test_another_scheme_and_a_shortener_end_and_begin_there_as_well() -> None:
+    assert [each.text for each in other_schemes("打开myapp://open/x查看")] == ["myapp://open/x"]
+    assert public_shorteners("点击bit.ly/3abc查看", []) == ["bit.ly"]
+
+
+@pytest.mark.parametrize(("link", "reach"), cases("private", "link", "reach"))
+def test_a_link_to_this_machine_or_a_private_network_is_known(link: str, reach: str | None) -> None:
+    (found,) = find_links(link)
+    assert private_reach(found.host) == reach
 
 
 @pytest.mark.parametrize(
@@ -278,6 +296,11 @@ def test_other_schemes_stand_outside_of_links(content: str) -> None:
         "a://",
         "a:",
         "@",
+        "https://a.es/x看",
+        "https://a.es/-看",
+        "https://a.es/😀",
+        "https://a看@",
+        "www.a.жx",
     ],
 )
 def test_a_hostile_text_of_ten_thousand_characters_takes_no_time(piece: str) -> None:
