@@ -157,8 +157,8 @@ def _set_state(app: FastAPI, settings: Settings, database_url: str) -> None:
     state.engine = create_engine(database_url, pool_size=settings.api_connections)
     state.process = Process(thresholds=packed(of_settings(settings)))
     state.runtime = Runtime(settings, database_url)
-    bases = Bases.of(settings.short_hosts, state.public_base)
-    state.links = Links(bases=bases)
+    bases = Bases.of(settings.short_hosts, state.public_base, settings.listened_url)
+    state.links = Links(bases=bases, private_links=settings.private_links)
     state.preparer = Preparer(database_url, state.links)
     state.routes = Routes(
         database_url,

@@ -59,6 +59,9 @@ class Settings(BaseSettings):
     short_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Hosts of short URLs, comma-separated; `sender=host` for those of one sender."
     )
+    private_links: bool = Field(
+        False, description="Whether links to this machine or a private network may be sent: for trying out and demos."
+    )
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
         ("127.0.0.1",), description="Addresses or networks whose X-Forwarded-For and -Proto are believed."
     )
@@ -201,6 +204,12 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @property
+    def listened_url(self) -> str | None:
+        """How this machine reaches the service; None where the port is not known yet."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self.host, self.host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}" if self.port else None
 
 
 def public_base_of(connection: HTTPConnection) -> str | None:

@@ -88,6 +88,11 @@ def test_a_service_that_listens_everywhere_is_reached_by_the_loopback(monkeypatc
     assert service.address_of(Settings()) == "http://127.0.0.1:8123"
 
 
+def test_a_demo_of_its_own_may_have_links_to_itself(tmp_path: Path) -> None:
+    made = service._environment(service.Service(url="http://127.0.0.1:8123", key="k", data_dir=tmp_path))
+    assert made["ACUSE_PRIVATE_LINKS"] == "true"
+
+
 # --- the plan --------------------------------------------------------------------------------------------------------
 
 

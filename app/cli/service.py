@@ -49,6 +49,7 @@ def _serve(settings: Settings, url: str) -> None:
     config = config_of(settings, "app.main:from_environment")
     server = uvicorn.Server(config)
     socket = config.bind_socket()
+    os.environ["ACUSE_PORT"] = str(socket.getsockname()[1])  # and what any free one was found to be
     try:
         key = asyncio.run(_prepared(settings, url))
         socket.listen(config.backlog)  # who comes before the server is up waits, and is not refused

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -26,6 +27,7 @@ from app.deliveries.texts import Text, link_texts, short_url_length
 from app.links.shortening import Links, Shortener
 from app.privacy import pseudonyms
 from app.texts.content import Finding, cropped, examine
+from app.texts.hosts import private_reach
 
 QUERIES = load_queries(__file__)
 #: Targets of one transaction: large enough that its commit costs little, small enough to hold nobody up.
@@ -78,6 +80,7 @@ class Work:
     #: How many links are tracked, and whether they become short URLs.
     links: int
     shortener: Shortener | None
+    private_links: bool
     screen: Screen = field(repr=False)
 
 
@@ -142,6 +145,7 @@ async def load(connection: Connection, delivery_id: int, links: Links | None = N
         rules=rules,
         links=len(await links.tracked(connection, delivery_id)) if links else 0,
         shortener=shortener,
+        private_links=links is not None and links.private_links,
         screen=screen,
     )
 
@@ -282,13 +286,24 @@ async def _link_findings(connection: Connection, work: Work, links: Links) -> li
         )
         for each in unfit
     ]
+    return [*found, *_base_findings(work)]
+
+
+def _base_findings(work: Work) -> Iterator[Finding]:
+    """What short URLs begin with, where there are links to track."""
     if work.links and work.shortener is None:
         text = (
             "The links stay as they are, and clicks are not counted: short URLs need a host, which neither "
             "ACUSE_SHORT_HOSTS nor ACUSE_PUBLIC_URL names."
         )
-        found.append(Finding(level="warning", code="links_not_short", text=text, data={"links": work.links}))
-    return found
+        yield Finding(level="warning", code="links_not_short", text=text, data={"links": work.links})
+    elif work.shortener is not None and (reach := private_reach(urlsplit(work.shortener.base).hostname or "")):
+        text = (
+            f"The short URLs begin with {work.shortener.base}, which leads to {reach}: the phones of an audience cannot open "
+            "them. Set ACUSE_PUBLIC_URL or ACUSE_SHORT_HOSTS, or turn the delivery's `tracking` off."
+        )
+        level: Literal["warning", "error"] = "warning" if work.private_links else "error"
+        yield Finding(level=level, code="short_urls_private", text=text, data={"base": work.shortener.base})
 
 
 def _findings(work: Work) -> Iterator[Finding]:
@@ -301,6 +316,7 @@ def _findings(work: Work) -> Iterator[Finding]:
         longest=tally.longest_params(lambda values: text.filled(values, short_urls)),
         short_url_length=short_url_length(work.shortener, last_id),
         kept=[url for url in link_texts(work.content) if not work.shortener or url not in work.shortener.numbers],
+        private_links=work.private_links,
     )
     for name, count in tally.missing.items():
         at = tally.missing_at[name]

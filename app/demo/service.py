@@ -48,8 +48,8 @@ def address_of(settings: Settings) -> str | None:
     given = httpx.URL(str(settings.public_url)) if settings.public_url else None
     if given is not None:
         return str(given).rstrip("/") if is_loopback(given.host) else None
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(settings.host, settings.host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}" if is_loopback(host) else None
+    listened = settings.listened_url
+    return listened if listened is not None and is_loopback(httpx.URL(listened).host) else None
 
 
 def is_loopback(host: str) -> bool:
@@ -92,6 +92,7 @@ def _environment(service: Service) -> dict[str, str]:
         "ACUSE_HOST": url.host,
         "ACUSE_PORT": str(url.port),
         "ACUSE_ADMIN_KEY": service.key,
+        "ACUSE_PRIVATE_LINKS": "true",
     }
 
 

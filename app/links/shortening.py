@@ -1,7 +1,8 @@
 """Short URLs: `{short base}/{token}`. What others need to make texts comes from here.
 
 The base is the first host of `ACUSE_SHORT_HOSTS` that is the sender's own, else the first that is anybody's, with `https://`:
-without a scheme some phones show no link. Without such a host it is `ACUSE_PUBLIC_URL` and `/r`.
+without a scheme some phones show no link. Without such a host it is `ACUSE_PUBLIC_URL` and `/r`, and without that the address
+listened on, which is good for trying out.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +27,7 @@ class Bases:
     hosts: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, short_hosts: Iterable[str], public_base: str | None) -> Self:
+    def of(cls, short_hosts: Iterable[str], public_base: str | None, listened_url: str | None = None) -> Self:
         """`short_hosts`: each a host, or `sender=host`."""
         found: dict[str, str] = {}
         hosts: list[str] = []
@@ -34,8 +35,8 @@ class Bases:
             sender, _, host = entry.rpartition("=")
             hosts.append(host)
             found.setdefault(sender.strip().lower(), f"https://{host.strip().lower()}")
-        if public_base is not None:
-            found.setdefault("", f"{public_base}/r")
+        if (base := public_base or listened_url) is not None:
+            found.setdefault("", f"{base}/r")
         return cls(by_sender=found, hosts=tuple(hosts))
 
     def for_sender(self, sender: str) -> str | None:
@@ -60,6 +61,8 @@ class Links:
     """Takes open transactions, and leaves the commit to their owners."""
 
     bases: Bases
+    #: Whether links may lead to this machine or a private network.
+    private_links: bool = False
 
     async def register(
         self, connection: Connection, delivery_id: int, urls: Sequence[str], *, tracked: bool

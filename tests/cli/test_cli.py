@@ -134,6 +134,17 @@ def test_commands_beside_a_running_service_use_its_database(running: Running, da
     assert httpx.get(f"{running.url}/readyz").status_code == 200  # it was not stopped with the command
 
 
+def test_short_urls_lead_to_the_port_that_was_found_free(running: Running) -> None:
+    with httpx.Client(base_url=running.url, headers={"Authorization": f"Bearer {running.key}"}) as client:
+        made = client.post("/v1/deliveries", json={"label": "Links", "sender": "Acme", "gateway": "acme"}).json()
+        row = b'{"reference": "a-1", "address": "+447700900001", "url": "https://shop.example/x"}'
+        headers = {"Content-Type": "application/x-ndjson"}
+        answer = client.post(f"/v1/deliveries/{made['id']}/links", content=row, headers=headers)
+        short_url = answer.json()["short_url"]
+        assert short_url.startswith(f"{running.url}/r/")
+        assert client.get(f"{short_url}.").headers["location"] == "https://shop.example/x"
+
+
 def test_what_the_service_writes_is_private(running: Running, data_dir: Path) -> None:
     cluster = data_dir / "postgres"
     for path in data_dir.iterdir():

@@ -158,12 +158,23 @@ async def test_each_sender_has_its_own_host_or_the_first_of_all(
 def test_the_public_url_stands_in_where_no_host_is_named() -> None:
     assert Bases.of((), "https://acuse.example:8443").for_sender("Acme") == "https://acuse.example:8443/r"
     assert Bases.of((), None).for_sender("Acme") is None
+    assert Bases.of((), None, "http://127.0.0.1:8000").for_sender("Acme") == "http://127.0.0.1:8000/r"
+    assert Bases.of((), "https://acuse.example", "http://127.0.0.1:8000").for_sender("A") == "https://acuse.example/r"
     only = Bases.of(("Brand=B.example",), None)
     assert (only.for_sender("BRAND"), only.for_sender("Acme"), only.hosts) == (
         "https://b.example",
         None,
         ("B.example",),
     )
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "url"),
+    [("127.0.0.1", 8000, "http://127.0.0.1:8000"), ("0.0.0.0", 1, "http://127.0.0.1:1"), ("::", 1, "http://[::1]:1"),
+     ("fd00::1", 8000, "http://[fd00::1]:8000"), ("sms.example", 80, "http://sms.example:80"), ("127.0.0.1", 0, None)],
+)  # fmt: skip
+def test_the_address_listened_on_is_a_url(host: str, port: int, url: str | None) -> None:
+    assert Settings(host=host, port=port).listened_url == url
 
 
 @pytest.mark.parametrize(
