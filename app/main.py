@@ -2,8 +2,8 @@
 
 On `app.state` stand: `settings`, `public_base` (ACUSE_PUBLIC_URL without a slash at its end, or None), `engine`
 (SQLAlchemy, for reads), `process` (what the others know this one by), `runtime` with its `inbox`, `refused` and `pool`
-(asyncpg, for what writes), `preparer`, `routes` (where short URLs lead, in memory), `limiter` (who asks for wrong ones),
-`bursts` (who asks for one too often),
+(asyncpg, for what writes), `preparer`, `routes` (where short URLs lead, in memory), `short_hosts` (where nothing else answers),
+`limiter` (who asks for wrong ones), `bursts` (who asks for one too often),
 `directory` and `keys` (gateways and API keys in memory), `rates` (how often one may ask), `sealing` (secrets at rest),
 `cursors` (signs list cursors). Each has one accessor beside its class (`directory_of(request)` and the like): nobody else
 reads `app.state`.
@@ -48,7 +48,7 @@ from app.links.bursts import Bursts
 from app.links.kept import Kept
 from app.links.limiter import Limiter
 from app.links.redirect import PREFIX as LINK_PREFIX
-from app.links.redirect import Visits, redirect, short_hosts, short_token
+from app.links.redirect import ShortHosts, Visits, on_short_host, redirect
 from app.links.registering_api import router as link_changes
 from app.links.routes import Routes
 from app.links.shortening import Bases, Links
@@ -81,8 +81,8 @@ class Acuse(FastAPI):
     """The framework's application with the hot roads beside it: callbacks and short URLs pass no middleware and no
     routing."""
 
-    #: Hosts whose paths of one segment are short URLs, unless they are one of `own_paths`.
-    short_hosts: frozenset[bytes] = frozenset()
+    short_hosts: ShortHosts | None = None
+    #: What answers as it does elsewhere where the service shares its host with short URLs.
     own_paths: frozenset[str] = frozenset()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -93,15 +93,15 @@ class Acuse(FastAPI):
                 scope["app"] = self
                 await callbacks(scope, receive, send)
                 return
-            token = path[len(LINK_PREFIX) :] if path.startswith(LINK_PREFIX) else self._short_token(scope)
-            if token is not None:
+            if path.startswith(LINK_PREFIX):
                 scope["app"] = self
-                await redirect(scope, receive, send, token)
+                await redirect(scope, receive, send, path[len(LINK_PREFIX) :])
+                return
+            if self.short_hosts is not None and (token := self.short_hosts.token(scope, self.own_paths)) is not None:
+                scope["app"] = self
+                await on_short_host(scope, receive, send, token)
                 return
         await super().__call__(scope, receive, send)
-
-    def _short_token(self, scope: Scope) -> str | None:
-        return short_token(scope, self.short_hosts, self.own_paths) if self.short_hosts else None
 
 
 _ROUTERS = (
@@ -130,7 +130,7 @@ def create_app(settings: Settings, *, migrating: bool = False) -> FastAPI:
         app.include_router(router)
     problems.install(app, max_body_bytes=settings.max_json_bytes)
     document.install(app)
-    app.short_hosts = short_hosts(app.state.links.bases.hosts)
+    app.short_hosts = app.state.short_hosts if app.state.links.bases.hosts else None
     app.own_paths = frozenset(getattr(route, "path", "") for route in iter_route_contexts(app.router.routes))
     return app
 
@@ -159,6 +159,7 @@ def _set_state(app: FastAPI, settings: Settings, database_url: str) -> None:
     state.runtime = Runtime(settings, database_url)
     bases = Bases.of(settings.short_hosts, state.public_base, settings.listened_url)
     state.links = Links(bases=bases, private_links=settings.private_links)
+    state.short_hosts = ShortHosts.of(bases.hosts, state.public_base or settings.listened_url)
     state.preparer = Preparer(database_url, state.links)
     state.routes = Routes(
         database_url,
@@ -244,7 +245,7 @@ def _open_roads(state: Any) -> None:
     state.reach = state.inbox.outage.reach
     state.road = Road(
         directory=state.directory, inbox=state.inbox, refused=state.refused, settings=state.settings,
-        public_base=state.public_base,
+        public_base=state.public_base, short_hosts=state.short_hosts,
     )  # fmt: skip
     state.visits = Visits(
         routes=state.routes, limiter=state.limiter, bursts=state.bursts, clicks=state.inbox,

@@ -28,6 +28,8 @@ from app.ingest.kinds import Row, new_id
 from app.ingest.refused import RefusedShelf
 from app.ingest.replies import verdict_of
 from app.ingest.rows import RejectedRow, clean, inbound_row, inbox_row
+from app.links import redirect
+from app.links.redirect import ShortHosts
 from app.logs import log
 from app.server.whole import Whole
 from app.settings import Settings
@@ -54,6 +56,7 @@ class Road:
     refused: RefusedShelf
     settings: Settings
     public_base: str | None
+    short_hosts: ShortHosts
 
 
 def road_of(scope: Scope) -> Road:
@@ -62,10 +65,14 @@ def road_of(scope: Scope) -> Road:
 
 
 async def callbacks(scope: Scope, receive: Receive, send: Send) -> None:
-    """The ASGI application behind `PREFIX`: one callback, and its answer, whatever happens."""
+    """The ASGI application behind `PREFIX`: one callback, and its answer, whatever happens. Hosts of short URLs take what
+    gateways report, too, for no receipt is turned away because of a name; strangers see nothing of this there."""
     try:
         answer = await _taken(scope, receive)
     except Problem as problem:
+        if isinstance(problem, NotFound) and road_of(scope).short_hosts.are_all(scope):
+            await redirect.wrong(scope, send)
+            return
         response = problem_response(problem.status, problem.detail, errors=problem.errors, headers=problem.headers)
         await response(scope, receive, send)
     except Exception as error:
@@ -106,6 +113,8 @@ async def _found(scope: Scope, key: str) -> Gateway | None:
     """A gateway that was deleted, or is not known yet, by what the database says. Raises `NotAllowed` for methods that
     none calls with."""
     if scope["method"] not in ("GET", "POST"):
+        if road_of(scope).short_hosts.are_all(scope):
+            return None
         raise NotAllowed("Gateways call with GET or POST.", headers={"Allow": "GET, POST"})
     return await road_of(scope).directory.find_answering(key)
 

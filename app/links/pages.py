@@ -1,4 +1,4 @@
-"""What people see where a short URL leads nowhere: one small page, in Spanish or English, that loads nothing.
+"""What people see where a short URL leads nowhere, or stands none: one small page, in Spanish or English, that loads nothing.
 
 A wrong link and one that is over look the same, to the last byte, but for the status: whoever tries links learns little.
 """
@@ -25,6 +25,20 @@ _NOWHERE: Mapping[Language, tuple[str, str]] = {
     "es": ("Este enlace no lleva a ninguna parte", "Puede que esté incompleto, o que ya haya caducado."),
     "en": ("This link leads nowhere", "It may have been cut short, or it may be over."),
 }
+#: At the root of a host of short URLs, where people look who wonder whose it is: nothing of the product.
+FRONT = Page(
+    status=200,
+    text={
+        "es": (
+            "Enlaces de mensajes",
+            "Esta dirección solo lleva a enlaces de mensajes de texto: abra el de su mensaje.",
+        ),
+        "en": (
+            "Links of text messages",
+            "This address only leads on from links in text messages: open the one in yours.",
+        ),
+    },
+)
 WRONG = Page(status=404, text=_NOWHERE)
 GONE = Page(status=410, text=_NOWHERE)
 SLOWLY = Page(
@@ -82,7 +96,7 @@ def _headers(language: Language, retry_after: int, length: int) -> list[tuple[by
     return headers
 
 
-_BY_STATUS = {each.status: each for each in (WRONG, GONE, SLOWLY, LATER)}
+_BY_STATUS = {each.status: each for each in (FRONT, WRONG, GONE, SLOWLY, LATER)}
 
 
 @lru_cache(maxsize=256)

@@ -10,6 +10,7 @@ with the same tag have the same pad: whoever has both knows how their names diff
 """
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,6 +34,14 @@ _WORTH = {text: worth for table in (_SINGLES, _PAIRS) for worth, text in enumera
 _PAIR = len(_PAIRS)
 #: The worth of what is none: more than any token holds, so that it is found out at the end and not on the way.
 _NONE = 1 << 128
+
+#: What closes a sentence, a quotation, a bracket or an emphasis.
+_CLOSING = r"[.,:;!?)\]}>'\"*_~|=]"
+#: Behind a token: a slash; closing marks, of which phones take some along at the end of a text; parameters that somebody added; a
+#: blank, or a character that is not ASCII, with all that follows it.
+_WITH_TAIL = re.compile(
+    rf"([0-9A-Za-z]{{{min(_MESSAGE_BITS)},{max(_MESSAGE_BITS)}}})(?:/?{_CLOSING}{{1,3}}\Z|/?[&?#;\s]|/?[^\x00-\x7f]|/\Z)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +148,13 @@ def decode(keys: Keys, token: str) -> tuple[int, int] | None:
     good &= shape.first <= named >> _LINK_BITS < shape.end
     good &= _hashed(keys._tags[number], named) & _TAG == tag
     return (named >> _LINK_BITS, named & _LINK) if good else None
+
+
+def without_tail(text: str) -> str | None:
+    """The token at the beginning of `text`, when only what phones take along stands behind it; it may still be a wrong one.
+    None when there is nothing behind it, or something else."""
+    found = _WITH_TAIL.match(text)
+    return found and found[1]
 
 
 def _keyed(secret: bytes, person: bytes) -> Any:

@@ -70,8 +70,10 @@ def _short_url(method: str) -> dict[str, Any]:
         "tags": ["short URLs"],
         "operationId": f"visit_{method}",
         "summary": f"A recipient opens a link ({method.upper()})",
-        "description": "The same stands at `/{token}` on the hosts of ACUSE_SHORT_HOSTS. The click is kept, and counts when "
-        "a person made it. Where it leads nowhere there is a small page in Spanish or English (`Accept-Language`).",
+        "description": "The same stands at `/{token}` on the hosts of ACUSE_SHORT_HOSTS, where nothing else answers but a "
+        "neutral page at `/`, and `robots.txt`. What phones take along behind a token is passed over: closing marks, a slash, "
+        "`&…`. The click is kept, and counts when a person made it. Where it leads nowhere there is a small page in Spanish or "
+        "English (`Accept-Language`).",
         "parameters": [token],
         "responses": {
             "302": {"description": "To the registered URL; never cached.", "headers": {"Location": location}},

@@ -27,15 +27,15 @@ def allowing(app: FastAPI, monkeypatch: pytest.MonkeyPatch, base: str | None = N
     """As with ACUSE_PRIVATE_LINKS, or another base."""
     bases = Bases.of((), base, HERE.removesuffix("/r"))
     monkeypatch.setattr(app.state.preparer, "_links", Links(bases=bases, private_links=base is None))
-    monkeypatch.setattr(app.state, "links", app.state.preparer._links)
+    monkeypatch.setitem(app.state._state, "links", app.state.preparer._links)
 
 
 async def test_with_nothing_set_short_urls_lead_to_the_address_listened_on(
     app: FastAPI, client: httpx.AsyncClient, admin: Headers
 ) -> None:
     sent = await prepared(app, client, admin, f"Look: {OFFER} STOP to 25252")
-    answer = await client.post(f"{sent.url}/proofs", json={"addresses": [mobile(2)]}, headers=admin)
-    assert answer.status_code == 200, answer.text
+    answer = await client.post(f"{sent.url}/proofs", json={"addresses": [{"address": mobile(2)}]}, headers=admin)
+    assert answer.status_code == 201, answer.text
     (url,) = shorts(answer.text.replace('"', " "), HERE)
     await app.state.routes.refresh()
     there = await client.get(url.removeprefix("http://127.0.0.1:8000"), headers=PERSON)
@@ -113,7 +113,7 @@ async def test_text_behind_a_link_stays_in_the_message(
 async def test_signatures_and_callback_urls_go_by_the_public_url_alone(
     app: FastAPI, client: httpx.AsyncClient, admin: Headers
 ) -> None:
-    body = {"key": "no-public-url", "kind": "generic", "auth": {"mode": "token", "secrets": ["t"]}}
+    body = {"key": "no-public-url", "kind": "generic", "auth": {"mode": "token", "secrets": ["token-of-a-test"]}}
     made = await client.post("/v1/gateways", json=body, headers=admin)
     assert made.json()["callback_url"] == "http://acuse.test/callbacks/no-public-url"
     assert app.state.public_base is app.state.road.public_base is None

@@ -10,18 +10,20 @@ import httpx
 import pytest
 import pytest_asyncio
 from fastapi import FastAPI
+from pydantic import AnyHttpUrl
 from starlette.types import Message
 
 from app.db import Pool
 from app.links import signing as token_keys
 from app.links.limiter import BUDGET, MOST, Limiter, network_of
 from app.links.pages import preferred
-from app.links.redirect import short_hosts, short_token
-from app.links.tokens import ALPHABET, decode, encode
+from app.links.redirect import ShortHosts
+from app.links.tokens import ALPHABET, decode, encode, without_tail
 from app.main import create_app
 from app.settings import Settings
-from tests.conftest import Headers
+from tests.conftest import ADMIN_SECRET, Headers
 
+from .cases import cases
 from .conftest import PERSON, PREVIEW, Made, Maker, applied
 
 OFFER = "https://shop.example/offer?x=1"
@@ -169,9 +171,48 @@ async def test_a_tampered_token_leads_nowhere(client: httpx.AsyncClient, make: M
             assert (answer.status_code, "location" in answer.headers) == (404, False)
         else:  # one guess in 2^18 names a message; then it leads to that message's own link, or nowhere
             assert answer.status_code in (302, 404)
-    for changed in (token[:-1], token + "0", token[::-1], token.swapcase(), f"{token}/", f"{token}/x", f"{token}.", ""):
+    for changed in (token[:-1], token + "0", token[::-1], token.swapcase(), f"{token}/x", f"{token}.x", ""):
         app.state.limiter._counts.clear()
         assert (await visit(client, f"/r/{changed}")).status_code == 404
+
+
+@pytest.mark.parametrize(("tail", "status"), cases("tails", "tail", "status"))
+async def test_what_a_phone_takes_along_behind_a_token_is_passed_over(
+    client: httpx.AsyncClient, make: Maker, pool: Pool, tail: str, status: int
+) -> None:
+    made = await make(OFFER)
+    answer = await visit(client, f"{made.path(0)}{tail}")
+    assert (answer.status_code, answer.headers.get("location")) == (status, OFFER if status == 302 else None)
+    await applied(pool)
+    count = await pool.fetchval("SELECT count(*) FROM clicks WHERE message_id = $1", made.messages[0])
+    assert count == (status == 302)
+
+
+async def test_a_guess_with_something_behind_it_is_a_guess(
+    client: httpx.AsyncClient, make: Maker, app: FastAPI
+) -> None:
+    made = await make(OFFER)
+    wrong = made.token(0)[::-1]
+    for number in range(int(BUDGET) + 5):
+        assert (await visit(client, f"/r/{wrong}{'.,/&?'[number % 5]}")).status_code in (404, 429)
+    assert (await visit(client, f"/r/{wrong}.")).status_code == 429
+    assert (await visit(client, f"{made.path(0)}.")).status_code == 302
+
+
+def test_only_a_token_with_something_behind_it_has_a_tail() -> None:
+    assert without_tail("3fQ7xKz0.") == "3fQ7xKz0"
+    for text in (
+        "3fQ7xKz0",
+        "favicon.ico",
+        "robots.txt",
+        "abc.",
+        "a" * 17 + ".",
+        "v1/deliveries",
+        "browserconfig.xml",
+        "",
+        ".",
+    ):
+        assert without_tail(text) is None, text
 
 
 @pytest.mark.parametrize(
@@ -291,34 +332,96 @@ async def test_on_a_short_host_the_path_is_the_token(short: httpx.AsyncClient, m
         assert (answer.status_code, answer.headers.get("location")) == (302, OFFER)
 
 
-async def test_on_other_hosts_and_with_more_segments_it_is_not(short: httpx.AsyncClient, make: Maker) -> None:
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(("path", "status"), cases("short_hosts", "path", "status"))
+async def test_on_a_short_host_nothing_but_tokens_answers(
+    short: httpx.AsyncClient, path: str, status: int, method: str
+) -> None:
+    answer = await visit(short, path, method, Host="go.example")
+    assert answer.status_code == status
+    assert answer.headers["content-type"].startswith("text/plain" if path == "/robots.txt" else "text/html")
+    said = (answer.text + str(answer.headers)).lower()
+    assert "acuse" not in said.replace("acuse.test", "")
+    assert (answer.content == b"") == (method == "HEAD")
+
+
+async def test_the_root_of_a_short_host_is_a_neutral_page_and_robots_are_sent_away(short: httpx.AsyncClient) -> None:
+    front = await visit(short, "/", Host="go.example")
+    assert "abra el de su mensaje" in front.text
+    assert (front.headers["x-robots-tag"], front.headers["cache-control"]) == ("noindex", "no-store")
+    robots = await visit(short, "/robots.txt", Host="go.example")
+    assert robots.text == "User-agent: *\nDisallow: /\n"
+    for path in ("/", "/robots.txt", "/v1/deliveries", "/docs"):
+        answer = await visit(short, path, "POST", Host="go.example")
+        assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+
+
+async def test_with_a_tail_it_is_the_token_on_a_short_host_too(short: httpx.AsyncClient, make: Maker) -> None:
     made = await make(OFFER)
     await short.app.state.routes.refresh()  # type: ignore[attr-defined]
-    token = made.token(0)
-    for host, path in (
-        ("acuse.test", f"/{token}"), ("evil.go.example", f"/{token}"), ("go.example.evil", f"/{token}"),
-        ("go.example", f"/{token}/"), ("go.example", f"/a/{token}"),
-    ):  # fmt: skip
-        answer = await visit(short, path, Host=host)
-        assert (answer.status_code, "location" in answer.headers) == (404, False), (host, path)
-    wrong = await visit(short, "/wrong", Host="go.example")
-    assert wrong.headers["content-type"].startswith("text/html")
+    for tail in (".", "/", ")", "&utm_source=sms", "&next=/a/b", "%E2%80%9D"):
+        assert (await visit(short, f"/{made.token(0)}{tail}", Host="go.example")).status_code == 302, tail
 
 
-async def test_the_services_own_pages_stay_on_a_short_host(short: httpx.AsyncClient) -> None:
-    for path in ("/healthz", "/readyz", "/openapi.json"):
-        assert (await visit(short, path, Host="go.example")).status_code == 200
-    assert (await visit(short, "/v1/deliveries", Host="go.example")).status_code == 401
+async def test_on_other_hosts_it_is_not(short: httpx.AsyncClient, make: Maker) -> None:
+    made = await make(OFFER)
+    await short.app.state.routes.refresh()  # type: ignore[attr-defined]
+    for host in ("acuse.test", "evil.go.example", "go.example.evil"):
+        answer = await visit(short, f"/{made.token(0)}", Host=host)
+        assert (answer.status_code, "location" in answer.headers) == (404, False), host
+        assert (await visit(short, "/openapi.json", Host=host)).status_code == 200
+    assert (await visit(short, f"/a/{made.token(0)}", Host="go.example")).status_code == 404
+
+
+async def test_a_gateway_that_calls_a_short_host_loses_no_receipt(short: httpx.AsyncClient) -> None:
+    app = short.app  # type: ignore[attr-defined]
+    body = {"key": "by-short-host", "kind": "generic", "auth": {"mode": "token", "secrets": ["token-of-a-test"]}}
+    made = await short.post("/v1/gateways", json=body, headers={"Authorization": f"Bearer {ADMIN_SECRET}"})
+    assert made.status_code == 201, made.text
+    await app.state.directory.refresh()
+    receipt = {"provider_message_id": "short-1", "status": "delivered"}
+    for host in ("go.example", "acuse.test"):
+        url = "/callbacks/by-short-host?token=token-of-a-test"
+        assert (await short.post(url, json=receipt, headers={"Host": host})).status_code == 200
+
+
+async def test_where_the_service_shares_the_host_it_answers_as_well(settings: Settings, make: Maker) -> None:
+    """Who names one host for both has the service there: it stays within reach."""
+    both = {"short_hosts": ("one.example", "127.0.0.1"), "public_url": AnyHttpUrl("https://ONE.example:8443")}
+    app = create_app(settings.model_copy(update=both))
+    async with app.router.lifespan_context(app):
+        made = await make(OFFER)
+        await app.state.routes.refresh()
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://one.example") as client:
+            for host in ("one.example", "One.Example.:1"):
+                for path, status in (("/docs", 200), ("/healthz", 200), ("/v1/deliveries", 401), ("/", 200)):
+                    assert (await client.get(path, headers={"Host": host})).status_code == status
+                for tail in ("", ".", "/", "&a=/b"):
+                    assert (await client.get(f"/{made.token(0)}{tail}", headers={"Host": host})).status_code == 302
+                assert (await client.get("/robots.txt", headers={"Host": host})).status_code == 200
+            assert (await client.get("/healthz", headers={"Host": "127.0.0.1:8000"})).status_code == 404
+
+
+@pytest.mark.parametrize(("host", "status"), [("127.0.0.1:8000", 200), ("localhost:8000", 404)])
+async def test_without_a_public_url_the_service_is_reached_where_it_listens(
+    settings: Settings, host: str, status: int
+) -> None:
+    app = create_app(settings.model_copy(update={"short_hosts": ("localhost", "127.0.0.1")}))
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=f"http://{host}") as client,
+    ):
+        assert (await client.get("/healthz")).status_code == status
 
 
 def test_a_request_without_a_host_is_on_none() -> None:
-    assert short_token({"path": "/abc", "headers": []}, short_hosts(["go.example"]), frozenset()) is None
-    assert (
-        short_token({"path": "/", "headers": [(b"host", b"go.example")]}, short_hosts(["go.example"]), frozenset())
-        is None
-    )
-    ipv6 = short_hosts(["[::1]:80"])
-    assert short_token({"path": "/abc", "headers": [(b"host", b"[::1]:8080")]}, ipv6, frozenset()) == "abc"
+    hosts = ShortHosts.of(["go.example", "[::1]:80", "b.example"], "https://b.example/x")
+    assert hosts.token({"path": "/abc", "headers": []}, frozenset()) is None
+    assert not hosts.are_all({"path": "/abc", "headers": []})
+    assert hosts.token({"path": "/", "headers": [(b"host", b"go.example")]}, frozenset()) == ""
+    assert hosts.token({"path": "/abc", "headers": [(b"host", b"[::1]:8080")]}, frozenset()) == "abc"
+    assert hosts.token({"path": "/a/b", "headers": [(b"host", b"b.example")]}, frozenset()) is None
+    assert hosts.token({"path": "/abc", "headers": [(b"host", b"b.example")]}, frozenset(["/abc"])) is None
 
 
 # --- who tries links -------------------------------------------------------------------------------------------------
