@@ -17,6 +17,13 @@
 -- When the message of state `s` failed: a submission that failed has no time of its own.
 coalesce(s.failed_at, s.occurred_at)
 
+-- name: counts_at
+-- When the message of state `s` and delivery `d` counts among those that a phone got: what waits to be sent always does.
+CASE s.status
+    WHEN 'cancelled' THEN '-infinity'
+    WHEN 'pending' THEN CASE WHEN d.status IN ('prepared', 'in_progress') THEN timestamptz 'infinity' ELSE '-infinity' END
+    ELSE coalesce(s.submitted_at, s.occurred_at) END
+
 -- name: into_counters
 INSERT INTO counters AS t (delivery_id, metric, gateway_id, label, bucket, value)
 

@@ -107,6 +107,13 @@ def identity(address: str) -> str:
     return address
 
 
+def given_up(address: str) -> str | None:
+    """What took the place of a spelling that no plan reads any more; None for all others."""
+    changes = _CHANGES.get(address[1:3]) if address[:1] == "+" else None
+    found = ((each, each.other.fullmatch(address)) for each in changes or () if not each.lives)
+    return next((_put(match, each.identity) for each, match in found if match is not None), None)
+
+
 def spellings(address: str, *, dead: bool = False) -> tuple[str, ...]:
     """All addresses that are the phone of `address`, itself first. One for most. Besides, if asked for, the `dead` ones: those
     that no plan reads any more, and that still stand in texts."""

@@ -18,8 +18,8 @@ from typing import Literal
 import phonenumbers
 from phonenumbers import NumberParseException, PhoneMetadata, PhoneNumber, PhoneNumberFormat, ValidationResult
 
-from app.identities import identity
-from app.written import bare, has_letters
+from app.identities import given_up, identity
+from app.written import bare, has_letters, is_shortened
 
 #: E.164 (ITU-T): a plus and at most 15 digits.
 MAX_LENGTH = 16
@@ -27,6 +27,7 @@ MAX_LENGTH = 16
 Kind = Literal["landline", "premium_rate", "other"]
 
 _SEPARATED = compile(r"\+?[0-9]+(?:[ -][0-9]+)+")
+_LONGEST_DAY = len("2026-11-28")
 _NO_SEPARATORS = str.maketrans("", "", " -")
 
 
@@ -49,12 +50,14 @@ def of_either(digits: str, region: str) -> str | None:
     return found[0] if len(found) == 1 else _only_valid(found)
 
 
-Unread = Literal["letters", "no_plus", "two_readings", "impossible"]
+Unread = Literal["shortened", "letters", "no_plus", "two_readings", "impossible"]
 
 
 def why_not(raw: str, region: str | None) -> Unread:
-    """Why `normalise` reads nothing: there are letters, there is no country to read it by, two readings are as good as each
-    other, or nothing fits."""
+    """Why `normalise` reads nothing: a spreadsheet has shortened it, there are letters, there is no country to read it by, two
+    readings are as good as each other, or nothing fits."""
+    if is_shortened(raw):
+        return "shortened"
     if has_letters(raw):
         return "letters"
     text = bare(raw)
@@ -67,6 +70,8 @@ def why_not(raw: str, region: str | None) -> Unread:
 
 def unread(why: Unread | None, region: str | None) -> str:
     """A sentence for whoever gave the number; it repeats nothing of it."""
+    if why == "shortened":
+        return "A spreadsheet has shortened this number: format its column as text, and give the number whole."
     if why == "letters":
         return "A text with a letter in it is no phone number."
     if why == "no_plus":
@@ -113,13 +118,22 @@ def _cheaply(raw: str, region: str | None) -> str | None:
         return None
     if not raw.isdigit():
         if raw[:1] == "+" and raw[1:].isdigit():
-            return raw if _is_plain(raw) else None
-        return _cheaply(raw.translate(_NO_SEPARATORS), region) if _SEPARATED.fullmatch(raw) else None
+            return _plain(raw)
+        if not _SEPARATED.fullmatch(raw) or (len(raw) <= _LONGEST_DAY and raw.count("-") == 2):  # a day, maybe
+            return None
+        return _cheaply(raw.translate(_NO_SEPARATORS), region)
     home = _home(region) if region else None
     if home is not None:
         return _from_home(raw, home)
-    written = f"+{raw[2:]}"
-    return written if region is None and raw[:2] == "00" and _is_plain(written) else None
+    return _plain(f"+{raw[2:]}") if region is None and raw[:2] == "00" else None
+
+
+def _plain(written: str) -> str | None:
+    """`written`, a plus and digits, as it is, or as what took its place."""
+    if _is_plain(written):
+        return written
+    now = given_up(written)
+    return now if now is not None and _is_plain(now) else None
 
 
 def _is_plain(raw: str) -> bool:
@@ -139,10 +153,9 @@ def _from_home(raw: str, home: "_Home") -> str | None:
         return None  # two readings
     if abroad:
         written = f"+{raw[abroad.end() :]}"
-        return written if written[1:2] != "0" and _is_plain(written) else None
+        return _plain(written) if written[1:2] != "0" else None
     if raw.startswith(home.calling_code):
-        written = f"+{raw}"
-        return written if len(raw) > home.longest and _is_plain(written) else None
+        return _plain(f"+{raw}") if len(raw) > home.longest else None
     national = raw
     if home.prefix is not None and not _strips_nothing(home.prefix, raw, 0):
         found = home.prefix.match(raw)
@@ -245,9 +258,14 @@ def _digits(text: str) -> str:
 
 
 def _only_valid(found: list[str]) -> str | None:
-    """Of several readings the one that was given out by its plan, if it is the only one."""
+    """Of several readings the one that was given out by its plan, if it is the only one. Not a landline's whose own digits are
+    a whole international number, too: plans take nearly any digits for some landline, and it would be another person's."""
     valid = [each for each in found if phonenumbers.is_valid_number(phonenumbers.parse(each))]
-    return valid[0] if len(valid) == 1 else None
+    if len(valid) != 1:
+        return None
+    one = valid[0]
+    is_national = any(one != each and one.endswith(each[1:]) for each in found)
+    return None if is_national and kind(one) == "landline" else one
 
 
 def _of_an_older_plan(text: str, region: str | None) -> str | None:

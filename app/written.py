@@ -21,6 +21,13 @@ _IN_PAIRS = re.compile(r".*[ .-][0-9]{2}")
 #: Before the last stroke stands an area code, behind it a number; not a number, and the end of the next one.
 _MOST_BEFORE_STROKE = 7
 _LEAST_BEHIND_STROKE = 4
+#: `1. 0151…`, `2) 0151…`: a list's own numbers; `0151… (2)`: which of several. `2026-11-28`, `28.11.2026`: days.
+_BESIDE = re.compile(
+    r"[(\[]?[1-9][0-9]?(?:[)\]]|\.(?=[ )]))[ .)-]*0.*|[1-9][0-9]? +- *0.*|.*[0-9].*[(\[] *[0-9]{1,3}[^0-9]*"
+    r"|(?:19|20)[0-9]{2}([./-])(?:0?[1-9]|1[0-2])\1(?:0?[1-9]|[12][0-9]|3[01])"
+    r"|(?:0?[1-9]|[12][0-9]|3[01])([./-])(?:0?[1-9]|[12][0-9]|3[01])\2(?:19|20)[0-9]{2}"
+)
+_SHORTENED = re.compile(r"[+-]?[0-9](?:[.,][0-9]+)?[eE][+-]?[0-9]{1,2}")
 _LONGEST = 250
 #: In place of a dash: the minus, and the long vowel mark that Japanese keyboards give.
 _DASHES = "−ー"
@@ -38,7 +45,7 @@ def bare(raw: str) -> str | None:
     if not _ASCII.fullmatch(text):
         text = "".join(map(_in_ascii, text.translate(_FULL_WIDTH))).strip(_AROUND)
     text = text.strip(" .-/")
-    if not _PLAIN.fullmatch(text):
+    if not _PLAIN.fullmatch(text) or _BESIDE.fullmatch(text):
         return None
     text = _without_fraction(text) or ""
     if not text or "," in text or not _is_one(text):
@@ -50,6 +57,11 @@ def has_letters(raw: str) -> bool:
     """Whether there is a letter where only a number should be."""
     text = _without_scheme(raw[:_LONGEST])
     return text is not None and any(char.isalpha() and char not in _DASHES for char in text)
+
+
+def is_shortened(raw: str) -> bool:
+    """`3.46E+10`: what a spreadsheet shows of a long number. Its last digits are lost."""
+    return _SHORTENED.fullmatch(raw.strip(_AROUND)) is not None
 
 
 def _without_scheme(raw: str) -> str | None:

@@ -68,6 +68,8 @@ def test_a_number_is_read_and_never_guessed(case: dict[str, str | None]) -> None
         ("34 600 222 002", None, "The number has no `+`"),
         ("600 call me", "ES", "A text with a letter in it is no phone number."),
         ("4915112345678", "DE", "The number can be read as one of DE and as an international one: write a `+`"),
+        ("3.46E+10", "ES", "A spreadsheet has shortened this number: format its column as text"),
+        ("491511234567", "DE", "The number can be read as one of DE and as an international one"),
         ("123", None, "without a default region only international numbers can be read."),
         ("123", "ES", "national numbers are read as of ES."),
         ("+34123", "ES", "national numbers are read as of ES."),

@@ -21,7 +21,7 @@ from app.deliveries import codes
 from app.deliveries.exclusions import CAUSES
 from app.deliveries.rules import Rules
 from app.deliveries.screening import Screen, Screened
-from app.deliveries.spelt import settle
+from app.deliveries.spelt import Limit, settle
 from app.deliveries.tally import Tally
 from app.deliveries.texts import Text, link_texts, short_url_length
 from app.links.shortening import Links, Shortener
@@ -219,7 +219,7 @@ async def _record(connection: Connection, work: Work, screened: Screened) -> Non
         await _hold(connection, work)
         began = perf_counter()
         if screened.spelt:
-            await settle(connection, work.delivery_id, work.sender, work.screen.pseudonyms, screened)
+            await settle(connection, work.delivery_id, work.sender, _limit(work), work.screen.pseudonyms, screened)
         rows = await connection.fetch(QUERIES["decide_outcomes"], *_outcome_values(work, screened, now))
         tally = work.tally.merged(screened.tally)
         for row in rows:
@@ -229,11 +229,16 @@ async def _record(connection: Connection, work: Work, screened: Screened) -> Non
     work.done, work.tally = upto, tally
 
 
-def _outcome_values(work: Work, screened: Screened, now: datetime) -> tuple[Any, ...]:
+def _limit(work: Work) -> Limit:
     days = work.rules.max_messages_days
+    return Limit(messages=work.rules.max_messages, days=days, since=work.started_at - timedelta(days=days))
+
+
+def _outcome_values(work: Work, screened: Screened, now: datetime) -> tuple[Any, ...]:
+    limit = _limit(work)
     return (
-        work.delivery_id, now, work.first_message_id, work.gateway_id, work.sender, work.rules.max_messages, days,
-        work.started_at - timedelta(days=days), screened.positions, screened.addresses, screened.recipients,
+        work.delivery_id, now, work.first_message_id, work.gateway_id, work.sender, limit.messages, limit.days,
+        limit.since, screened.positions, screened.addresses, screened.recipients,
         screened.others, screened.early, screened.late, screened.details, screened.parts, screened.missing,
     )  # fmt: skip
 

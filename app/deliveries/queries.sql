@@ -91,7 +91,7 @@ WHERE delivery_id = $1 AND position > $2 AND position <= $2::int + $3::int ORDER
 -- `$2` now, `$3` the message id of target 1, `$4` gateway, `$5` sender, `$6`/`$7` most messages in so many days (or none),
 -- `$8` since when, `$9` positions, `$10` addresses, `$11` recipients, `$12` another name of the phone (empty when none has
 -- one): its pseudonym, or another spelling; what the numbers, the rules and the texts alone say: `$13` a reason before all
--- others (doubles in another spelling, too), `$14` one after the quarantine, `$15` details, `$16` parts of the text, `$17` a
+-- others (doubles in another spelling, too), `$14` one after the quarantine (too many messages to all spellings, too), `$15` details, `$16` parts of the text, `$17` a
 -- placeholder without a value. The rules stand in the order of domain.md §7; the first that matches gives the reason. Answers
 -- how many targets ended how, none as reason: as messages.
 WITH chunk AS MATERIALIZED (
@@ -130,7 +130,7 @@ decided AS MATERIALIZED (
         CASE WHEN found.reason IS NULL THEN c.missing END AS missing,
         CASE
             WHEN found.reason IS NULL THEN NULL
-            WHEN c.early IS NOT NULL THEN c.detail
+            WHEN c.early IS NOT NULL OR c.late = found.reason THEN c.detail
             WHEN found.reason = 'double' THEN jsonb_build_object(
                 'position', coalesce(c.standing, c.first_here),
                 'recipient_id', CASE WHEN c.standing IS NULL THEN c.recipient_here ELSE c.recipient_standing END)
@@ -153,10 +153,7 @@ decided AS MATERIALIZED (
         JOIN message_state s ON s.message_id = l.id
         JOIN deliveries d ON d.id = l.delivery_id
         WHERE $6::int IS NOT NULL AND c.early IS NULL AND l.address IN (c.address, c.other) AND l.delivery_id <> $1
-            AND NOT l.proof AND CASE s.status
-                WHEN 'cancelled' THEN false
-                WHEN 'pending' THEN d.status IN ('prepared', 'in_progress')
-                ELSE coalesce(s.submitted_at, s.occurred_at) > $8 END
+            AND NOT l.proof AND {counts_at} > $8
     ) a ON true
     CROSS JOIN LATERAL (
         SELECT CASE

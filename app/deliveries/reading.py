@@ -7,13 +7,14 @@ from typing import Any
 from sqlalchemy import column, func, select, true, values
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.identities import spellings
 from app.tables import counters, deliveries
 from app.tables import exclusions as table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """What exclusions are narrowed to; all that is given must hold. `address` as it is kept."""
+    """What exclusions are narrowed to; all that is given must hold. `address` in whatever spelling of the phone."""
 
     reasons: Sequence[str] = ()
     address: str | None = None
@@ -30,7 +31,7 @@ async def exclusions(
     """Those behind target `after`, in the order of the audience."""
     query = select(table).where(table.c.delivery_id == id, table.c.position > after)
     if asked.address is not None:
-        query = query.where(table.c.address == asked.address)
+        query = query.where(table.c.address.in_(spellings(asked.address)))
         if asked.reasons:
             query = query.where(table.c.reason.in_(asked.reasons))
     elif asked.reasons:
@@ -52,7 +53,7 @@ async def total(connection: AsyncConnection, id: int, asked: Filter) -> int:
     if asked.address is None:
         counts = await causes(connection, id)
         return sum(count for reason, count in counts.items() if not asked.reasons or reason in asked.reasons)
-    query = select(func.count()).where(table.c.delivery_id == id, table.c.address == asked.address)
+    query = select(func.count()).where(table.c.delivery_id == id, table.c.address.in_(spellings(asked.address)))
     if asked.reasons:
         query = query.where(table.c.reason.in_(asked.reasons))
     return int((await connection.execute(query)).scalar_one())

@@ -5,6 +5,8 @@ that has none of them pays nothing for this.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from app.db import Connection, load_queries
@@ -15,16 +17,26 @@ from app.privacy.pseudonyms import Pseudonyms
 QUERIES = load_queries(__file__, "spelt.sql")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """Most messages to one phone in so many days."""
+
+    messages: int | None
+    days: int
+    since: datetime
+
+
 async def settle(
-    connection: Connection, delivery_id: int, sender: str, pseudonyms: Pseudonyms, screened: Screened
+    connection: Connection, delivery_id: int, sender: str, limit: Limit, pseudonyms: Pseudonyms, screened: Screened
 ) -> None:
     """Tells those of `screened.spelt` that are doubles of another spelling, and gives the others the other name by which more
-    is known of them. The delivery is held."""
+    is known of them. `limit` is asked for all names together. The delivery is held."""
     addresses = {screened.addresses[place] for place in screened.spelt}
     names = {address: pseudonyms.names(address) for address in addresses}
     standing = await _standing(connection, delivery_id, addresses)
     asked = sorted({name for each in names.values() for name in each})
     kept_away = {row["address"] for row in await connection.fetch(QUERIES["find_kept_away"], asked, sender)}
+    got = await _count(connection, delivery_id, asked, limit)
     screened.others.extend([None] * (len(screened.addresses) - len(screened.others)))
     for place in screened.spelt:
         address = screened.addresses[place]
@@ -35,6 +47,20 @@ async def settle(
         else:
             others = names[address][1:]
             screened.others[place] = next((name for name in others if name in kept_away), others[0])
+            _limit(screened, place, sum(got.get(name, 0) for name in names[address]), limit)
+
+
+async def _count(connection: Connection, delivery_id: int, names: Sequence[str], limit: Limit) -> dict[str, int]:
+    if limit.messages is None:
+        return {}
+    rows = await connection.fetch(QUERIES["count_messages"], delivery_id, names, limit.since)
+    return {row["address"]: row["messages"] for row in rows}
+
+
+def _limit(screened: Screened, place: int, messages: int, limit: Limit) -> None:
+    if limit.messages is not None and messages >= limit.messages and screened.late[place] in (None, "size_limited"):
+        screened.late[place] = "excluded_by_arbitration"
+        screened.details[place] = {"messages": messages, "limit": limit.messages, "days": limit.days}
 
 
 async def _standing(connection: Connection, delivery_id: int, addresses: set[str]) -> dict[str, Mapping[str, Any]]:

@@ -15,6 +15,14 @@ CROSS JOIN LATERAL (
         AND e.reason NOT IN ('address_not_specified', 'invalid_address', 'double') LIMIT 1
 ) l
 
+-- name: count_messages
+-- By address, how many messages of other deliveries than `$1` the names `$2` got since `$3`.
+SELECT l.address, count(*) AS messages FROM messages l
+JOIN message_state s ON s.message_id = l.id
+JOIN deliveries d ON d.id = l.delivery_id
+WHERE l.address = ANY($2::text[]) AND l.delivery_id <> $1 AND NOT l.proof AND {counts_at} > $3
+GROUP BY l.address
+
 -- name: find_kept_away
 -- Those of the names `$1` that must not be sent to, whoever sends or by sender `$2`.
 SELECT DISTINCT address FROM quarantine

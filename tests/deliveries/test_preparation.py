@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from app.db import Connection, Pool, _leave_as_it_is, _use_orjson, asyncpg_dsn, create_pool
 from app.deliveries import preparation
 from app.deliveries.preparation import POOL_SETTINGS, QUERIES
+from app.deliveries.spelt import QUERIES as SPELT
 from app.privacy import pseudonyms
 from tests.conftest import Headers
 
@@ -605,6 +606,14 @@ async def test_a_chunk_is_decided_by_index_however_large_the_tables(delivery: De
         )
         await connection.execute("ANALYZE messages, message_state, exclusions, quarantine")
         plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {QUERIES['decide_outcomes']}", *values))
+        names = values[9]
+        of_spellings = {
+            "list_standing": (delivery.id, names),
+            "find_kept_away": (names, "Acme"),
+            "count_messages": (delivery.id, names, NOW),
+        }
+        for name, asked in of_spellings.items():
+            plan += "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {SPELT[name]}", *asked))
     assert "Seq Scan" not in plan
     for index in ("ix_messages_address_delivery_id", "ix_exclusions_address", "pk_quarantine"):
         assert index in plan

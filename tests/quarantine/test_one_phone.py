@@ -157,6 +157,33 @@ async def test_preparation_knows_doubles_opt_outs_and_landlines_by_the_phone(
     assert {item["address"] for item in items if item["position"] == 3} == {a9}  # as it was given
 
 
+async def test_messages_to_all_spellings_count_together(client: httpx.AsyncClient, app: FastAPI, pool: Pool) -> None:
+    """Also those of before the number was erased."""
+    number = f"{next(_serial):06d}"
+    spelt = [f"+2416{number}", f"+24106{number}", f"+24166{number}"]
+    for each in spelt[:2]:
+        assert await (await Delivery.make(app, client, {})).prepared([each]) == {1: None}
+    for last, allowed, expected in ((spelt[2], 3, None), (spelt[1], 3, "excluded_by_arbitration")):
+        limited = await Delivery.make(app, client, {}, rules={"max_messages": allowed})
+        assert await limited.prepared([last]) == {1: expected}
+    (item,) = (await limited.get("exclusions"))["items"]
+    assert "has 3 messages of other deliveries" in item["text"]
+    one, other = argentine()
+    assert await (await Delivery.make(app, client, {})).prepared([one]) == {1: None}
+    answer = await client.delete(f"/v1/addresses/{quote(one)}", params={"reason": "asked"})
+    assert answer.status_code == 200, answer.text
+    again = await Delivery.make(app, client, {}, rules={"max_messages": 1})
+    assert await again.prepared([other]) == {1: "excluded_by_arbitration"}
+
+
+async def test_what_a_delivery_left_out_is_found_by_another_spelling(client: httpx.AsyncClient, app: FastAPI) -> None:
+    one, other = argentine()
+    delivery = await Delivery.make(app, client, {})
+    assert await delivery.prepared([one, other]) == {1: None, 2: "double"}
+    found = await delivery.get("exclusions", address=one)
+    assert ([item["address"] for item in found["items"]], found["total"]) == ([other], 1)
+
+
 async def test_a_proof_is_refused_to_whoever_opted_out_in_another_spelling(
     client: httpx.AsyncClient, app: FastAPI
 ) -> None:
