@@ -323,6 +323,14 @@ def _findings(work: Work) -> Iterator[Finding]:
         kept=[url for url in link_texts(work.content) if not work.shortener or url not in work.shortener.numbers],
         private_links=work.private_links,
     )
+    for name, count in tally.defaulted.items():
+        targets = "1 target" if count == 1 else f"{count} targets"
+        yield Finding(
+            level="info",
+            code="placeholder_default",
+            text=f"{{{{{name}}}}} has no value in {targets}: the default stands there.",
+            data={"placeholder": name, "count": count},
+        )
     for name, count in tally.missing.items():
         at = tally.missing_at[name]
         targets = f"target {at[0]}" if count == 1 else f"{count} targets, the first {', '.join(map(str, at))}"

@@ -118,19 +118,19 @@ class Screen:
         return int.from_bytes(drawn.digest(), "big")
 
     def _measure_texts(self, rows: Sequence[Row], into: Screened, start: int) -> None:
-        first_id = self.first_message_id + rows[0]["position"] - 1
-        alike = self.text.alike(first_id, first_id + len(rows) - 1)
-        if self.text.is_fixed and alike is not None:
-            self._take_over(measure(self.text.render({}, alike)).parts, len(rows), into, start)
+        text, id_before = self.text, self.first_message_id - 1  # of the message that target 0 would be
+        alike = text.alike(id_before + rows[0]["position"], id_before + rows[-1]["position"])
+        if text.is_fixed and alike is not None:
+            self._take_over(measure(text.render({}, alike)).parts, len(rows), into, start)
             return
         nothing: Mapping[str, Any] = {}
         for place, row in enumerate(rows, start):
             missing, parts = None, 1
             if into.early[place] is None:
                 params = row["params"] or nothing
-                short_urls = alike if alike is not None else self.text.short_urls(first_id + place - start)
+                short_urls = alike if alike is not None else text.short_urls(id_before + row["position"])
                 try:
-                    size = measure(self.text.render(params, short_urls))
+                    size = measure(text.render(params, short_urls))
                 except MissingParam as error:
                     missing = error.name
                 else:
@@ -138,7 +138,8 @@ class Screen:
                     if parts > self.rules.most_parts:
                         self._limit(into, place, parts)
                     if into.late[place] is None:
-                        into.tally.note_params(self.text.names, params, foreign=size.encoding == "ucs2")
+                        foreign = size.encoding == "ucs2"
+                        into.tally.note_params(text.names, params, foreign=foreign, defaults=text.defaults)
             into.parts.append(parts)
             into.missing.append(missing)
 

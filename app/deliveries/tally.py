@@ -4,14 +4,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from time import perf_counter
+from types import MappingProxyType
 from typing import Any, Self
 
 from app.texts.encoding import measure
-from app.texts.placeholders import Template
+from app.texts.placeholders import written
 
 #: Targets of which a finding names the positions.
 NAMED_POSITIONS = 10
-_SINGLE: dict[str, Template] = {}
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -36,6 +37,8 @@ class Tally:
     #: Of each placeholder without a value in some messages: how many, and the first targets.
     missing: dict[str, int] = field(default_factory=dict)
     missing_at: dict[str, list[int]] = field(default_factory=dict)
+    #: Of each placeholder with a default: in how many texts that stands.
+    defaulted: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def load(cls, figures: Mapping[str, Any]) -> Self:
@@ -57,12 +60,17 @@ class Tally:
         step.count += count
         step.seconds += seconds
 
-    def note_params(self, names: Sequence[str], params: Mapping[str, Any], *, foreign: bool) -> None:
-        """Keeps what is longer than all before. `foreign`: some value is not in GSM-7."""
+    def note_params(
+        self, names: Sequence[str], params: Mapping[str, Any], *, foreign: bool, defaults: Mapping[str, str] = _NONE
+    ) -> None:
+        """Keeps what is longer than all before. `foreign`: some value is not in GSM-7. `defaults`: of the names that have one."""
         for name in names:
-            value = params[name]
+            value = params.get(name)
             if value.__class__ is not str:
-                value = _single(name).render(params)
+                value = written(value)
+            if name in defaults and not value.strip():
+                value = defaults[name]
+                self.defaulted[name] = self.defaulted.get(name, 0) + 1
             if len(value) > len(self.longest.get(name, "")):
                 self.longest[name] = value
             if foreign and len(value) > len(self.foreign.get(name, "")) and measure(value).encoding == "ucs2":
@@ -93,6 +101,8 @@ class Tally:
         for name, targets in other.missing.items():
             both.missing[name] = both.missing.get(name, 0) + targets
             both.missing_at[name] = [*both.missing_at.get(name, ()), *other.missing_at[name]][:NAMED_POSITIONS]
+        for name, targets in other.defaulted.items():
+            both.defaulted[name] = both.defaulted.get(name, 0) + targets
         both.longest = _longer(self.longest, other.longest)
         both.foreign = _longer(self.foreign, other.foreign)
         return both
@@ -111,9 +121,3 @@ def _dearness(size: Any) -> tuple[int, float]:
 
 def _longer(one: Mapping[str, str], other: Mapping[str, str]) -> dict[str, str]:
     return {name: max(one.get(name, ""), other.get(name, ""), key=len) for name in {**one, **other}}
-
-
-def _single(name: str) -> Template:
-    if name not in _SINGLE:
-        _SINGLE[name] = Template.parse(f"{{{{{name}}}}}")
-    return _SINGLE[name]

@@ -19,7 +19,9 @@ class Text:
     names: tuple[str, ...]
     #: Links stand in it as placeholders with a name that no param can have.
     template: Template
-    #: Placeholders that stand inside of tracked links only.
+    #: What stands where there is no value: of each placeholder with defaults the longest.
+    defaults: Mapping[str, str]
+    #: Placeholders without a default that stand inside of tracked links only.
     _in_links: tuple[str, ...]
     _numbers: tuple[tuple[str, int], ...]
     _shortener: Shortener | None = field(repr=False)
@@ -29,12 +31,13 @@ class Text:
         """`shortener` none: links stay as they are."""
         numbers = shortener.numbers if shortener is not None else {}
         links = [link for link in find_links(content) if link.text in numbers]
-        names = Template.parse(content).names
+        whole = Template.parse(content)
         template = _with_slots(content, links)
         return cls(
-            names=names,
+            names=whole.names,
             template=template,
-            _in_links=tuple(name for name in names if name not in template.names),
+            defaults=whole.defaults,
+            _in_links=tuple(name for name in whole.required if name not in template.required),
             _numbers=tuple({_slot(link): numbers[link.text] for link in links}.items()),
             _shortener=shortener,
         )

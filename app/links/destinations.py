@@ -29,7 +29,7 @@ _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _AS_IT_IS = "!$&'()*+,-./:;=?@[]_~%"
 _PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 #: As in the text of a message (`deliveries.placeholders`; a test holds them equal).
-_PLACEHOLDER = re.compile(r"(?<!\{)\{\{\s*([A-Za-z_][A-Za-z0-9_.-]{0,63})\s*\}\}(?!\})")
+_PLACEHOLDER = re.compile(r"(?<!\{)\{\{\s*([A-Za-z_][A-Za-z0-9_.-]{0,63})\s*(?:\|([^{}|]{0,200}))?\}\}(?!\})")
 
 
 class Refused(ValueError):
@@ -91,12 +91,23 @@ def fill(template: str, values: Mapping[str, str]) -> str:
     first = _PLACEHOLDER.search(template)
     if first and (decided is None or first.start() < decided.start()):
         raise Refused("A placeholder may stand in the path, the query and the fragment, never before or in the host.")
-    return check(_PLACEHOLDER.sub(lambda found: _value(values.get(found[1], "")), template))
+    return check(_PLACEHOLDER.sub(lambda found: _value(_chosen(found, values)), template))
+
+
+def _chosen(found: re.Match[str], values: Mapping[str, str]) -> str:
+    """As in the text of a message: a default stands where there is no value, or nothing but blanks."""
+    value = values.get(found[1], "")
+    return value if found[2] is None or value.strip() else found[2].strip()
 
 
 def names(template: str) -> tuple[str, ...]:
     """The names of a template's placeholders, each once, in the order of first use."""
-    return tuple(dict.fromkeys(_PLACEHOLDER.findall(template)))
+    return tuple(dict.fromkeys(found[1] for found in _PLACEHOLDER.finditer(template)))
+
+
+def required(template: str) -> set[str]:
+    """Those of them that stand somewhere without a default."""
+    return {found[1] for found in _PLACEHOLDER.finditer(template) if found[2] is None}
 
 
 def _authority(authority: str) -> str:

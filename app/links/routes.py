@@ -137,7 +137,7 @@ class Routes:
         key = (message_id, template)
         if key not in self._locations:
             values = await self._kept.params(message_id) if self._kept is not None else None
-            if values is None or not set(targets.names(template)) <= values.keys():
+            if values is None or not targets.required(template) <= values.keys():
                 async with _asking(), self._pool.acquire() as connection:
                     values = await connection.fetchval(QUERIES["find_values"], message_id)
             _remember(self._locations, key, filled(template, values or {}))

@@ -119,7 +119,7 @@ def malformed(content: str) -> Iterator[Finding]:
             level="error",
             code="placeholder_malformed",
             text=f"`{each.snippet}` at character {each.position + 1} is no placeholder: write {{{{name}}}}, the name with "
-            "letters, digits and . _ - and at most 64 of them.",
+            "letters, digits and . _ - and at most 64 of them, or {{name|default}}.",
             data={"position": each.position, "snippet": each.snippet},
         )
 

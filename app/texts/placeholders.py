@@ -1,4 +1,6 @@
-"""`{{name}}` in a text: found once, filled a million times. Nothing is evaluated, and a value is never read again."""
+"""`{{name}}` in a text: found once, filled a million times. Nothing is evaluated, and a value is never read again.
+
+`{{name|customer}}` has a default: it stands where the recipient has no such param, or one of nothing but blanks."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -6,8 +8,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Self
 
-#: A name has at most 64 characters; blanks around it do not count. Three braces are not two: that is malformed.
-PLACEHOLDER = r"(?<!\{)\{\{\s*[A-Za-z_][A-Za-z0-9_.-]{0,63}\s*\}\}(?!\})"
+#: A name has at most 64 characters, a default 200, without braces and `|`; blanks around them do not count. Three braces are
+#: not two: that is malformed.
+PLACEHOLDER = r"(?<!\{)\{\{\s*[A-Za-z_][A-Za-z0-9_.-]{0,63}\s*(?:\|[^{}|]{0,200})?\}\}(?!\})"
 _TOKEN = re.compile(rf"(?P<good>{PLACEHOLDER})|\{{{{2,}}+[^{{}}]*+\}}{{2,}}|\{{{{2,}}|\}}{{2,}}")
 _SNIPPET_LENGTH = 40
 
@@ -34,14 +37,28 @@ class Template:
     #: Each once, in the order of first use.
     names: tuple[str, ...]
     malformed: tuple[Malformed, ...]
-    #: The text in pieces, "" where a placeholder stands; and which piece takes which name.
+    #: The text in pieces, "" where a placeholder stands; and which piece takes which name, and else which default.
     _pieces: list[str]
-    _slots: tuple[tuple[int, str], ...]
+    _slots: tuple[tuple[int, str, str | None], ...]
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Those that stand somewhere without a default: who has no value for one of them has no text."""
+        return tuple(dict.fromkeys(name for _, name, default in self._slots if default is None))
+
+    @property
+    def defaults(self) -> Mapping[str, str]:
+        """Of each name that has one, the longest."""
+        found: dict[str, str] = {}
+        for _, name, default in self._slots:
+            if default is not None and len(default) >= len(found.get(name, "")):
+                found[name] = default
+        return found
 
     @classmethod
     def parse(cls, content: str) -> Self:
         pieces: list[str] = []
-        slots: list[tuple[int, str]] = []
+        slots: list[tuple[int, str, str | None]] = []
         malformed: list[Malformed] = []
         end = 0
         for found in _TOKEN.finditer(content):
@@ -49,45 +66,48 @@ class Template:
                 malformed.append(Malformed(position=found.start(), snippet=found[0][:_SNIPPET_LENGTH]))
                 continue
             pieces += content[end : found.start()], ""
-            slots.append((len(pieces) - 1, found[0][2:-2].strip()))
+            name, bar, default = found[0][2:-2].partition("|")
+            slots.append((len(pieces) - 1, name.strip(), default.strip() if bar else None))
             end = found.end()
         pieces.append(content[end:])
-        names = tuple(dict.fromkeys(name for _, name in slots))
+        names = tuple(dict.fromkeys(name for _, name, _ in slots))
         return cls(names=names, malformed=tuple(malformed), _pieces=pieces, _slots=tuple(slots))
 
     @classmethod
     def slot(cls, name: str) -> Self:
         """Nothing but a placeholder, whatever its name."""
-        return cls(names=(name,), malformed=(), _pieces=[""], _slots=((0, name),))
+        return cls(names=(name,), malformed=(), _pieces=[""], _slots=((0, name, None),))
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
         """One after the other. What is malformed in them is not told: it was in the whole."""
         pieces: list[str] = []
-        slots: list[tuple[int, str]] = []
+        slots: list[tuple[int, str, str | None]] = []
         for part in parts:
-            slots += ((len(pieces) + place, name) for place, name in part._slots)
+            slots += ((len(pieces) + place, name, default) for place, name, default in part._slots)
             pieces += part._pieces
-        names = tuple(dict.fromkeys(name for _, name in slots))
+        names = tuple(dict.fromkeys(name for _, name, _ in slots))
         return cls(names=names, malformed=(), _pieces=pieces, _slots=tuple(slots))
 
     def render(self, params: Mapping[str, Any]) -> str:
-        """The text for one recipient. Raises `MissingParam` for the first placeholder without a value."""
+        """The text for one recipient. Raises `MissingParam` for the first placeholder without a value or default."""
         pieces = self._pieces.copy()
-        for piece, name in self._slots:
+        for piece, name, default in self._slots:
             value = params.get(name)
             if value.__class__ is not str:
                 value = written(value)
-            if not value:
+            if default is not None:
+                value = value if value.strip() else default
+            elif not value:
                 raise MissingParam(name)
             pieces[piece] = value
         return "".join(pieces)
 
     def filled(self, values: Mapping[str, str]) -> str:
-        """The text with what is there; a placeholder without a value is left out."""
+        """The text with what is there, else with defaults; a placeholder without either is left out."""
         pieces = self._pieces.copy()
-        for piece, name in self._slots:
-            pieces[piece] = values.get(name, "")
+        for piece, name, default in self._slots:
+            pieces[piece] = values.get(name) or default or ""
         return "".join(pieces)
 
 

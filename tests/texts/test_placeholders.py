@@ -30,6 +30,8 @@ VALUES = ANY_TEXT | st.integers() | st.floats() | st.booleans() | st.decimals() 
         ("{{" + "a" * 64 + "}}", ("a" * 64,)),
         ("{name} { {name} } { } }{", ()),
         ("{a {{b}} c}", ("b",)),
+        ("{{name|customer}} {{ name | dear customer }} {{b|}}", ("name", "b")),
+        ("{{name|" + "a" * 200 + "}}", ("name",)),
     ],
 )
 def test_placeholders_are_two_braces_around_a_name(content: str, names: tuple[str, ...]) -> None:
@@ -55,6 +57,11 @@ def test_placeholders_are_two_braces_around_a_name(content: str, names: tuple[st
         ("{{a}} {{b} }", [(6, "{{")]),
         ("{{a {{b}} c}}", [(0, "{{"), (11, "}}")]),
         ("}}{{", [(0, "}}"), (2, "{{")]),
+        ("{{|a}}", [(0, "{{|a}}")]),
+        ("{{a|b|c}}", [(0, "{{a|b|c}}")]),
+        ("{{9|a}}", [(0, "{{9|a}}")]),
+        ("{{a|{c}}}", [(0, "{{"), (6, "}}}")]),
+        ("{{a|" + "b" * 201 + "}}", [(0, "{{a|" + "b" * 36)]),
     ],
 )
 def test_other_double_braces_are_malformed_and_stay(content: str, malformed: list[tuple[int, str]]) -> None:
@@ -80,6 +87,34 @@ def test_a_placeholder_without_a_value_is_an_error_that_names_it(params: dict[st
     with pytest.raises(MissingParam) as raised:
         Template.parse("{{a}} {{b}} {{c}}").render({"a": 1} | params)
     assert raised.value.name == "b"
+
+
+@pytest.mark.parametrize("nothing", [{}, {"a": None}, {"a": ""}, {"a": " "}, {"a": "\t\u00a0"}, {"A": "x"}, {"a": []}])
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("Hello {{a|customer}}!", "Hello customer!"),
+        ("Hello {{ a | dear customer }}!", "Hello dear customer!"),
+        ("Hello{{a|}}!", "Hello!"),
+        ("{{a|Straße 1, 2º}} {{a|x}}", "Straße 1, 2º x"),
+    ],
+)
+def test_a_default_stands_where_there_is_no_value(content: str, text: str, nothing: dict[str, Any]) -> None:
+    template = Template.parse(content)
+    assert template.render(nothing) == template.filled({}) == text
+    assert template.required == ()
+
+
+@pytest.mark.parametrize(("value", "written"), [("Ana", "Ana"), (0, "0"), (False, "false"), (" Bo ", " Bo ")])
+def test_a_value_beats_the_default(value: Any, written: str) -> None:
+    assert Template.parse("<{{a|customer}}>").render({"a": value}) == f"<{written}>"
+
+
+def test_a_default_in_one_place_helps_no_other_place() -> None:
+    template = Template.parse("{{a|x}} {{b|y}} {{a}} {{a|xyz}}")
+    assert (template.required, template.defaults) == (("a",), {"a": "xyz", "b": "y"})
+    with pytest.raises(MissingParam):
+        template.render({})
 
 
 def test_one_recipients_values_do_not_stay_for_the_next() -> None:
