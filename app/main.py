@@ -33,9 +33,11 @@ from app.apidocs.pages import router as apidocs
 from app.db import create_engine, create_pool, is_away
 from app.deliveries.api import router as deliveries
 from app.deliveries.audience_api import router as audience
+from app.deliveries.drafts_api import router as drafts
 from app.deliveries.preparation_api import router as preparation
 from app.deliveries.preparer import Preparer
 from app.deliveries.sending_api import router as sending
+from app.deliveries.targets_api import router as single_targets
 from app.inbound import api as inbound_api
 from app.inbound import rules_api as reply_rules
 from app.ingest import receipts_api as receipts
@@ -105,9 +107,9 @@ class Acuse(FastAPI):
 
 
 _ROUTERS = (
-    health.router, apidocs, receipts.router, shelves, deliveries, audience, preparation, sending, submissions, stats, messages,
-    qualifications, quarantine, quarantine_imports, addresses, persons, links, link_changes, asking_links, gateways.router,
-    keys.router, audit_api.router, reply_rules.router, inbound_api.router,
+    health.router, apidocs, receipts.router, shelves, deliveries, drafts, audience, single_targets, preparation, sending,
+    submissions, stats, messages, qualifications, quarantine, quarantine_imports, addresses, persons, links, link_changes,
+    asking_links, gateways.router, keys.router, audit_api.router, reply_rules.router, inbound_api.router,
 )  # fmt: skip
 
 

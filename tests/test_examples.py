@@ -109,10 +109,11 @@ async def world(client: httpx.AsyncClient, admin: Headers, pool: Pool) -> Mappin
     content = {"content": "Hello {{name}}, see https://shop.example/offer. STOP"}
     elsewhere = await made(client, admin, "/v1/deliveries", delivery)
     handed, linked = [await made(client, admin, "/v1/deliveries", delivery | {"gateway": "forms"}) for _ in range(2)]
-    written, sold, changed = [await made(client, admin, "/v1/deliveries", delivery | content) for _ in range(3)]
+    written, sold, changed, meant = [await made(client, admin, "/v1/deliveries", delivery | content) for _ in range(4)]
     rows = [{"address": "+34600000001"}, {"address": "+34600000002"}]
     await made(client, admin, f"/v1/deliveries/{handed['id']}/messages", rows)
     await made(client, admin, f"/v1/deliveries/{linked['id']}/messages", rows[:1])
+    await made(client, admin, f"/v1/deliveries/{meant['id']}/targets", rows)
     async with pool.acquire() as connection:
         qualification = await connection.fetchval("SELECT min(id) FROM qualifications")
         breaker = await connection.fetchval(
@@ -125,10 +126,11 @@ async def world(client: httpx.AsyncClient, admin: Headers, pool: Pool) -> Mappin
         "POST /v1/deliveries/{id}/messages": elsewhere, "POST /v1/deliveries/{id}/submissions": handed,
         "POST /v1/deliveries/{id}/links": linked, "PATCH /v1/deliveries/{id}/links/{number}": written,
         "POST /v1/deliveries/{id}/targets": sold, "POST /v1/deliveries/{id}/proofs": written,
-        "PATCH /v1/deliveries/{id}": changed,
+        "PATCH /v1/deliveries/{id}": changed, "PATCH /v1/deliveries/{id}/targets/{position}": meant,
+        "POST /v1/deliveries/{id}/copy": meant,
     }  # fmt: skip
     at_key = {"key": "acme", "gateway": "acme", "reference": "order-13002"}
-    return {name: at_key | {"id": of[name]["id"], "number": "0"} for name in of} | {
+    return {name: at_key | {"id": of[name]["id"], "number": "0", "position": "1"} for name in of} | {
         "PATCH /v1/qualifications/{id}": {"id": str(qualification)},
         "POST /v1/qualifications/{id}/preview": {"id": str(qualification)},
         "POST /v1/breakers/{id}/apply": {"id": str(breaker)},

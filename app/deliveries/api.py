@@ -46,8 +46,8 @@ async def create(request: Request, body: NewDelivery, principal: Writer) -> Resp
         async def make() -> Response:
             now = datetime.now(UTC)
             row = await store.create(connection, values, now)
-            await _register_links(request, connection, row, values)
-            await note(connection, row, codes.CREATED, "Created.", principal, now, {}, {"values": _said(row)})
+            await register_links(request, connection, row, values)
+            await note(connection, row, codes.CREATED, "Created.", principal, now, {}, {"values": said(row)})
             answer = (await _shown(request, row, principal)).model_dump_json()
             return Response(answer, 201, {"Location": f"/v1/deliveries/{row['id']}"}, "application/json")
 
@@ -122,17 +122,17 @@ async def change(request: Request, id: DeliveryId, body: DeliveryChange, princip
         if not changed:
             return await _shown(request, old, principal)
         new = await store.change(connection, id, changed | {"status": status}, now)
-        await _register_links(request, connection, new, changed)
+        await register_links(request, connection, new, changed)
         if changed.keys() & _FOLDED:
             await _fold_anew(request, connection, old, changed, now)
-        was, is_now = _said(old), _said(new)
+        was, is_now = said(old), said(new)
         changes = {name: {"old": was[name], "new": value} for name, value in is_now.items() if value != was[name]}
         text = f"Changed {', '.join(name for name in changes if name != 'status')}."
         await note(connection, new, codes.EDITED, text, principal, now, {}, {"changes": changes})
     return await _shown(request, new, principal)
 
 
-async def _register_links(
+async def register_links(
     request: Request, connection: Connection, row: Mapping[str, Any], changed: Mapping[str, Any]
 ) -> None:
     """The delivery's links follow its content, and its own switch. What is wrong with them preparation says."""
@@ -213,7 +213,7 @@ async def _columns(request: Request, fields: dict[str, Any]) -> dict[str, Any]:
     return fields | {"gateway_id": gateway.id if gateway else None}
 
 
-def _said(row: Mapping[str, Any]) -> dict[str, Any]:
+def said(row: Mapping[str, Any]) -> dict[str, Any]:
     """A delivery's values by the API's names. The journal keeps them beside its chain: they may name somebody."""
     names = (
         "label",

@@ -51,6 +51,11 @@ def read(line: Line) -> Target:
         value = _from_csv(value)
     elif not value.keys() <= _FIELDS:
         raise RowRefused(f"A target has no other fields than {', '.join(sorted(_FIELDS))}.")
+    return checked(value)
+
+
+def checked(value: Mapping[str, Any]) -> Target:
+    """A target by its fields. Raises `ValueError` with a sentence that begins with the field's name."""
     params = value.get("params")
     control = value.get("control")
     if control is not None and control.__class__ is not bool:
@@ -155,14 +160,15 @@ class Upload:
     content_type: str
     max_row_bytes: int
     delivery_id: int
-    #: How many targets there may be, and how many stand already.
+    #: How many targets there may be, how many stand already, and the last one's position: some before it may be taken out.
     most: int
+    standing: int = 0
     before: int = 0
     tally: Tally = field(default_factory=Tally)
 
     @property
     def total(self) -> int:
-        return self.before + self.tally.accepted
+        return self.standing + self.tally.accepted
 
     async def copy(self, connection: Connection) -> None:
         """All rows in one COPY. Raises `TooLarge`, and a 400 `Problem` for a body that cannot be read."""
@@ -183,7 +189,7 @@ class Upload:
                     position += 1
                     yield id, position, *target
             tally.accepted = position - self.before
-            if position > self.most:
+            if self.total > self.most:
                 raise TooLarge(
                     f"An audience has at most {self.most} targets, and this upload would make more; nothing of it was kept."
                 )

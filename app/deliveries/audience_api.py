@@ -88,9 +88,9 @@ class _NothingAccepted(Exception):
 
 async def _take(connection: Connection, upload: targets.Upload, mode: Mode, principal: Principal) -> None:
     """The delivery itself is held only at the end: a long upload must not keep anybody from cancelling."""
-    before = await _held_alone(connection, upload.delivery_id)
+    standing, last = await _held_alone(connection, upload.delivery_id)
     if mode == "append":
-        upload.before = before
+        upload.standing, upload.before = standing, last
     else:
         await connection.execute(QUERIES["delete_targets"], upload.delivery_id)
     await upload.copy(connection)
@@ -103,13 +103,14 @@ async def _take(connection: Connection, upload: targets.Upload, mode: Mode, prin
     await _note(connection, upload, mode, principal, now)
 
 
-async def _held_alone(connection: Connection, id: int) -> int:
-    """How many targets there are, while nobody else uploads, prepares or starts. Raises `Conflict`."""
+async def _held_alone(connection: Connection, id: int) -> tuple[int, int]:
+    """How many targets there are, and the last one's position, while nobody else uploads, prepares or starts. Raises
+    `Conflict`."""
     await hold_alone(connection, id)
     row = await connection.fetchrow(QUERIES["find_targets_state"], id)
     found = existing(row)
     allowed(lifecycle.after_edit, found["status"])
-    return int(found["targets"])
+    return found["targets"], found["last_position"]
 
 
 async def _note(
@@ -129,9 +130,9 @@ async def _note(
 
 
 class ShownTarget(BaseModel):
-    """As it was uploaded; not yet read as a number."""
+    """As it was uploaded or corrected; not yet read as a number."""
 
-    position: int
+    position: int = Field(description="From 1; it stays when others are taken out.")
     address: str | None = Field(description="As given; masked without `pii:read`.")
     recipient_id: str | None
     params: dict[str, Any]
@@ -155,11 +156,11 @@ async def list_targets(request: Request, id: DeliveryId, principal: Reader, page
 
     targets = Listing(
         scope=f"targets {id}", find=find, position=lambda row: [row["position"]],
-        show=lambda rows: principal.all_shown(map(_shown, rows)), model=ShownTarget,
+        show=lambda rows: principal.all_shown(map(shown, rows)), model=ShownTarget,
     )  # fmt: skip
     return await listed(page, principal, targets)
 
 
-def _shown(row: Any) -> dict[str, Any]:
+def shown(row: Any) -> dict[str, Any]:
     names = ("position", "recipient_id", "params", "control")
     return {name: row[name] for name in names} | {"address": row["given"] or None}

@@ -53,6 +53,12 @@ def check_proofs(status: Status) -> None:
         )
 
 
+def check_delete(status: Status) -> None:
+    """Raises `Locked` unless it is a draft: nothing of it was sent."""
+    if status not in EDITABLE:
+        raise Locked(f"A delivery can be deleted while it is editing or prepared; this one is {_said(status)}.")
+
+
 def after_cancel(status: Status) -> Status:
     """The status once cancelled. Raises `Locked` when it is over already."""
     if status not in CANCELLABLE:

@@ -215,7 +215,8 @@ def shown(row: Mapping[str, Any], indicators: Mapping[str, int]) -> dict[str, An
 def _progress(row: Mapping[str, Any]) -> dict[str, Any] | None:
     if row["status"] != "preparing" or row["preparation_total"] is None:
         return None
-    return {"done": row["preparation_done"], "total": row["preparation_total"]}
+    # A preparation counts by position, which is more where targets were taken out.
+    return {"done": min(row["preparation_done"], row["targets"]), "total": row["targets"]}
 
 
 def _preparation(row: Mapping[str, Any]) -> dict[str, Any] | None:

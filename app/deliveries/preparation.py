@@ -68,6 +68,7 @@ class Work:
     actor: str
     started_at: datetime
     step: str
+    #: The last target's position, and up to which one they have their outcome.
     total: int
     done: int
     first_message_id: int
@@ -262,7 +263,7 @@ async def finish(connection: Connection, work: Work, links: Links | None = None)
             await audit.append(connection, work.delivery_id, at=now, actor="system", **entry)
         await audit.append(
             connection, work.delivery_id, codes.PREPARED, _summary(work, findings), at=now, actor=work.actor,
-            data={"targets": work.total, "messages": tally.messages, "excluded": sum(tally.excluded.values()),
+            data={"targets": tally.targets, "messages": tally.messages, "excluded": sum(tally.excluded.values()),
                   "parts": tally.parts, "seconds": round((now - work.started_at).total_seconds(), 3)},
         )  # fmt: skip
         shown = [_as_json(finding) for finding in findings]

@@ -19,9 +19,10 @@ SELECT pg_try_advisory_lock({PREPARING}, hashint8($1))
 SELECT pg_advisory_unlock({PREPARING}, hashint8($1))
 
 -- name: begin_preparation
--- A new preparation of delivery `$1` with all its targets, from now (`$2`) on, for `$3`.
+-- A new preparation of delivery `$1` with all its targets, from now (`$2`) on, for `$3`. `total` is the last one's position.
 INSERT INTO preparations (delivery_id, actor, started_at, step, total, done, findings, figures)
-SELECT id, $3, $2, 'discarding', targets, 0, '[]', '{}' FROM deliveries WHERE id = $1
+SELECT id, $3, $2, 'discarding', (SELECT coalesce(max(t.position), 0) FROM targets t WHERE t.delivery_id = $1), 0, '[]', '{}'
+FROM deliveries WHERE id = $1
 ON CONFLICT (delivery_id) DO UPDATE SET
     actor = excluded.actor, started_at = excluded.started_at, finished_at = NULL, step = excluded.step,
     total = excluded.total, done = 0, first_message_id = NULL, findings = '[]', figures = '{}'
@@ -82,9 +83,9 @@ UPDATE preparations SET step = 'targets', done = 0, figures = $2, first_message_
 WHERE delivery_id = $1 RETURNING first_message_id
 
 -- name: list_targets
--- `$3` targets of delivery `$1` behind target `$2`.
+-- The next `$3` targets of delivery `$1` behind position `$2`; some between them may be taken out.
 SELECT position, given, recipient_id, params, control FROM targets
-WHERE delivery_id = $1 AND position > $2 AND position <= $2::int + $3::int ORDER BY position
+WHERE delivery_id = $1 AND position > $2::int ORDER BY position LIMIT $3::int
 
 -- name: decide_outcomes
 -- Turns one chunk of targets of delivery `$1` into messages or exclusions, each into exactly one, and books them.
@@ -222,7 +223,25 @@ UPDATE deliveries SET targets = $2, status = 'editing', updated_at = $3 WHERE id
 DELETE FROM targets WHERE delivery_id = $1
 
 -- name: find_targets_state
-SELECT status::text AS status, targets FROM deliveries WHERE id = $1
+-- How many targets delivery `$1` has, and the last one's position.
+SELECT status::text AS status, targets, (SELECT coalesce(max(t.position), 0) FROM targets t WHERE t.delivery_id = $1) AS last_position
+FROM deliveries WHERE id = $1
+
+-- name: find_target
+-- Target `$2` of delivery `$1`.
+SELECT position, given, recipient_id, coalesce(params, '{}'::jsonb) AS params, control FROM targets
+WHERE delivery_id = $1 AND position = $2
+
+-- name: find_target_of
+-- The first target of delivery `$1` with the recipient id `$2`. Read one by one: no index serves this rare question.
+SELECT position, coalesce(params, '{}'::jsonb) AS params FROM targets
+WHERE delivery_id = $1 AND recipient_id = $2 ORDER BY position LIMIT 1
+
+-- name: take_out_target
+DELETE FROM targets WHERE delivery_id = $1 AND position = $2
+
+-- name: update_target
+UPDATE targets SET given = $3, recipient_id = $4, params = $5, control = $6 WHERE delivery_id = $1 AND position = $2
 
 -- name: find_step
 SELECT step, done FROM preparations WHERE delivery_id = $1

@@ -11,14 +11,16 @@ from starlette.responses import Response, StreamingResponse
 
 from app.accounts.directory import directory_of
 from app.api import excerpts
-from app.api.fields import Address, AskedWhole, DeliveryId, Flag, Id
+from app.api.fields import Address, AskedWhole, DeliveryId, Flag, Id, Plain
 from app.api.idempotency import once
 from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.api.paging import Page
 from app.db import Connection, plain_snapshot, pool_of, snapshot, writing
 from app.deliveries import codes, lifecycle, outbox, proofs, store
 from app.deliveries.api import read
+from app.deliveries.audience import LONGEST_ID
 from app.deliveries.models import Delivery, GatewayKey, Metadata
+from app.deliveries.preparation import QUERIES as PREPARATION
 from app.deliveries.requests import allowed, existing, hold_alone, note
 from app.deliveries.texts import Text, link_texts
 from app.errors import Conflict, Forbidden, Invalid
@@ -114,17 +116,31 @@ async def read_outbox(
 # --- proofs ----------------------------------------------------------------------------------------------------------
 
 
+class Like(BaseModel):
+    """A target of the audience, by the recipient id that it was uploaded with."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    recipient_id: Annotated[Plain, Field(min_length=1, max_length=LONGEST_ID)]
+
+
 class ProofTo(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     address: Address = Field(description="E.164, or national with the delivery's default region.")
-    params: Metadata = Field(default_factory=dict, description="Values for the placeholders of the content.")
+    params: Metadata = Field(
+        default_factory=dict, description="Values for the placeholders of the content; those of `like` besides."
+    )
+    like: Like | None = Field(None, description="For this address; None: the one for all.")
 
 
 class NewProofs(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     addresses: Annotated[list[ProofTo], Field(min_length=1, max_length=100)]
+    like: Like | None = Field(
+        None, description="The text that this recipient would get, made of the target's params. Needs `pii:read`."
+    )
     gateway: GatewayKey | None = Field(None, description="None: the delivery's.")
     force: Annotated[Flag, Field(description="Also to quarantined addresses; never to denylisted ones.")] = False
 
@@ -164,6 +180,8 @@ class ProofPage(Page[Proof]):
 async def make_proofs(request: Request, id: DeliveryId, body: NewProofs, principal: Writer) -> Response:
     """Messages to chosen addresses with the text as it is now, to be sent by you and reported to `…/submissions`. They
     count in no indicator and no list. Nothing is made when one of them cannot be. Takes `Idempotency-Key`."""
+    if not principal.may("pii:read") and any((body.like, *(each.like for each in body.addresses))):
+        raise Forbidden("A proof like a target holds what is known of somebody: this key lacks the scope `pii:read`.")
     gateway_id = await _gateway_id(request, body.gateway)
     ids: list[int] = []
     async with writing(request) as connection:
@@ -174,7 +192,7 @@ async def make_proofs(request: Request, id: DeliveryId, body: NewProofs, princip
             allowed(lifecycle.check_proofs, row["status"])
             if not row["content"]:
                 raise Conflict("This delivery has no content yet: there is nothing to prove.")
-            wanted = [proofs.Wanted(address=each.address, params=each.params) for each in body.addresses]
+            wanted = await _wanted(connection, id, body)
             text = await _text(request, connection, row)
             checked = await proofs.check(connection, row, text, wanted, force=body.force, tells=principal.sees_all)
             made = await proofs.make(connection, row, text, checked, gateway_id, now)
@@ -194,6 +212,24 @@ async def make_proofs(request: Request, id: DeliveryId, body: NewProofs, princip
         await routes_of(request).announce(id)
         await routes_of(request).give(id, ids)
     return answer
+
+
+async def _wanted(connection: Connection, id: int, body: NewProofs) -> list[proofs.Wanted]:
+    """Each with its own params on top of those of the target that it is like. Raises `Invalid` when there is no such target."""
+    found: dict[str, Mapping[str, Any]] = {}
+    wanted: list[proofs.Wanted] = []
+    for number, each in enumerate(body.addresses):
+        like, params = each.like or body.like, each.params
+        if like is not None:
+            if like.recipient_id not in found:
+                row = await connection.fetchrow(PREPARATION["find_target_of"], id, like.recipient_id)
+                if row is None:
+                    pointer = f"/addresses/{number}/like" if each.like else "/like"
+                    raise Invalid.field(f"{pointer}/recipient_id", "The audience has no target with this recipient id.")
+                found[like.recipient_id] = row["params"]
+            params = {**found[like.recipient_id], **params}
+        wanted.append(proofs.Wanted(address=each.address, params=params))
+    return wanted
 
 
 async def _text(request: Request, connection: Connection, row: Mapping[str, Any]) -> Text:

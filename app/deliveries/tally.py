@@ -40,6 +40,10 @@ class Tally:
     #: Of each placeholder with a default: in how many texts that stands.
     defaulted: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def targets(self) -> int:
+        return self.messages + sum(self.excluded.values())
+
     @classmethod
     def load(cls, figures: Mapping[str, Any]) -> Self:
         steps = {name: Step(**step) for name, step in figures.get("steps", {}).items()}

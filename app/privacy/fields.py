@@ -39,7 +39,7 @@ FIELDS: Mapping[str, Class] = {
         """
         accepted accepted_at action actor addresses after alive allowed applied_at at at_least before broken_at
         by_failure_type by_gateway by_reason by_status callback_url cancelled chain changed clears_at click_id
-        click_through_rate clicked_at clicks closed_at code contradictory control control_share cost count
+        click_through_rate clicked_at clicks closed_at code contradictory control control_share copied copied_from cost count
         counted_at counters countries country created_at currency database days deadline decided_by decision
         decisions default_region deliveries deliveries_told delivery_id device docs done doubtful drift dry_run
         effect encoding ending erased erased_at except excluded excluded_at excluded_by_reason failed failed_at
@@ -97,7 +97,7 @@ FIELDS: Mapping[str, Class] = {
         Class.ROWS,
         """
         auth breaker by_part entries errors evidence exclusions fields findings health inbound indicators items
-        journals message moved per_delivery preparation qualification remains timeline
+        journals message moved per_delivery preparation qualification remains target timeline
         """,
     ),
 }

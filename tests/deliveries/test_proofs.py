@@ -240,3 +240,65 @@ async def test_cancelling_takes_back_proofs_that_were_not_sent(sending: Sending)
     await sending.post("cancel")
     assert await sending.message_status(row["message_id"]) == "cancelled"
     assert (await sending.get())["indicators"]["cancelled"] == 0
+
+
+# --- like a target ---------------------------------------------------------------------------------------------------
+
+
+async def audience(sending: Sending) -> None:
+    """Two targets with recipient ids, the first twice."""
+    rows = [
+        {"address": "+34600000010", "recipient_id": "c-1", "params": {"name": "Ana", "town": "Cádiz"}},
+        {"address": "+34600000011", "recipient_id": "c-2"},
+        {"address": "+34600000012", "recipient_id": "c-1", "params": {"name": "Other"}},
+    ]
+    assert (await sending.post("targets", rows)).json()["accepted"] == 3
+
+
+async def test_a_proof_like_a_target_has_the_text_that_this_recipient_gets(sending: Sending) -> None:
+    await audience(sending)
+    me = {"address": "600 000 001"}
+    (row,) = await made(sending, me, like={"recipient_id": "c-1"})
+    assert (row["address"], row["text"]) == ("+34600000001", "Hello Ana, STOP to 25252")
+    (row,) = await made(sending, me | {"like": {"recipient_id": "c-1"}})
+    assert row["text"] == "Hello Ana, STOP to 25252"
+    (row,) = await made(sending, me | {"params": {"name": "Me"}}, like={"recipient_id": "c-1"})
+    assert row["text"] == "Hello Me, STOP to 25252"
+
+
+async def test_each_address_can_be_like_another_target(sending: Sending) -> None:
+    await audience(sending)
+    like = {"like": {"recipient_id": "c-2"}, "params": {"name": "Two"}}
+    rows = await made(
+        sending, {"address": "600 000 001"}, {"address": "600 000 002"} | like, like={"recipient_id": "c-1"}
+    )
+    assert [row["text"] for row in rows] == ["Hello Ana, STOP to 25252", "Hello Two, STOP to 25252"]
+
+
+@pytest.mark.parametrize(
+    ("addresses", "fields", "pointer"),
+    [
+        ([{"address": "600 000 001"}], {"like": {"recipient_id": "nobody"}}, "/like/recipient_id"),
+        ([{"address": "600 000 001", "like": {"recipient_id": "c"}}], {}, "/addresses/0/like/recipient_id"),
+        ([{"address": "600 000 001"}], {"like": {"recipient_id": "c-2"}}, "/addresses/0/params"),
+        ([{"address": "600 000 001"}], {"like": {}}, "/like/recipient_id"),
+        ([{"address": "600 000 001"}], {"like": {"recipient_id": ""}}, "/like/recipient_id"),
+        ([{"address": "600 000 001"}], {"like": {"address": "+34600000010"}}, "/like/recipient_id"),
+    ],
+)
+async def test_a_proof_like_nobody_is_refused(
+    sending: Sending, addresses: list[dict[str, Any]], fields: dict[str, Any], pointer: str
+) -> None:
+    await audience(sending)
+    assert pointer in [error["pointer"] for error in await refused(sending, *addresses, **fields)]
+
+
+async def test_a_proof_like_somebody_needs_pii_read(sending: Sending, key: KeyMaker) -> None:
+    await audience(sending)
+    headers = await key("deliveries:write")
+    for body in (
+        {"addresses": [{"address": "600 000 001"}], "like": {"recipient_id": "c-1"}},
+        {"addresses": [{"address": "600 000 001", "like": {"recipient_id": "c-1"}}]},
+    ):
+        answer = await sending.client.post(f"{sending.url}/proofs", json=body, headers=headers)
+        assert (answer.status_code, "pii:read" in answer.json()["detail"]) == (403, True)
