@@ -15,14 +15,15 @@ from starlette.responses import Response
 
 from app import audit
 from app.addresses import models, reading
-from app.addresses.checking import Check
+from app.addresses.checking import SHAPE, Check, readable
 from app.addresses.disks import spool_holds_rows
 from app.addresses.erasure import QUERIES, Asked
 from app.addresses.phones import erase_phone
 from app.addresses.spellings import Spellings
 from app.api import bulk, export
-from app.api.bulk import BadRow, Line
+from app.api.bulk import BadRow, Line, Tally
 from app.api.fields import AskedFlag, PathAddress, PathNumber, Plain, Region, SenderName
+from app.api.readings import AskedAddressReading, Reading
 from app.db import POOL_TIMEOUT_SECONDS, Connection, plain_snapshot, pool_of
 from app.deliveries.rules import Rules
 from app.errors import Busy, Invalid, Problem, TooLarge
@@ -90,24 +91,36 @@ async def check(
     _: NumberReader,
     region: Annotated[str | None, Depends(asked_region)],
     rules: Annotated[Any, Depends(asked_rules)],
+    asked: AskedAddressReading,
     sender: Annotated[SenderName, Query(description="Opt-outs to this sender count, too.")] = "",
 ) -> Response:
     """Bulk; one answer a row, in order, as JSON, or as CSV or NDJSON by `Accept`. The rules are those of preparation that
     need no delivery: no address, no possible number, a double in this list, opted out, in quarantine, left out by a rule.
     Nothing is stored. The list is read whole, to disk, before the answer begins. Needs `quarantine:read` and `pii:read`."""
-    content_type = bulk.content_type(request)
+    reading = Reading.of(request, asked, SHAPE, region)
     async with AsyncExitStack() as cleaning:
         body = cleaning.enter_context(_on_disk())
         await _receive(request, body)
         most = settings_of(request).max_row_bytes
-        chunks = bulk.rows(_pieces(body), content_type, max_row_bytes=most, bare="address")
+        chunks = bulk.rows(_pieces(body), reading, max_row_bytes=most, bare="address")
+        if reading.dry_run:
+            tally = Tally()
+            async for chunk in chunks:
+                await readable(chunk, tally)
+            return tally.response(reading=reading.shown(principal, tally.errors))
         first = await anext(chunks)
         checking = await _checking(request, principal, region, rules, sender)
         answered = _answered(checking, first, chunks, cleaning.pop_all(), principal)
     form = export.wanted(request)
     if form != "json":
-        return export.stream(form, _COLUMNS, answered, principal)
-    return export.document(answered, {}, lambda: {"allowed": checking.allowed, "excluded": checking.excluded})
+        response = export.stream(form, _COLUMNS, answered, principal)
+        response.headers.update(reading.in_header(principal))
+        return response
+
+    def tail() -> dict[str, Any]:
+        return {"allowed": checking.allowed, "excluded": checking.excluded, "reading": reading.shown(principal)}
+
+    return export.document(answered, {}, tail)
 
 
 @contextmanager

@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.api.bulk import BadRow, Line, parts
+from app.api.bulk import BadRow, Line, Tally, parts
+from app.api.columns import Shape
 from app.api.reader import RowRefused, detail_of
 from app.deliveries.exclusions import sentence
 from app.deliveries.rules import Rules
@@ -13,6 +14,7 @@ from app.identities import identity, spellings
 from app.numbers import normalise, why_not
 from app.privacy.pseudonyms import Pseudonyms
 
+SHAPE = Shape(fields=("address",), needs_address=True, others="not read")
 #: What came is no row at all: the one reason that preparation does not know.
 UNREADABLE = "unreadable"
 
@@ -143,6 +145,17 @@ class _Row:
     address: str | None
     reason: str | None
     detail: Mapping[str, Any] | None
+
+
+async def readable(chunk: Sequence[Line | BadRow], tally: Tally) -> None:
+    """Counts the rows that are some, whatever the number in them."""
+    async for part in parts(chunk):
+        for line in part:
+            try:
+                _given(line)
+                tally.accepted += 1
+            except Exception as error:  # a bad row costs itself, whatever is wrong with it
+                tally.reject(line.number, detail_of(error))
 
 
 def _given(line: Line | BadRow) -> str:

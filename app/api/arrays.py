@@ -13,7 +13,7 @@ from typing import IO
 
 import orjson
 
-from app.api.reader import BadRow, Line, Pace
+from app.api.reader import TOO_LONG, BadRow, Line, Pace
 from app.errors import Problem
 from app.gateways import bounds
 
@@ -36,7 +36,6 @@ _BROKEN = "The body is not well-formed JSON."
 _SOME_ROWS = 500
 _MEMORY_BYTES = 1_000_000
 _BLOCK_BYTES = 65_536
-TOO_LONG = "The row is too long."
 NO_OBJECT = "The row is not a JSON object."
 
 

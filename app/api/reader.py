@@ -7,6 +7,7 @@ them others have their turn.
 
 import asyncio
 import re
+from codecs import BOM_UTF8
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from time import monotonic
 from typing import Any, NamedTuple, TypeVar
@@ -26,6 +27,7 @@ MOST_VALUES = 5_000
 #: Others wait no longer than this for a turn.
 TURN_SECONDS = 0.003
 _LARGE_BYTES = 65_536
+TOO_LONG = "The row is too long."
 ResultT = TypeVar("ResultT")
 _FIELD_NAME = re.compile(r"[A-Za-z_]{1,40}", re.ASCII)
 
@@ -93,7 +95,7 @@ def bounded(receive: Receive, most: int, *, json: bool) -> Receive:
             if not message.get("more_body", False):
                 break
         done = True
-        read = bytes(body)
+        read = bytes(body.removeprefix(BOM_UTF8) if json else body)
         if json and (fault := await body_fault(read)):
             raise BodyRefused(400, fault)
         return {"type": "http.request", "body": read, "more_body": False}

@@ -13,12 +13,16 @@ from typing import IO, Any, NamedTuple
 from starlette.requests import ClientDisconnect, Request
 
 from app.api import bulk
-from app.api.bulk import BadRow, Line, Tally
+from app.api.bulk import BadRow, Line, Reading, Tally
+from app.api.columns import Shape
 from app.api.reader import RowRefused, detail_of
 from app.db import Connection
 from app.errors import Problem, TooLarge
+from app.numbers import normalise
 
 _FIELDS = frozenset({"address", "recipient_id", "params", "control"})
+#: In CSV all other columns are params.
+SHAPE = Shape(fields=("address", "recipient_id", "control"), needs_address=True, others="params")
 COLUMNS = ("delivery_id", "position", "given", "recipient_id", "params", "control")
 #: What is longer cannot be meant as a number.
 LONGEST_ADDRESS = 200
@@ -157,7 +161,7 @@ class Upload:
     """Rows on their way into the table."""
 
     body: IO[bytes]
-    content_type: str
+    reading: Reading
     max_row_bytes: int
     delivery_id: int
     #: How many targets there may be, how many stand already, and the last one's position: some before it may be taken out.
@@ -174,9 +178,15 @@ class Upload:
         """All rows in one COPY. Raises `TooLarge`, and a 400 `Problem` for a body that cannot be read."""
         await connection.copy_records_to_table("targets", records=self._records(), columns=COLUMNS)
 
+    async def only_read(self) -> None:
+        """Reads all rows, and says of each whether preparation could send to it, as far as its number tells. Raises as `copy`."""
+        async for _ in self._records():
+            pass
+
     async def _records(self) -> AsyncIterator[tuple[Any, ...]]:
         tally, id, position = self.tally, self.delivery_id, self.before
-        async for chunk in bulk.rows(self._pieces(), self.content_type, max_row_bytes=self.max_row_bytes):
+        judged = self.reading.dry_run
+        async for chunk in bulk.rows(self._pieces(), self.reading, max_row_bytes=self.max_row_bytes):
             async for part in bulk.parts(chunk):
                 for line in part:
                     try:
@@ -187,12 +197,20 @@ class Upload:
                         tally.reject(line.number, detail_of(error))
                         continue
                     position += 1
+                    if judged:
+                        self._judge(line.number, target)
                     yield id, position, *target
             tally.accepted = position - self.before
             if self.total > self.most:
                 raise TooLarge(
                     f"An audience has at most {self.most} targets, and this upload would make more; nothing of it was kept."
                 )
+
+    def _judge(self, line: int, target: Target) -> None:
+        if not target.given:
+            self.reading.find("address_not_specified", "A row has no number: preparation leaves it out.", line)
+        elif normalise(target.given, self.reading.region) is None:
+            self.reading.find("invalid_address", "A row's number is none: preparation leaves it out.", line)
 
     async def _pieces(self) -> AsyncIterator[bytes]:
         while piece := self.body.read(_PIECE_BYTES):

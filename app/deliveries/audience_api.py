@@ -1,6 +1,7 @@
 """A delivery's audience: targets in, and what was uploaded."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -10,9 +11,11 @@ from starlette.responses import Response
 
 from app import audit
 from app.api import bulk
+from app.api.described import READING
 from app.api.fields import DeliveryId
 from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.api.paging import Page
+from app.api.readings import AskedAddressReading, Reading
 from app.db import Connection, snapshot, writing
 from app.deliveries import audience as targets
 from app.deliveries import codes, lifecycle, store
@@ -42,6 +45,7 @@ class Uploaded(BaseModel):
     rejected: int
     errors: list[dict[str, Any]] = Field(description="`{line, detail}` of the first 100.")
     total: int = Field(description="Targets that the delivery has now.")
+    reading: dict[str, Any] = Field(description=READING)
 
 
 # --- targets in ------------------------------------------------------------------------------------------------------
@@ -58,28 +62,33 @@ async def post_targets(
     request: Request,
     id: DeliveryId,
     principal: Writer,
+    asked: AskedAddressReading,
     mode: Annotated[Mode, Query(description="`replace` takes the place of all earlier targets.")] = "append",
 ) -> Response:
     """Bulk, all of it or nothing: what broke off can be sent again. Rows with wrong types are rejected as rows; an
     address that is no number becomes an exclusion when the delivery is prepared. In CSV all columns besides `address`,
     `recipient_id` and `control` are params. 409 unless the delivery is `editing` or `prepared`; what was prepared must
     be prepared again."""
-    content_type = bulk.content_type(request)
-    async with snapshot(request) as reading:
-        row = existing(await store.read(reading, id))
+    async with snapshot(request) as connection:
+        row = existing(await store.read(connection, id))
+    reading = Reading.of(request, asked, targets.SHAPE, row["default_region"])
     allowed(lifecycle.after_edit, row["status"])
     settings = settings_of(request)
     async with targets.on_disk(request) as body:
         upload = targets.Upload(
-            body=body, content_type=content_type, max_row_bytes=settings.max_row_bytes, delivery_id=id,
+            body=body, reading=reading, max_row_bytes=settings.max_row_bytes, delivery_id=id,
             most=settings.audience_max,
         )  # fmt: skip
-        try:
-            async with writing(request) as connection:
-                await _take(connection, upload, mode, principal)
-        except _NothingAccepted:
-            return upload.tally.response(total=row["targets"])
-        return upload.tally.response(total=upload.total)
+        total = row["targets"]
+        if reading.dry_run:
+            upload.before = total if mode == "append" else 0
+            await upload.only_read()
+        else:
+            with suppress(_NothingAccepted):
+                async with writing(request) as connection:
+                    await _take(connection, upload, mode, principal)
+                total = upload.total
+    return upload.tally.response(total=total, reading=reading.shown(principal, upload.tally.errors))
 
 
 class _NothingAccepted(Exception):

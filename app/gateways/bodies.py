@@ -18,7 +18,7 @@ def read_items(callback: Callback, read: Callable[[object, bytes], Item]) -> lis
     try:
         body = callback.json
     except ValueError:
-        reason = bounds.fault(callback.body) or "is not JSON"
+        reason = bounds.fault(callback.payload) or "is not JSON"
         return [Unreadable(reason=f"the body {reason}", raw=callback.body)]
     if not isinstance(body, list):
         return [_item(body, callback.body, read)]

@@ -67,7 +67,7 @@ class Fault(Exception):
 def parse(callback: Callback, gateway: Gateway) -> list[Item]:
     """Reads an object, an array or lines of JSON, item by item."""
     if callback.headers.get("content-type", "").lower().startswith("application/x-ndjson"):
-        return _lines(callback.body)
+        return _lines(callback.payload)
     return read_items(callback, lambda value, raw: _item(_with_reference(value, callback.reference), raw))
 
 

@@ -4,6 +4,7 @@ An adapter is a value, not a subclass: a few pure functions and tables gathered 
 `Callback` as it arrived and the `Gateway` it is for, and returns what it read. It does no I/O and keeps no state.
 """
 
+from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -188,10 +189,15 @@ class Callback:
         """The query's parameters; of a repeated name the first. Undecodable octets become U+FFFD."""
         return _first(pairs(self.query))
 
+    @property
+    def payload(self) -> bytes:
+        """The body without a byte order mark (RFC 8259, section 8.1), which signatures cover and no reader needs."""
+        return self.body[len(BOM_UTF8) :] if self.body.startswith(BOM_UTF8) else self.body
+
     @cached_property
     def form_pairs(self) -> list[tuple[str, str]]:
         """The urlencoded body's pairs in their order, blanks kept."""
-        return pairs(self.body.decode("utf-8", "replace"))
+        return pairs(self.body.decode("utf-8", "replace").removeprefix("\ufeff"))
 
     @cached_property
     def form(self) -> dict[str, str]:
@@ -201,7 +207,12 @@ class Callback:
     @cached_property
     def json(self) -> Any:
         """The body as JSON. Raises `ValueError` (orjson.JSONDecodeError) when it is none."""
-        return orjson.loads(self.body)
+        try:
+            return orjson.loads(self.body)
+        except orjson.JSONDecodeError:
+            if self.payload is self.body:
+                raise
+            return orjson.loads(self.payload)
 
 
 def _first(pairs: list[tuple[str, str]]) -> dict[str, str]:

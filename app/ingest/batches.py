@@ -28,7 +28,7 @@ _LINES = "application/x-ndjson"
 
 def fault(callback: Callback, most: int) -> str | None:
     """Why this callback is kept whole instead of being read; None when it is of a size to be read at once."""
-    body = callback.body
+    body = callback.payload
     if len(body) < 2 * most and len(callback.query) < 2 * most:  # an item takes two bytes at the least
         return None
     if callback.query.count("&") >= most or (not is_lines(callback) and _is_form(body) and body.count(b"&") >= most):
@@ -60,7 +60,7 @@ def _is_form(body: bytes) -> bool:
 def items_of(callback: Callback) -> Iterator[bytes]:
     """The bytes of the items of an array or of lines, one after the other; nothing for what is no batch. Raises a 400
     `Problem` where an array is broken."""
-    body = callback.body
+    body = callback.payload
     if is_lines(callback):
         yield from lines(body)
     elif body.lstrip(bounds.BLANK)[:1] == b"[":

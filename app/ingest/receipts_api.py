@@ -11,10 +11,12 @@ from fastapi.responses import Response
 from app.accounts.directory import directory_of
 from app.accounts.named import Named
 from app.api.bulk import BadRow, Line, Tally, chunks, parts
+from app.api.columns import Shape
 from app.api.reader import RowRefused, detail_of
+from app.api.readings import AskedReading, Reading
 from app.gateways import generic
 from app.gateways.receipt import Receipt
-from app.ingest.docs import RECEIPTS
+from app.ingest.docs import FIELDS, RECEIPTS
 from app.ingest.fast_rows import Heads, plain_row
 from app.ingest.inbox import inbox_of
 from app.ingest.kinds import Row
@@ -23,23 +25,27 @@ from app.security import ReceiptWriter
 from app.settings import settings_of
 
 router = APIRouter()
+_SHAPE = Shape(fields=FIELDS, others="kept")
 
 
 @router.post(
     "/v1/receipts", status_code=202, tags=["receipts"], summary="Receipts in bulk, in Acuse's own words", **RECEIPTS
 )
-async def post_receipts(request: Request, principal: ReceiptWriter) -> Response:
+async def post_receipts(request: Request, principal: ReceiptWriter, asked: AskedReading) -> Response:
     """202 once every accepted row is durable. Rows name their gateway; repeats change nothing."""
+    reading = Reading.of(request, asked, _SHAPE)
     named, tally = Named(directory_of(request), of_receipts=True), Tally()
     storing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     storing.set_result(None)
-    async for chunk in chunks(request, max_row_bytes=settings_of(request).max_row_bytes):
+    async for chunk in chunks(request, reading, max_row_bytes=settings_of(request).max_row_bytes):
         rows = await _receipt_rows(chunk, named, tally)
+        tally.accepted += len(rows)
+        if reading.dry_run:
+            continue
         await storing  # one chunk is made durable while the next is read: never more than two in memory
         storing = asyncio.ensure_future(inbox_of(request).put(rows))
-        tally.accepted += len(rows)
     await storing
-    return tally.response(202)
+    return tally.response(200 if reading.dry_run else 202, reading=reading.shown(principal, tally.errors))
 
 
 async def _receipt_rows(chunk: Sequence[Line | BadRow], named: Named, tally: Tally) -> list[Row]:

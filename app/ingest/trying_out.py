@@ -97,7 +97,9 @@ def _body(value: object, headers: dict[str, str]) -> bytes:
     if value is None or value == "":
         return b""
     if isinstance(value, str):
-        headers.setdefault("content-type", "application/json" if value.lstrip().startswith(("{", "[")) else _FORM)
+        headers.setdefault(
+            "content-type", "application/json" if value.lstrip("\ufeff \t\r\n").startswith(("{", "[")) else _FORM
+        )
         return value.encode("utf-8", "replace")
     headers.setdefault("content-type", "application/json")
     return orjson.dumps(value)

@@ -59,6 +59,7 @@ FIELDS: Mapping[str, Class] = {
         unknown_receipts unmatched until updated_at usual_share validity_seconds verified version what where
         would_match
         kept_away_by_reason language opt_out opt_outs part_reference replies
+        blank_lines format rows separator
         """,
     ),
     # whose number it is
@@ -83,7 +84,7 @@ FIELDS: Mapping[str, Class] = {
     **_all(
         Class.DEEP,
         """
-        details hint metadata options unknown_statuses
+        columns details hint metadata options unknown_statuses
         """,
     ),
     **_all(
@@ -92,12 +93,12 @@ FIELDS: Mapping[str, Class] = {
         data detail request rules
         """,
     ),
-    # objects
+    # objects (those of a reading are masked where it is made: what its rows hold is known there)
     **_all(
         Class.ROWS,
         """
-        auth breaker by_part entries errors evidence exclusions fields findings health inbound indicators items
-        journals message moved per_delivery preparation qualification remains target timeline
+        auth breaker by_part entries errors evidence exclusions fields findings first_rows health inbound indicators items
+        journals message moved per_delivery preparation qualification reading remains target timeline
         """,
     ),
 }

@@ -21,8 +21,10 @@ from app.accounts.directory import directory_of
 from app.accounts.named import Named
 from app.api import fields
 from app.api.bulk import Line, Tally, chunks
+from app.api.columns import Shape
 from app.api.fields import Address, DeliveryId, Plain, Time
 from app.api.reader import RowRefused
+from app.api.readings import AskedAddressReading, AskedReading, Reading
 from app.api.uploads import journalled
 from app.db import POOL_TIMEOUT_SECONDS, Connection, pool_of
 from app.errors import Conflict
@@ -120,10 +122,12 @@ class SubmissionRow(_Submitted):
 
 _MESSAGE_ROW = TypeAdapter(MessageRow)
 _SUBMISSION_ROW = TypeAdapter(SubmissionRow)
+_MESSAGES = Shape(fields=tuple(MessageRow.model_fields), needs_address=True)
+_SUBMISSIONS = Shape(fields=tuple(SubmissionRow.model_fields))
 
 
 @router.post("/deliveries/{id}/messages", tags=["deliveries"], summary="Record messages sent elsewhere", **MESSAGES)
-async def post_messages(id: DeliveryId, request: Request, principal: Writer) -> Response:
+async def post_messages(id: DeliveryId, request: Request, principal: Writer, asked: AskedAddressReading) -> Response:
     """Rows are recorded in their order, some hundred at a time; rows that stand already are recognised, so that an
     interrupted upload can be sent again. The first row locks the delivery's content."""
     delivery = await delivery_of(request, id)
@@ -131,6 +135,7 @@ async def post_messages(id: DeliveryId, request: Request, principal: Writer) -> 
         raise Conflict(f"This delivery is {delivery['status']}: messages sent elsewhere cannot be added to it.")
     if delivery["targets"]:
         raise Conflict(HAS_TARGETS)
+    reading = Reading.of(request, asked, _MESSAGES, delivery["default_region"])
     default = directory_of(request).by_id(delivery["gateway_id"]) if delivery["gateway_id"] else None
 
     def read(line: Line, now: datetime) -> Sent:
@@ -153,7 +158,8 @@ async def post_messages(id: DeliveryId, request: Request, principal: Writer) -> 
             await begin(connection, delivery["id"], principal, now)
         return outcome
 
-    return (await _record_all(request, delivery["id"], "DLV-MESSAGES", principal, read, record)).response()
+    tally = await _record_all(request, reading, delivery["id"], "DLV-MESSAGES", principal, read, record)
+    return tally.response(reading=reading.shown(principal, tally.errors))
 
 
 @router.post(
@@ -162,7 +168,7 @@ async def post_messages(id: DeliveryId, request: Request, principal: Writer) -> 
     summary="Report what became of handing over",
     **SUBMISSIONS,
 )
-async def post_submissions(id: DeliveryId, request: Request, principal: Writer) -> Response:
+async def post_submissions(id: DeliveryId, request: Request, principal: Writer, asked: AskedReading) -> Response:
     """One row a message, by id or reference. Without a provider message id the message is `submitted`; with an error it
     has failed. Receipts that came earlier find their message now. Before the start only proofs can be reported; after a
     cancel everything still can."""
@@ -170,6 +176,7 @@ async def post_submissions(id: DeliveryId, request: Request, principal: Writer) 
     only_proofs = delivery["status"] not in _HANDING_OVER
     if only_proofs and not (delivery["status"] in _UNSTARTED and await _has_proofs(request, delivery["id"])):
         raise Conflict(f"This delivery is {delivery['status']}: nothing of it has been handed over.")
+    reading = Reading.of(request, asked, _SUBMISSIONS)
 
     def read(line: Line, now: datetime) -> Submission:
         row: SubmissionRow = line.model(_SUBMISSION_ROW)
@@ -188,7 +195,8 @@ async def post_submissions(id: DeliveryId, request: Request, principal: Writer) 
             await _reopen(connection, delivery["id"], principal, now)
         return outcome
 
-    return (await _record_all(request, delivery["id"], "DLV-SUBMISSIONS", principal, read, record)).response()
+    tally = await _record_all(request, reading, delivery["id"], "DLV-SUBMISSIONS", principal, read, record)
+    return tally.response(reading=reading.shown(principal, tally.errors))
 
 
 async def _reopen(connection: Connection, delivery_id: int, principal: Principal, now: datetime) -> None:
@@ -206,13 +214,19 @@ async def _has_proofs(request: Request, delivery_id: int) -> bool:
 
 async def _record_all(
     request: Request,
+    reading: Reading,
     delivery_id: int,
     code: str,
     principal: Principal,
     read: Callable[..., Any],
     record: Callable[[Connection, Sequence[Any], datetime], Awaitable[Outcome]],
 ) -> Tally:
-    named = Named(directory_of(request))
+    named, most = Named(directory_of(request)), settings_of(request).max_row_bytes
+    if reading.dry_run:
+        tally = Tally()
+        async for chunk in chunks(request, reading, max_row_bytes=most):
+            tally.accepted += len(await read_rows(chunk, partial(read, now=datetime.now(UTC)), named, tally.reject))
+        return tally
     async with journalled(pool_of(request), delivery_id, code, principal.name) as upload:
         tally = upload.tally
 
@@ -221,7 +235,7 @@ async def _record_all(
             await upload.add(connection, accepted=outcome.accepted)
             return outcome
 
-        async for chunk in chunks(request, max_row_bytes=settings_of(request).max_row_bytes):
+        async for chunk in chunks(request, reading, max_row_bytes=most):
             now = datetime.now(UTC)
             for rows in by_ids(await read_rows(chunk, partial(read, now=now), named, tally.reject)):
                 outcome = await record_chunk(request, rows, noted, now)

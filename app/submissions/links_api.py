@@ -9,22 +9,24 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import IO, Annotated, Any
+from typing import IO, Any
 
 import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import ValidationError
 from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 
 from app import audit
 from app.accounts.directory import directory_of
 from app.accounts.named import Named
-from app.api import bulk, fields
+from app.api import bulk
 from app.api.bulk import BadRow, Line, Tally
-from app.api.fields import Address, AskedWhole, DeliveryId, Plain
+from app.api.decoding import in_utf8
+from app.api.fields import DeliveryId
 from app.api.reader import RowRefused, body_fault
+from app.api.readings import JSON, AskedAddressReading, Reading
 from app.api.uploads import Upload, journalled
 from app.db import Connection, pool_of, writing
 from app.errors import Conflict, Invalid, Problem, TooLarge
@@ -37,11 +39,10 @@ from app.links.tokens import LINKS as MOST_LINKS
 from app.links.tokens import Keys, encode
 from app.matching.recording import Sent, record_awaited
 from app.numbers import normalise, unread, why_not
-from app.references import message_of
 from app.security import Principal, Writer
 from app.settings import settings_of
-from app.submissions.api import Id
 from app.submissions.docs import LINKS as DOCS
+from app.submissions.link_rows import ROW, SHAPE, LinkRow, NewLink, Wanted
 from app.submissions.uploading import HAS_TARGETS, OPEN, begin, delivery_of, gateway_named, read_rows, record_chunk
 
 router = APIRouter(prefix="/v1", tags=["deliveries"])
@@ -52,93 +53,62 @@ _OF_SOMEBODY = "link: its URL is made for each person; asking for it needs the s
 _TEMPLATE = "url: placeholders are filled from an audience here; a message sent elsewhere has none."
 
 
-Url = Annotated[Plain, Field(min_length=1, max_length=2_000)]
-
-
-class NewLink(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    url: Url
-    label: Annotated[Plain, Field(min_length=1, max_length=200)] | None = None
-
-
-class LinkRow(BaseModel):
-    """A message, by its id or by its reference (with the address that it is sent to), and a URL or a link's number."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    message_id: fields.Id | None = None
-    reference: Id | None = None
-    address: Address | None = None
-    recipient_id: Id | None = None
-    gateway: Annotated[Plain, Field(max_length=63)] | None = None
-    url: Url | None = None
-    link: Annotated[AskedWhole, Field(ge=0)] | None = None
-
-    @model_validator(mode="after")
-    def _names_both(self) -> "LinkRow":
-        if (self.message_id is None) == (self.reference is None or self.address is None):
-            raise ValueError("give either message_id, or reference and address")
-        if message_of(self.reference) is not None:
-            raise ValueError("this reference is that of a message that is sent from here: give its message_id")
-        if (self.url is None) == (self.link is None):
-            raise ValueError("give either url or link")
-        return self
-
-
-_ROW = TypeAdapter(LinkRow)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """One row, checked: the message by its id, or as one to be made."""
-
-    line: int
-    message_id: int | None
-    sent: Sent | None
-    url: str | None
-    link: int
-
-
 @router.post("/deliveries/{id}/links", summary="Register a link, or ask for short URLs in bulk", **DOCS)
-async def post_links(id: DeliveryId, request: Request, principal: Writer) -> Response:
+async def post_links(id: DeliveryId, request: Request, principal: Writer, asked: AskedAddressReading) -> Response:
     """A JSON object registers one URL: 201, or 200 when it is known already. Bulk rows ask for the short URL of one link in one
     message, and are answered line by line when all are read; a row sent again gets the same message and link. The first message
     made locks the delivery's content."""
     delivery = await delivery_of(request, id)
     if delivery["status"] not in OPEN:
         raise Conflict(f"This delivery is {delivery['status']}: no links can be added to it.")
-    content_type = bulk.content_type(request)
+    reading = Reading.of(request, asked, SHAPE, delivery["default_region"])
     body: AsyncIterator[bytes] = request.stream()
-    if content_type == "application/json":
-        body, first = await _begun(request)
+    if reading.content_type == JSON:
+        body, first = await _begun(in_utf8(body, reading.charset, reading.is_in))
+        reading.charset = None  # from here on it is UTF-8
         if first == b"{":
+            if reading.dry_run:
+                raise Invalid.field(
+                    "?dry_run", "Rows can be read without storing anything; one link is only registered."
+                )
             return await _register_one(request, delivery["id"], await _object(request, body), principal)
     asking = await _asking(request, delivery)
+    if reading.dry_run:
+        return await _only_read(request, asking, reading, body, principal)
     with ExitStack() as stack:
         answer = stack.enter_context(tempfile.TemporaryFile())
         most = settings_of(request).max_row_bytes
         tally = asking.tally
         async with journalled(pool_of(request), delivery["id"], "DLV-LINKS", principal.name, tally) as asking.upload:
             try:
-                async for chunk in bulk.rows(body, content_type, max_row_bytes=most):
+                async for chunk in bulk.rows(body, reading, max_row_bytes=most):
                     answer.writelines(await _answer(request, principal, asking, chunk))
             except ClientDisconnect as error:
                 raise Problem("The body ended early; rows read so far may have been taken. Send it again.") from error
         if not tally.accepted:
-            return tally.response()
+            return tally.response(reading=reading.shown(principal, tally.errors))
         await routes_of(request).announce(delivery["id"])
         await routes_of(request).give(delivery["id"], sorted(asking.personal))
         stack.pop_all()  # it lives as long as it is read
-    return StreamingResponse(_pieces(answer), media_type="application/x-ndjson")
+    return StreamingResponse(_pieces(answer), media_type="application/x-ndjson", headers=reading.in_header(principal))
+
+
+async def _only_read(
+    request: Request, asking: "_Asking", reading: Reading, body: AsyncIterator[bytes], principal: Principal
+) -> Response:
+    tally, now = asking.tally, datetime.now(UTC)
+    async for chunk in bulk.rows(body, reading, max_row_bytes=settings_of(request).max_row_bytes):
+        read = await read_rows(chunk, lambda line: _wanted(request, asking, line, now), asking.named, tally.reject)
+        tally.accepted += len(read)
+    return tally.response(reading=reading.shown(principal, tally.errors))
 
 
 # --- one link --------------------------------------------------------------------------------------------------------
 
 
-async def _begun(request: Request) -> tuple[AsyncIterator[bytes], bytes]:
+async def _begun(stream: AsyncIterator[bytes]) -> tuple[AsyncIterator[bytes], bytes]:
     """A JSON body from its first byte that is no blank, and that byte."""
-    stream, read = aiter(request.stream()), b""
+    read = b""
     async for piece in stream:
         read = piece.lstrip(bounds.BLANK)
         if read:
@@ -283,7 +253,7 @@ def _of_nobody(asking: _Asking, wanted: Sequence[Wanted], lines: dict[int, dict[
 
 def _wanted(request: Request, asking: _Asking, line: Line, now: datetime) -> Wanted:
     """Raises `ValueError` with a sentence."""
-    row: LinkRow = line.model(_ROW)
+    row: LinkRow = line.model(ROW)
     sent = None
     if row.message_id is None:
         sent = _sent(request, asking, row, line.number, now)

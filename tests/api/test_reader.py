@@ -135,7 +135,7 @@ BAD_BODIES = {
     "open quote and fields": (CSV, 'address\n"' + "a,b\n" * 200_000, 422),
     "open quotes": (CSV, "address\n" + '"\n\n' * 100_000, 422),
     "one line": (CSV, "address\n" + "x" * 5_000_000, 422),
-    "commas": (CSV, "address\n" + ("," * 90_000 + "\n") * 20, 422),
+    "commas": (CSV, "address\n" + ("," * 90_000 + "\n") * 20, 400),
     "columns": (CSV, ",".join(f"a{n}" for n in range(20_000)) + "\n1", 400),
     "long header": (CSV, "a" * 5_000_000 + "\n1", 400),
     "header without an end": (CSV, '"a' + "\n" * 200_000, 400),
@@ -163,7 +163,7 @@ async def test_no_body_holds_the_loop_or_grows_in_memory(acme: Acme, bad: str, p
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_rows_behind_a_stray_quote_are_read_again_after_one_row_of_bytes(acme: Acme, path: str) -> None:
+async def test_rows_behind_a_stray_quote_are_read_again(acme: Acme, path: str) -> None:
     if path == "receipts":
         header, good = "gateway,status,reference", "reader,sent,x"
     else:
@@ -172,7 +172,9 @@ async def test_rows_behind_a_stray_quote_are_read_again_after_one_row_of_bytes(a
     async with lag() as seen:
         answer = await acme.post(path, "\n".join(lines).encode(), CSV)
     assert answer.status_code in (200, 202, 422), answer.text
-    assert "too long" in answer.text
+    assert "A quote is not closed." in answer.text
+    if path != "links":
+        assert outcome(path, answer)[1].count("A quote is not closed.") == 1
     assert seen.worst < STALL_SECONDS
 
 
