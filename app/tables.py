@@ -369,10 +369,11 @@ decisions = Table(
     _when("at", required=True),  # from when on it holds
     _when("recorded_at", required=True),
     Column("reason", Text, nullable=False),  # a code of qualifications.reasons
-    Column("origin", Text, nullable=False),  # reply, operator, import, erasure
+    Column("origin", Text, nullable=False),  # reply, operator, erasure, import or a list's name
     Column("actor", Text, nullable=False),
     Column("note", Text),  # the reason as the operator or the import gave it
     Column("inbound_id", BigInteger),
+    _when("until"),  # it ends there; null: it does not
     Index("ix_decisions_address", "address", "at"),
     comment="What people, imports and operators decided about addresses",
 )
@@ -614,11 +615,11 @@ quarantine = Table(
     Column("sender", Text, nullable=False),  # '': whoever sends
     Column("status", quarantine_status, nullable=False),
     Column("reason", Text, nullable=False),
-    Column("origin", Text, nullable=False),  # receipts, reply, import, operator
+    Column("origin", Text, nullable=False),  # receipts, reply, operator, import or a list's name
     Column("errors", SmallInteger, nullable=False),  # soft errors counted
     _when("since", required=True),
     _when("last_error_at"),
-    _when("clears_at"),  # of `with_errors`: when it is cleared by time
+    _when("clears_at"),  # when it is cleared by time
     Column("delivery_id", BigInteger),  # whose receipts put it there
     Column("message_id", BigInteger),
     Column("gateway_id", Integer),

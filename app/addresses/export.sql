@@ -45,7 +45,7 @@ WHERE e.address = ANY($1::text[])
 SELECT i.*, g.key AS gateway FROM inbound i LEFT JOIN gateways g ON g.id = i.gateway_id WHERE i.address = ANY($1::text[])
 
 -- name: list_decisions
-SELECT id, address, sender, kind::text AS decision, at, recorded_at, reason, origin, actor, note, inbound_id
+SELECT id, address, sender, kind::text AS decision, at, recorded_at, reason, origin, actor, note, inbound_id, until
 FROM decisions WHERE address = ANY($1::text[])
 
 -- name: list_quarantine

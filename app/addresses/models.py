@@ -56,6 +56,7 @@ class Decision(BaseModel):
     actor: str
     note: str | None
     inbound_id: str | None
+    until: datetime | None = Field(description="When it ends; null: it does not.")
 
 
 class Click(BaseModel):

@@ -29,7 +29,7 @@ JOIN gateways g ON g.id = i.gateway_id
 ORDER BY i.id DESC
 
 -- name: list_decisions
-SELECT id, kind::text AS kind, nullif(sender, '') AS sender, at, recorded_at, reason, origin, actor, note, inbound_id
+SELECT id, kind::text AS kind, nullif(sender, '') AS sender, at, recorded_at, reason, origin, actor, note, inbound_id, until
 FROM decisions WHERE address = ANY($1::text[]) ORDER BY at DESC, id DESC LIMIT $2
 
 -- name: list_clicks

@@ -46,12 +46,25 @@ class Decision:
     at: datetime
     sender: str = ""
     note: str | None = None
+    #: None: for good.
+    until: datetime | None = None
 
 
 async def record(connection: Connection, decided: Sequence[Decision], now: datetime) -> Moved:
     """Records decisions, and examines their addresses at once; says what that moved."""
     rows = [
-        (each.address, each.sender, each.kind, each.at, now, each.reason, each.origin, each.actor, each.note)
+        (
+            each.address,
+            each.sender,
+            each.kind,
+            each.at,
+            now,
+            each.reason,
+            each.origin,
+            each.actor,
+            each.note,
+            each.until,
+        )
         for each in decided
     ]
     await connection.executemany(QUERIES["add_decision"], rows)

@@ -2,23 +2,28 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter, field_validator
 from starlette.responses import Response
 
 from app import audit
 from app.api import bulk
 from app.api.bulk import BadRow, Line, Tally, chunks, parts
+from app.api.columns import Shape
 from app.api.fields import Address, Region, SenderName, Time
 from app.api.reader import RowRefused, detail_of
+from app.api.readings import AskedAddressReading, Reading
 from app.api.uploads import journalled
 from app.db import Connection, load_queries, pool_of, writing
+from app.errors import Invalid
 from app.identities import identity, spellings
 from app.numbers import normalise, unread, why_not
+from app.quarantine import models
 from app.quarantine.changing import Decision, record
 from app.quarantine.models import Note
+from app.quarantine.rules import OWN_ORIGINS
 from app.security import Principal, QuarantineWriter
 from app.settings import settings_of
 
@@ -34,6 +39,7 @@ Reason = Literal[
     "denylisted", "quarantined", "user_unknown", "account_disabled", "unreachable", "refused", "invalid_address"
 ]
 _LEAD = timedelta(minutes=10)
+_NOT_YET = datetime.min.replace(tzinfo=UTC)
 
 
 class Row(BaseModel):
@@ -47,9 +53,19 @@ class Row(BaseModel):
     sender: SenderName | None = None
     at: Time | None = None
     note: Note | None = None
+    origin: models.Origin | None = None
+    until: Time | None = None
+
+    @field_validator("origin")
+    @classmethod
+    def _is_a_list(cls, origin: str | None) -> str | None:
+        if origin in OWN_ORIGINS:
+            raise ValueError("this is what did not come by an import; name the list")
+        return origin
 
 
 _ROW = TypeAdapter(Row)
+_SHAPE = Shape(fields=tuple(Row.model_fields), needs_address=True)
 
 
 @router.post(
@@ -60,28 +76,56 @@ _ROW = TypeAdapter(Row)
 async def import_rows(
     request: Request,
     principal: QuarantineWriter,
+    asked: AskedAddressReading,
     status: Annotated[Status, Query(description="Of rows that say none.")] = "denylisted",
     default_region: Annotated[Region | None, Query(description="Country of national numbers.", examples=["ES"])] = None,
+    origin: Annotated[
+        models.Origin, Query(description="The list, for rows that name none.", examples=["deactivations"])
+    ] = "import",
+    until: Annotated[Time | None, Query(description="Of rows that say none: they hold until then.")] = None,
 ) -> Response:
     """Bulk. `denylisted`: the person wants none; `quarantined`: the number is no more. With `sender` it holds for that
-    sender only. `at` is when it was said: a START after it still counts. What stands already counts as accepted and
-    changes nothing, so an import that broke off can simply be sent again."""
-    tally = Tally()
+    sender only. `at` is when it was said: a START after it still counts. `until` is when it ends, as for numbers that an
+    operator took back and gives out again; `origin` names the list (`deactivations`), and finds its rows. What stands already,
+    and as long, counts as accepted and changes nothing, so an import that broke off can simply be sent again."""
+    unsaid = _unsaid(status, default_region, origin, until, principal)
+    reading, tally = Reading.of(request, asked, _SHAPE, default_region), Tally()
+    most = settings_of(request).max_row_bytes
+    if reading.dry_run:
+        async for chunk in chunks(request, reading, max_row_bytes=most):
+            tally.accepted += len(await _read(chunk, unsaid, tally))
+        return tally.response(reading=reading.shown(principal, tally.errors))
     async with journalled(pool_of(request), audit.PLATFORM, IMPORTED, principal.name, tally) as upload:
-        async for chunk in chunks(request, max_row_bytes=settings_of(request).max_row_bytes):
-            decided = await _read(chunk, status, default_region, principal, tally)
+        async for chunk in chunks(request, reading, max_row_bytes=most):
+            decided = await _read(chunk, unsaid, tally)
             now = datetime.now(UTC)
             async with writing(request) as connection:
                 new = await _new(connection, decided)
                 moved = await record(connection, new, now)
                 await upload.add(connection, moved.deliveries, accepted=len(decided), new=len(new))
             tally.accepted += len(decided)
-    return tally.response()
+    return tally.response(reading=reading.shown(principal, tally.errors))
 
 
-async def _read(
-    chunk: Sequence[Line | BadRow], status: Status, region: str | None, principal: Principal, tally: Tally
-) -> Sequence[Decision]:
+class Unsaid(NamedTuple):
+    """What rows mean that do not say it."""
+
+    status: Status
+    region: str | None
+    origin: str
+    until: datetime | None
+    actor: str
+
+
+def _unsaid(status: Status, region: str | None, origin: str, until: datetime | None, principal: Principal) -> Unsaid:
+    if origin in OWN_ORIGINS:
+        raise Invalid.field("?origin", "This is what did not come by an import; name the list.")
+    if until is not None and until <= datetime.now(UTC):
+        raise Invalid.field("?until", "This time is over.")
+    return Unsaid(status, region, origin, until, principal.name)
+
+
+async def _read(chunk: Sequence[Line | BadRow], unsaid: Unsaid, tally: Tally) -> Sequence[Decision]:
     now = datetime.now(UTC)
     found = []
     async for part in parts(chunk):
@@ -89,44 +133,49 @@ async def _read(
             try:
                 if isinstance(line, BadRow):
                     raise RowRefused(line.detail)
-                found.append(_decision(line, status, region, principal, now))
+                found.append(_decision(line, unsaid, now))
             except Exception as error:  # a bad row costs itself, whatever is wrong with it
                 tally.reject(line.number, detail_of(error))
     return found
 
 
-def _decision(line: Line, status: Status, region: str | None, principal: Principal, now: datetime) -> Decision:
+def _decision(line: Line, unsaid: Unsaid, now: datetime) -> Decision:
     """Raises `ValueError` with a sentence that repeats nothing of the row's values."""
     row: Row = line.model(_ROW)
-    address = normalise(row.address, region)
+    address = normalise(row.address, unsaid.region)
     if address is None:
-        raise RowRefused(f"address: {unread(why_not(row.address, region), region)}")
+        raise RowRefused(f"address: {unread(why_not(row.address, unsaid.region), unsaid.region)}")
     if row.at is not None and not (row.at.year >= 1990 and row.at <= now + _LEAD):
         raise RowRefused("at: this time cannot be when it was said.")
-    said = row.status or status
+    until = row.until or unsaid.until
+    if until is not None and until <= max(now, row.at or now):
+        raise RowRefused("until: this time is over, or before it was said.")
+    said = row.status or unsaid.status
     return Decision(
         address=address,
         kind=_KINDS[said],
         reason=row.reason or said,
-        origin="import",
-        actor=principal.name,
+        origin=row.origin or unsaid.origin,
+        actor=unsaid.actor,
         at=row.at or now,
         sender=(row.sender or "") if said == "denylisted" else "",
         note=row.note,
+        until=until,
     )
 
 
 async def _new(connection: Connection, decided: Sequence[Decision]) -> list[Decision]:
-    """Those that do not stand already, in whatever spelling; of several alike in one chunk the first."""
+    """Those that do not stand already for as long, in whatever spelling; of several alike in one chunk the first."""
     asked = {name for each in decided for name in spellings(each.address)}
     rows = await connection.fetch(QUERIES["find_statuses"], list(asked))
-    known: set[tuple[str, str, str | None]] = {
-        (identity(row["address"]), row["sender"], _KINDS.get(row["status"])) for row in rows
+    known: dict[tuple[str, str, str | None], datetime | None] = {
+        (identity(row["address"]), row["sender"], _KINDS.get(row["status"])): row["clears_at"] for row in rows
     }
     found = []
     for each in decided:
         one = (identity(each.address), each.sender, each.kind)
-        if one not in known:
-            known.add(one)
+        until = known.get(one, _NOT_YET)
+        if until is not None and (each.until is None or each.until > until):
+            known[one] = each.until
             found.append(each)
     return found

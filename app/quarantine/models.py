@@ -6,13 +6,15 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from app.api.fields import Flag, Id, Plain, Time
+from app.api.fields import Flag, Id, Plain, Slug, Time
 from app.api.paging import Page
 from app.quarantine.reading import Filter
 
 Status = Literal["with_errors", "quarantined", "denylisted"]
-Origin = Literal["receipts", "reply", "import", "operator"]
-
+Origin = Annotated[
+    Slug,
+    Field(max_length=40, description="`receipts`, `reply`, `operator`, `import`, or the list that an import names."),
+]
 
 Note = Annotated[
     Plain,
@@ -30,11 +32,15 @@ class Entry(BaseModel):
     status: Status
     reason: str
     text: str = Field(description="Why, in a sentence.")
-    origin: Origin | None = Field(description="Null: of a delivery's exclusions.")
+    origin: str | None = Field(
+        description="`receipts`, `reply`, `operator`, `import` or the list that it names; null: of a delivery's exclusions."
+    )
     errors: int = Field(description="Soft errors counted.")
     since: datetime
     last_error_at: datetime | None
-    clears_at: datetime | None = Field(description="When errors are forgotten, if no new one comes.")
+    clears_at: datetime | None = Field(
+        description="When errors are forgotten, if no new one comes; of an import: until when it said that it holds."
+    )
     gateway: str | None
     error: str | None = Field(description="The error's key: implementation, status, code.")
     delivery_id: str | None = Field(description="The delivery whose receipts put it there.")
@@ -62,7 +68,7 @@ class Evidence(BaseModel):
     sender: str | None
     verified: bool
     held: bool
-    origin: Origin
+    origin: str
     actor: str | None
     note: str | None
     rule: str
@@ -187,7 +193,9 @@ _BY_ORIGIN = {
 def _sentence(row: Mapping[str, Any]) -> str:
     if row["origin"] is None:
         return f"The address was {row['status']} when the delivery was prepared."
-    return row["sentence"] or _BY_ORIGIN.get(row["origin"], "The provider reported an error.")
+    if row["sentence"] or row["origin"] == "receipts":
+        return row["sentence"] or "The provider reported an error."
+    return _BY_ORIGIN.get(row["origin"]) or f"An import says not to send to it: {row['origin']}."
 
 
 def shown_breaker(row: Mapping[str, Any]) -> dict[str, Any]:

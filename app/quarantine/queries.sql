@@ -93,7 +93,7 @@ LEFT JOIN qualifications q ON q.id = s.qualification_id
 WHERE s.message_id = ANY($1::bigint[])
 
 -- name: list_due
--- Up to `$2` addresses whose errors are forgotten at `$1`.
+-- Up to `$2` addresses whose errors are forgotten at `$1`, or for which a decision for a time is over.
 SELECT DISTINCT address FROM quarantine WHERE clears_at < $1 LIMIT $2
 
 -- name: list_addresses
@@ -193,8 +193,8 @@ WITH gone AS (DELETE FROM held WHERE breaker_id = $1 RETURNING message_id, addre
 SELECT g.address, m.delivery_id FROM gone g JOIN messages m ON m.id = g.message_id
 
 -- name: add_decision
-INSERT INTO decisions (address, sender, kind, at, recorded_at, reason, origin, actor, note)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+INSERT INTO decisions (address, sender, kind, at, recorded_at, reason, origin, actor, note, until)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 
 -- name: add_meaning
 INSERT INTO meanings (qualification_id, changed_at, since, failure_type, reason, state) VALUES ($1, $2, $3, $4, $5, $6)
@@ -203,4 +203,6 @@ INSERT INTO meanings (qualification_id, changed_at, since, failure_type, reason,
 SELECT EXISTS (SELECT FROM to_examine)
 
 -- name: find_statuses
-SELECT address, sender, status::text AS status FROM quarantine WHERE address = ANY($1::text[])
+-- What holds longest comes last.
+SELECT address, sender, status::text AS status, clears_at FROM quarantine WHERE address = ANY($1::text[])
+ORDER BY clears_at NULLS LAST

@@ -14,7 +14,9 @@ from app.gateways.receipt import FailureType
 
 Status = Literal["with_errors", "quarantined", "denylisted"]
 Kind = Literal["failed", "received", "denylist", "allow", "quarantine", "release"]
-Origin = Literal["receipts", "reply", "import", "operator"]
+#: Where it is from: `receipts`, `reply`, `operator`, or `import`, which can say more exactly what list it is of.
+Origin = str
+OWN_ORIGINS = ("receipts", "reply", "operator", "erasure")
 
 #: The scope of what holds whoever sends.
 ANYBODY = ""
@@ -64,6 +66,14 @@ class Event:
     delivery_id: int | None = None
     gateway_id: int | None = None
     qualification_id: int | None = None
+    #: Of a decision that holds for a time only: it ends there.
+    until: datetime | None = None
+
+    def holds(self, now: datetime) -> bool:
+        return self.until is None or self.until > now
+
+    def outlasts(self, other: "Event | None") -> bool:
+        return other is None or (other.until is not None and (self.until is None or self.until > other.until))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +85,7 @@ class Health:
     errors: int
     since: datetime
     last_error_at: datetime | None = None
-    #: Only of `with_errors`: when it is cleared by time.
+    #: When it is cleared by time: errors, and what was decided for a time.
     clears_at: datetime | None = None
 
 
@@ -135,13 +145,14 @@ class Walk:
             case "received":
                 return self._received(event)
             case "denylist":
-                self.denied.setdefault(event.sender, event)
-                return f"Denylisted {_scope(event.sender)}."
+                self._deny(event)
+                return f"Denylisted {_scope(event.sender)}{_until(event)}."
             case "allow":
                 return self._allow(event)
             case "quarantine":
-                self.quarantined = self.quarantined or event
-                return "Quarantined by decision."
+                if event.outlasts(self.quarantined):
+                    self.quarantined = event
+                return f"Quarantined by decision{_until(event)}."
             case "release":
                 self._forget()
                 self.quarantined = None
@@ -155,9 +166,9 @@ class Walk:
         if event.ignored or event.failure_type in ("ignored", "undefined"):
             return "This error says nothing about the address: it does not count."
         if event.reason == "denylisted":
-            self.denied.setdefault(event.sender, event)
+            self._deny(event)
             return f"The provider reports an opt-out: denylisted {_scope(event.sender)}."
-        if self.quarantined:
+        if self.quarantined and self.quarantined.until is None:
             return "Quarantined already: it changes nothing."
         if self._is_forgotten(event.at):
             self._forget()
@@ -181,11 +192,15 @@ class Walk:
     def _received(self, event: Event) -> str:
         if not event.verified:
             return _UNVERIFIED
-        if self.quarantined:
+        if self.quarantined and self.quarantined.until is None:
             return "Received; a success does not lift a quarantine."
         cleared = self.errors
         self._forget()
         return "Received: its errors are cleared." if cleared else "Received."
+
+    def _deny(self, event: Event) -> None:
+        if event.outlasts(self.denied.get(event.sender)):
+            self.denied[event.sender] = event
 
     def _allow(self, event: Event) -> str:
         """Whoever allows everybody lifts what was said to one sender, too."""
@@ -210,8 +225,9 @@ class Walk:
 
     def result(self, now: datetime) -> dict[str, Health]:
         found = {
-            sender: Health(status="denylisted", event=event, errors=0, since=event.at)
+            sender: Health(status="denylisted", event=event, errors=0, since=event.at, clears_at=event.until)
             for sender, event in self.denied.items()
+            if event.holds(now)
         }
         if ANYBODY not in found and (by_errors := self._by_errors(now)):
             found[ANYBODY] = by_errors
@@ -219,11 +235,12 @@ class Walk:
 
     def _by_errors(self, now: datetime) -> Health | None:
         last_error_at = self.last_error.at if self.last_error else None
-        if self.quarantined:
-            at = self.quarantined.at
+        if self.quarantined and self.quarantined.holds(now):
+            event = self.quarantined
             return Health(
-                status="quarantined", event=self.quarantined, errors=self.errors, since=at, last_error_at=last_error_at
-            )
+                status="quarantined", event=event, errors=self.errors, since=event.at, last_error_at=last_error_at,
+                clears_at=event.until,
+            )  # fmt: skip
         if not self.last_error or not self.errors or self._is_forgotten(now):
             return None
         assert self.errors_since is not None
@@ -239,6 +256,10 @@ class Walk:
 
 def _scope(sender: str) -> str:
     return "for whoever sends" if sender == ANYBODY else f"for the sender {sender}"
+
+
+def _until(event: Event) -> str:
+    return f" until {event.until:%Y-%m-%d %H:%M} UTC" if event.until else ""
 
 
 # --- how an error was qualified when -------------------------------------------------------------------------------

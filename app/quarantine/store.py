@@ -245,7 +245,7 @@ def _meaning(row: Row, meanings: Mapping[int, Sequence[Meaning]]) -> Meaning | N
 def _decision(row: Row) -> Event:
     return Event(
         at=row["at"], kind=row["kind"], id=row["id"], address=row["address"], sender=row["sender"], reason=row["reason"],
-        origin=row["origin"],
+        origin=row["origin"], until=row["until"],
     )  # fmt: skip
 
 

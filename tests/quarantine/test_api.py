@@ -1,6 +1,7 @@
 """What receipts and operators teach about addresses, through the API."""
 
 import itertools
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -8,6 +9,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.quarantine.store import forget_errors
 from tests.ingest.test_roads import Account, until
 
 _serial = itertools.count(1)
@@ -186,6 +188,60 @@ async def test_an_import_denylists_and_is_recognised_when_sent_again(client: htt
     assert len((await health(client, one))["evidence"]) == 1
     answer = await client.delete(f"/v1/quarantine/{quote(one)}", params={"reason": "asked for it"})
     assert answer.json()["status"] == "valid"
+
+
+async def test_a_deactivation_list_is_imported_with_its_name_and_its_end(
+    client: httpx.AsyncClient, app: FastAPI
+) -> None:
+    one, two = number(), number()
+    ends, later = "2199-01-01T00:00:00Z", "2199-06-01T00:00:00Z"
+    body = f"Phone Number;until\n{one};\n{two};{later}\n"
+    asked = {"status": "quarantined", "origin": "deactivations", "until": ends}
+    answer = await client.post("/v1/quarantine", params=asked, content=body, headers={"Content-Type": "text/csv"})
+    assert answer.json()["accepted"] == 2, answer.text
+    (entry,) = (await health(client, one))["entries"]
+    assert (entry["origin"], entry["clears_at"]) == ("deactivations", ends)
+    assert (await health(client, two))["entries"][0]["clears_at"] == later
+    (fact,) = (await health(client, one))["evidence"]
+    assert fact["rule"] == "Quarantined by decision until 2199-01-01 00:00 UTC."
+    listed = (await client.get("/v1/quarantine", params={"origin": "deactivations"})).json()
+    assert {item["address"] for item in listed["items"]} == {one, two}
+    assert listed["total"] == 2
+    async with app.state.pool.acquire() as connection, connection.transaction():
+        await forget_errors(connection, datetime(2199, 1, 1, 0, 0, 1, tzinfo=UTC))
+    assert (await health(client, one))["status"] == "valid"
+    assert (await health(client, two))["status"] == "quarantined"
+
+
+async def test_what_is_imported_for_longer_holds_for_longer_and_the_same_again_changes_nothing(
+    client: httpx.AsyncClient,
+) -> None:
+    address = number()
+    for ends, facts in (("2199-01-01T00:00:00Z", 1), ("2199-01-01T00:00:00Z", 1), ("2199-03-01T00:00:00Z", 2),
+                         ("2199-02-01T00:00:00Z", 2), (None, 3), ("2199-12-01T00:00:00Z", 3)):  # fmt: skip
+        await client.post("/v1/quarantine", json=[{"address": address, "until": ends}])
+        assert len((await health(client, address))["evidence"]) == facts
+    assert (await health(client, address))["entries"][0]["clears_at"] is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "row"),
+    [
+        ({"until": "2020-01-01T00:00:00Z"}, {}),
+        ({"until": "tomorrow"}, {}),
+        ({"origin": "receipts"}, {}),
+        ({"origin": "A list"}, {}),
+        ({}, {"until": "2020-01-01T00:00:00Z"}),
+        ({}, {"origin": "operator"}),
+        ({}, {"origin": "a/b"}),
+    ],
+)
+async def test_an_end_that_is_over_and_a_list_that_is_none_are_refused(
+    client: httpx.AsyncClient, asked: dict[str, str], row: dict[str, str]
+) -> None:
+    answer = await client.post("/v1/quarantine", params=asked, json=[{"address": number(), **row}])
+    assert answer.status_code == 422
+    assert next(iter(asked or row)) in answer.text
 
 
 @pytest.mark.parametrize(

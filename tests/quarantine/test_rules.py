@@ -238,6 +238,42 @@ def test_a_decision_to_quarantine_holds_until_it_is_released() -> None:
     assert status([decided, event("release", HOUR, 8)]) == "valid"
 
 
+def for_a_day(kind: str, id: int = 7, days: int = 1, **fields: Any) -> Event:
+    return event(kind, id=id, until=T0 + days * DAY, **fields)
+
+
+@pytest.mark.parametrize(("kind", "held"), [("denylist", "denylisted"), ("quarantine", "quarantined")])
+def test_what_is_decided_for_a_time_ends_with_it(kind: str, held: str) -> None:
+    decided = for_a_day(kind)
+    now = found([decided])
+    assert now is not None
+    assert (now.status, now.clears_at) == (held, T0 + DAY)
+    assert status([decided], DAY - SECOND) == held
+    assert status([decided], DAY) == "valid"
+
+
+@pytest.mark.parametrize("kind", ["denylist", "quarantine"])
+def test_of_two_decisions_the_one_that_lasts_longer_holds_whichever_came_first(kind: str) -> None:
+    day, week, good = for_a_day(kind, 1), for_a_day(kind, 2, 7), event(kind, id=3)
+    for pair in ([day, week], [week, day]):
+        assert status(pair, 7 * DAY - SECOND) != "valid"
+        assert status(pair, 7 * DAY) == "valid"
+    assert status([week, good], 70 * DAY) == status([good, week], 70 * DAY) != "valid"
+
+
+def test_failures_count_while_a_decision_for_a_time_holds() -> None:
+    decided = for_a_day("quarantine")
+    assert status([decided, hard(HOUR, id=8)], 7 * DAY) == "quarantined"
+    assert status([decided, soft(HOUR, id=8)], 2 * DAY) == "with_errors"
+    assert status([decided, *(soft(number * DAY, id=number) for number in range(1, 6))], 9 * DAY) == "quarantined"
+
+
+def test_a_release_and_an_opt_in_end_what_is_decided_for_a_time() -> None:
+    assert status([for_a_day("quarantine"), event("release", HOUR, 8)]) == "valid"
+    assert status([for_a_day("denylist"), event("allow", HOUR, 8)]) == "valid"
+    assert status([for_a_day("denylist"), event("allow", HOUR, 8), for_a_day("denylist", 9)]) == "valid"
+
+
 def test_of_what_happened_at_the_same_moment_a_decision_comes_last_and_a_success_after_a_failure() -> None:
     assert status([event("release", id=1), hard(id=2)]) == "valid"
     assert status([event("received", id=1), soft(timedelta(0), id=2)]) == "valid"
