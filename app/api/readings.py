@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, NamedTuple
 
+import orjson
 from fastapi import Depends, Query, Request
 
 from app.api.columns import ADDRESS, ANY, Shape, listed
@@ -27,6 +28,7 @@ _FORMATS = {JSON: "json", NDJSON: "ndjson", CSV: "csv"}
 #: Rows that are shown, and characters of one.
 _SAMPLES = 5
 _SAMPLE_LETTERS = 500
+_MOST_BYTES = 4_000
 _HEADER_COLUMNS = 40
 _MOST_FINDINGS = 30
 _OTHERS = {
@@ -219,7 +221,15 @@ class Reading:
             found |= {"params": params} if params else {}
         if ADDRESS in self.shape.fields and isinstance(found.get(ADDRESS), str):
             found[ADDRESS] = normalise(found[ADDRESS][:_SAMPLE_LETTERS], self.region)
-        return found, None
+        return _short(found), None
+
+
+def _short(row: dict[str, Any]) -> dict[str, Any]:
+    """As much of `row` as is shown of one."""
+    found = {name: value[:_SAMPLE_LETTERS] if isinstance(value, str) else value for name, value in row.items()}
+    while found and len(orjson.dumps(found)) > _MOST_BYTES:
+        found.popitem()
+    return found
 
 
 def _said(principal: Principal, value: Any) -> Any:

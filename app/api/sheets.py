@@ -262,7 +262,7 @@ class Sheet:
         if len(columns) > MOST_COLUMNS:
             raise Problem(f"The CSV has more than {MOST_COLUMNS} columns.")
         named = [each for each in columns if each]
-        if len(set(named)) < len(named):
+        if not named or len(set(named)) < len(named):
             raise Problem("The CSV's first line must name each column once.")
         reading = self._reading
         self._names = matched(columns, reading.shape, reading.address_column, self._separator)
