@@ -127,9 +127,9 @@ class Reading:
                 self.find("unnamed_column", f"Column {place} has no name: its cells are not read.", None, place)
                 continue
             known = name in self.shape.fields or not self.shape.fields
-            field = name if known else f"params.{name}" if params and name else None
-            self.columns[column] = field or None
-            if field:
+            found = name if known else f"params.{name}" if params and name else None
+            self.columns[column] = found or None
+            if found:
                 continue
             if name:
                 self.find("unknown_column", f"The column {listed([column])} {_OTHERS[self.shape.others]}.", None, place)
@@ -140,7 +140,7 @@ class Reading:
         """Counts what was found; `place`: of several of one code."""
         finding = self.findings.get((code, place))
         if finding is None:
-            if len(self.findings) >= _MOST_FINDINGS:
+            if place and len(self.findings) >= _MOST_FINDINGS:
                 return
             finding = self.findings[code, place] = Finding(code, detail, line)
         finding.count += 1

@@ -1,7 +1,9 @@
 """Files as spreadsheets write them: cases of public reports, by kind; and that no file holds up the loop or grows."""
 
 import base64
+import csv
 import gc
+import io
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
@@ -95,6 +97,35 @@ async def test_a_column_that_is_not_known_is_told(others: Any, code: str) -> Non
     assert reading.columns == {"address": "address", "name": None}
     (finding,) = reading.findings.values()
     assert (finding.code, "`name`" in finding.detail) == (code, True)
+
+
+_TEXT = st.text(st.characters(codec="cp1252", exclude_categories=("Cc", "Cs")) | st.just("\n"), max_size=8)
+
+
+@given(
+    st.lists(st.tuples(_TEXT, _TEXT), min_size=1, max_size=6),
+    st.sampled_from(",;\t|"),
+    st.sampled_from(["utf-8-sig", "utf-16", "cp1252"]),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+    st.integers(1, 50),
+)
+async def test_what_a_spreadsheet_writes_is_read_again(
+    cells: list[tuple[str, str]], separator: str, encoding: str, end: str, step: int
+) -> None:
+    """Whatever stands in the cells, which separator, encoding and line ends it has, and however it is cut."""
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=separator, lineterminator=end)
+    if end == "\r":  # it would leave a line end bare between CRs
+        writer = csv.writer(text, delimiter=separator, lineterminator=end, quoting=csv.QUOTE_ALL)
+    writer.writerow(["Móvil", "first", "second"])
+    writer.writerows([f"+34{number}", *row] for number, row in enumerate(cells))
+    reading = Reading(content_type="text/csv", shape=TABLE)
+    found = await read(text.getvalue().encode(encoding), reading, step)
+    names = ("address", "first", "second")
+    expected = [dict(zip(names, (f"+34{n}", *row), strict=True)) for n, row in enumerate(cells)]
+    rows_as_read = [row.value if isinstance(row, Line) else row for row in found]
+    assert rows_as_read == [{name: cell for name, cell in row.items() if cell} for row in expected]
+    assert reading.separator == separator
 
 
 # --- quotes, at length -----------------------------------------------------------------------------------------------
