@@ -34,6 +34,7 @@ from app.db import create_engine, create_pool, is_away
 from app.deliveries.api import router as deliveries
 from app.deliveries.audience_api import router as audience
 from app.deliveries.drafts_api import router as drafts
+from app.deliveries.pausing_api import router as pausing
 from app.deliveries.preparation_api import router as preparation
 from app.deliveries.preparer import Preparer
 from app.deliveries.sending_api import router as sending
@@ -107,7 +108,7 @@ class Acuse(FastAPI):
 
 
 _ROUTERS = (
-    health.router, apidocs, receipts.router, shelves, deliveries, drafts, audience, single_targets, preparation, sending,
+    health.router, apidocs, receipts.router, shelves, deliveries, drafts, audience, single_targets, preparation, sending, pausing,
     submissions, stats, messages, qualifications, quarantine, quarantine_imports, addresses, persons, links, link_changes,
     asking_links, gateways.router, keys.router, audit_api.router, reply_rules.router, inbound_api.router,
 )  # fmt: skip
@@ -162,7 +163,7 @@ def _set_state(app: FastAPI, settings: Settings, database_url: str) -> None:
     bases = Bases.of(settings.short_hosts, state.public_base, settings.listened_url)
     state.links = Links(bases=bases, private_links=settings.private_links)
     state.short_hosts = ShortHosts.of(bases.hosts, state.public_base or settings.listened_url)
-    state.preparer = Preparer(database_url, state.links)
+    state.preparer = Preparer(database_url, state.links, oldest_hours=settings.scheduled_prepare_hours)
     state.routes = Routes(
         database_url,
         state.process,

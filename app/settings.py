@@ -109,6 +109,9 @@ class Settings(BaseSettings):
         100_000, ge=1_000, description="One row of a bulk body; longer ones are refused as rows."
     )
     audience_max: int = Field(10_000_000, ge=1, description="Most targets of one delivery.")
+    scheduled_prepare_hours: float = Field(
+        24.0, ge=0.25, le=8_760, description="A start at a time prepares again what was prepared longer ago."
+    )
     inbox_queue: int = Field(
         10_000, ge=1, description="Receipts waiting for the next group commit; beyond it: 503 with Retry-After."
     )

@@ -170,9 +170,13 @@ deliveries = Table(
     _when("started_at"),
     _when("first_receipt_at"),
     _when("finished_at"),
+    _when("scheduled_at"),  # when it starts by itself; none once it has started, or must be prepared again
+    _when("paused_at"),  # since when its outbox gives nothing
+    Column("paused_seconds", Integer, nullable=False, server_default=text("0")),  # of all pauses that are over
     Index("ix_deliveries_status_id", "status", "id"),
     Index("ix_deliveries_updated_at", "updated_at"),
 )
+Index("ix_deliveries_scheduled_at", deliveries.c.scheduled_at, postgresql_where=deliveries.c.scheduled_at.is_not(None))
 
 targets = Table(
     "targets",

@@ -109,11 +109,17 @@ async def world(client: httpx.AsyncClient, admin: Headers, pool: Pool) -> Mappin
     content = {"content": "Hello {{name}}, see https://shop.example/offer. STOP"}
     elsewhere = await made(client, admin, "/v1/deliveries", delivery)
     handed, linked = [await made(client, admin, "/v1/deliveries", delivery | {"gateway": "forms"}) for _ in range(2)]
-    written, sold, changed, meant = [await made(client, admin, "/v1/deliveries", delivery | content) for _ in range(4)]
+    written, sold, changed, meant, ready = [
+        await made(client, admin, "/v1/deliveries", delivery | content) for _ in range(5)
+    ]
     rows = [{"address": "+34600000001"}, {"address": "+34600000002"}]
     await made(client, admin, f"/v1/deliveries/{handed['id']}/messages", rows)
     await made(client, admin, f"/v1/deliveries/{linked['id']}/messages", rows[:1])
     await made(client, admin, f"/v1/deliveries/{meant['id']}/targets", rows)
+    named = [row | {"params": {"name": "Ana"}} for row in rows]
+    await made(client, admin, f"/v1/deliveries/{ready['id']}/targets", named)
+    prepared = await client.post(f"/v1/deliveries/{ready['id']}/prepare", params={"wait": 60}, headers=admin)
+    assert prepared.json()["status"] == "prepared", prepared.text
     async with pool.acquire() as connection:
         qualification = await connection.fetchval("SELECT min(id) FROM qualifications")
         breaker = await connection.fetchval(
@@ -127,7 +133,7 @@ async def world(client: httpx.AsyncClient, admin: Headers, pool: Pool) -> Mappin
         "POST /v1/deliveries/{id}/links": linked, "PATCH /v1/deliveries/{id}/links/{number}": written,
         "POST /v1/deliveries/{id}/targets": sold, "POST /v1/deliveries/{id}/proofs": written,
         "PATCH /v1/deliveries/{id}": changed, "PATCH /v1/deliveries/{id}/targets/{position}": meant,
-        "POST /v1/deliveries/{id}/copy": meant,
+        "POST /v1/deliveries/{id}/copy": meant, "POST /v1/deliveries/{id}/start": ready,
     }  # fmt: skip
     at_key = {"key": "acme", "gateway": "acme", "reference": "order-13002"}
     return {name: at_key | {"id": of[name]["id"], "number": "0", "position": "1"} for name in of} | {

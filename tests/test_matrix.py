@@ -103,6 +103,8 @@ MATRIX: Mapping[str, Entry] = {
     "GET /v1/deliveries/{id}/exclusions": lists("number", "recipient_id"),
     "GET /v1/deliveries/{id}/exclusions/causes": reads(),
     "POST /v1/deliveries/{id}/start": writes(WRITE),
+    "POST /v1/deliveries/{id}/pause": writes(WRITE),
+    "POST /v1/deliveries/{id}/resume": writes(WRITE),
     "GET /v1/deliveries/{id}/outbox": writes(WRITE, PII),
     "POST /v1/deliveries/{id}/proofs": writes(WRITE),
     "GET /v1/deliveries/{id}/proofs": lists("number", "name", "mail"),

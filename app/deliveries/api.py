@@ -14,9 +14,9 @@ from app.api.idempotency import once
 from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.api.paging import Page
 from app.db import POOL_TIMEOUT_SECONDS, Connection, pool_of, snapshot, writing
-from app.deliveries import codes, lifecycle, store
+from app.deliveries import codes, lifecycle, starting, store
 from app.deliveries.models import Delivery, DeliveryChange, NewDelivery, Recomputed, shown
-from app.deliveries.requests import allowed, existing, note
+from app.deliveries.requests import allowed, existing, hold_alone, note, refuse_errors
 from app.deliveries.texts import link_texts
 from app.errors import Invalid
 from app.links.shortening import links_of
@@ -115,12 +115,16 @@ async def change(request: Request, id: DeliveryId, body: DeliveryChange, princip
     """409 from the start on. What was `prepared` goes back to `editing`, and must be prepared again."""
     wanted = await _columns(request, body.model_dump(exclude_unset=True))
     now = datetime.now(UTC)
+    if "scheduled_at" in body.model_fields_set:
+        await _set_time(request, id, body.scheduled_at, principal, now)
+        return await read(request, id, principal)
     async with writing(request) as connection:
         old = existing(await store.lock(connection, id))
         status = allowed(lifecycle.after_edit, old["status"])
         changed = {name: value for name, value in wanted.items() if value != old[name]}
         if not changed:
             return await _shown(request, old, principal)
+        await starting.take_back(connection, old, actor=principal.name, now=now, why=starting.CHANGED)
         new = await store.change(connection, id, changed | {"status": status}, now)
         await register_links(request, connection, new, changed)
         if changed.keys() & _FOLDED:
@@ -130,6 +134,19 @@ async def change(request: Request, id: DeliveryId, body: DeliveryChange, princip
         text = f"Changed {', '.join(name for name in changes if name != 'status')}."
         await note(connection, new, codes.EDITED, text, principal, now, {}, {"changes": changes})
     return await _shown(request, new, principal)
+
+
+async def _set_time(request: Request, id: int, at: datetime | None, principal: Principal, now: datetime) -> None:
+    """The time of its start, or none; its status stays."""
+    async with writing(request) as connection:
+        await hold_alone(connection, id)
+        row = existing(await store.lock(connection, id))
+        if at is None:
+            await starting.take_back(connection, row, actor=principal.name, now=now)
+        else:
+            allowed(lifecycle.check_schedule, row["status"])
+            await refuse_errors(connection, id, principal)
+            await starting.schedule(connection, row, at, actor=principal.name, now=now)
 
 
 async def register_links(
@@ -163,7 +180,7 @@ async def cancel(request: Request, id: DeliveryId, principal: Writer) -> Deliver
             old = existing(await store.lock(connection, id))
             if old["status"] != "cancelled":
                 status = allowed(lifecycle.after_cancel, old["status"])
-                await store.change(connection, id, {"status": status}, now)
+                await store.change(connection, id, {"status": status, "scheduled_at": None, "paused_at": None}, now)
                 data = {"changes": {"status": {"old": old["status"], "new": status}}}
                 await note(connection, old, codes.CANCELLED, "Cancelled.", principal, now, data)
         await _cancel_messages(request, connection, id, now)

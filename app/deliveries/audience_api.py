@@ -18,7 +18,7 @@ from app.api.paging import Page
 from app.api.readings import AskedAddressReading, Reading
 from app.db import Connection, snapshot, writing
 from app.deliveries import audience as targets
-from app.deliveries import codes, lifecycle, store
+from app.deliveries import codes, lifecycle, starting, store
 from app.deliveries.preparation import QUERIES
 from app.deliveries.requests import allowed, existing, hold_alone
 from app.security import Principal, Reader, Writer
@@ -108,6 +108,7 @@ async def _take(connection: Connection, upload: targets.Upload, mode: Mode, prin
     row = existing(await store.lock(connection, upload.delivery_id))
     allowed(lifecycle.after_edit, row["status"])
     now = datetime.now(UTC)
+    await starting.take_back(connection, row, actor=principal.name, now=now, why=starting.CHANGED)
     await connection.execute(QUERIES["set_targets"], upload.delivery_id, upload.total, now)
     await _note(connection, upload, mode, principal, now)
 

@@ -39,6 +39,18 @@ def after_start(status: Status) -> Status:
     return "in_progress"
 
 
+def check_schedule(status: Status) -> None:
+    """Raises `Locked` unless a time for its start can be set."""
+    if status != "prepared":
+        raise Locked(f"A time for the start can be set once the delivery is prepared; this one is {_said(status)}.")
+
+
+def check_pause(status: Status) -> None:
+    """Raises `Locked` unless it is on its way."""
+    if status != "in_progress":
+        raise Locked(f"A delivery can be paused, and go on, while it is in progress; this one is {_said(status)}.")
+
+
 def check_outbox(status: Status) -> None:
     """Raises `Locked` when there is nothing to hand over."""
     if status != "in_progress":

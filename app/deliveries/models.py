@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from app.api import fields
-from app.api.fields import Flag, FreeJson, Plain, Whole, refused
+from app.api.fields import Flag, FreeJson, Plain, Time, Whole, refused
 from app.deliveries.lifecycle import Status
 from app.deliveries.rules import Rules
 
@@ -99,12 +99,18 @@ class DeliveryChange(BaseModel):
     tracking: Flag | None = None
     metadata: Metadata | None = None
     rules: Rules | None = Field(None, description="All of them anew: what is not given has its default.")
+    scheduled_at: Time | None = Field(
+        None,
+        description="When a `prepared` delivery starts by itself; null takes it back. By itself, without other fields.",
+    )
 
     @model_validator(mode="after")
     def _keeps_what_every_delivery_has(self) -> Self:
         required = ("label", "sender", "validity_seconds", "tracking", "metadata", "rules")
         if gone := [name for name in required if name in self.model_fields_set and getattr(self, name) is None]:
             raise ValueError(f"cannot be null: {', '.join(gone)}")
+        if "scheduled_at" in self.model_fields_set and len(self.model_fields_set) > 1:
+            raise ValueError("scheduled_at is given by itself: with other changes the delivery must be prepared again")
         return self
 
 
@@ -180,6 +186,8 @@ class Delivery(BaseModel):
     started_at: datetime | None
     first_receipt_at: datetime | None
     finished_at: datetime | None
+    scheduled_at: datetime | None = Field(description="When it starts by itself; null once it has started.")
+    paused_at: datetime | None = Field(description="Since when its outbox gives nothing, though it is `in_progress`.")
     rules: Rules
     targets: int = Field(description="Rows of the audience, as uploaded.")
     progress: Progress | None = Field(None, description="While `preparing`.")

@@ -39,12 +39,14 @@ _TRIES = 5
 #: Ids of messages that were left out, as the journal names them.
 _NAMED = 100
 
-#: Why there is no more: all given, as many as asked for, the delivery is not in progress any more, the reader went away.
-Ending = Literal["complete", "limit", "over", "broken_off"]
+#: Why there is no more: all given, as many as asked for, the delivery is not in progress any more, it is paused, the reader
+#: went away.
+Ending = Literal["complete", "limit", "over", "paused", "broken_off"]
 _ENDINGS: Mapping[Ending, str] = {
     "complete": "to the end",
     "limit": "as far as asked",
     "over": "until the delivery was over",
+    "paused": "until the delivery was paused",
     "broken_off": "broken off",
 }
 
@@ -130,8 +132,8 @@ async def _batches(pool: Pool, asked: Asked, told: _Told, routes: Routes | None)
         await routes.announce(asked.delivery_id)
     while wanted := CHUNK if asked.limit is None else min(CHUNK, asked.limit - told.given):
         batch = await _next(pool, asked, after=after, limit=wanted)
-        if batch is None:
-            told.ending = "over"
+        if not isinstance(batch, _Batch):
+            told.ending = batch
             return
         if routes is not None:
             params = {each["message_id"]: each["params"] or {} for each in batch.rows}
@@ -145,8 +147,8 @@ async def _batches(pool: Pool, asked: Asked, told: _Told, routes: Routes | None)
     told.ending = "limit"
 
 
-async def _next(pool: Pool, asked: Asked, *, after: int, limit: int) -> _Batch | None:
-    """The next messages, their references claimed for good; None when the delivery is not in progress any more. A worker that
+async def _next(pool: Pool, asked: Asked, *, after: int, limit: int) -> _Batch | Literal["over", "paused"]:
+    """The next messages, their references claimed for good; or why there are none: the delivery is over, or paused. A worker that
     takes in receipts with these references may have the keys the other way round: who is chosen to give way tries again."""
     for _ in range(_TRIES - 1):
         try:
@@ -156,11 +158,12 @@ async def _next(pool: Pool, asked: Asked, *, after: int, limit: int) -> _Batch |
     return await _claimed(pool, asked, after=after, limit=limit)
 
 
-async def _claimed(pool: Pool, asked: Asked, *, after: int, limit: int) -> _Batch | None:
+async def _claimed(pool: Pool, asked: Asked, *, after: int, limit: int) -> _Batch | Literal["over", "paused"]:
     now = datetime.now(UTC)
     async with pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
-        if await connection.fetchval(QUERIES["find_status"], asked.delivery_id) != "in_progress":
-            return None
+        status = await connection.fetchval(QUERIES["find_status"], asked.delivery_id)
+        if status != "in_progress":
+            return "paused" if status == "paused" else "over"
         rows = await connection.fetch(_WEIGHED, asked.delivery_id, after, limit, asked.text_bytes)
         gone = await _keep_away(connection, asked, rows, now)
         ids = [each["message_id"] for each in rows if each["message_id"] not in gone]

@@ -1,4 +1,5 @@
-"""The background job that prepares deliveries. Any number of processes run one; each delivery is taken up by one of them.
+"""The background job that prepares deliveries, and starts those whose time has come. Any number of processes run one; each
+delivery is taken up by one of them.
 
 A preparation that breaks off, whatever the reason, goes on where it stood: in another process, after a restart, or here
 a little later. Only one that fails at the same place again and again, with the database in order, is given up.
@@ -6,7 +7,7 @@ a little later. Only one that fails at the same place again and again, with the 
 
 import asyncio
 import contextlib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 from starlette.requests import HTTPConnection
@@ -15,6 +16,7 @@ from app import audit
 from app.db import POOL_SIZES, Pool, create_pool, is_away, renew
 from app.deliveries import codes
 from app.deliveries.preparation import POOL_SETTINGS, QUERIES, Stopped, prepare
+from app.deliveries.starting import start_due
 from app.links.shortening import Links
 from app.logs import log
 
@@ -37,9 +39,11 @@ _TRANSIENT = (
 class Preparer:
     """Opens no connection before it is asked, like all that runs beside the requests."""
 
-    def __init__(self, database_url: str, links: Links) -> None:
+    def __init__(self, database_url: str, links: Links, *, oldest_hours: float = 24.0) -> None:
         self._url = database_url
         self._links = links
+        #: A delivery that starts by itself is prepared again when that was done longer ago.
+        self._oldest = timedelta(hours=oldest_hours)
         self._pool: Pool
         self._looking: asyncio.Task[None] | None = None
         self._under_way: dict[int, asyncio.Task[None]] = {}
@@ -77,6 +81,7 @@ class Preparer:
                 await asyncio.wait_for(self._wanted.wait(), _LOOK_SECONDS)
 
     async def _look(self) -> None:
+        await start_due(self._pool, datetime.now(UTC), oldest=self._oldest)
         async with self._pool.acquire() as connection:
             waiting = [row["id"] for row in await connection.fetch(QUERIES["list_waiting"])]
         for id in waiting:

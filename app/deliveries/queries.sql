@@ -213,11 +213,11 @@ UPDATE deliveries SET status = 'prepared', updated_at = $2 WHERE id = $1
 
 -- name: fail_preparation
 -- Gives the preparation of delivery `$1` up for good, now (`$2`), unless it is over already.
-UPDATE deliveries SET status = 'failed', updated_at = $2 WHERE id = $1 AND status = 'preparing' RETURNING id
+UPDATE deliveries SET status = 'failed', updated_at = $2, scheduled_at = NULL WHERE id = $1 AND status = 'preparing' RETURNING id
 
 -- name: set_targets
 -- Delivery `$1` has `$2` targets now (`$3`) and is to be prepared (again). The caller holds it.
-UPDATE deliveries SET targets = $2, status = 'editing', updated_at = $3 WHERE id = $1
+UPDATE deliveries SET targets = $2, status = 'editing', updated_at = $3, scheduled_at = NULL WHERE id = $1
 
 -- name: delete_targets
 DELETE FROM targets WHERE delivery_id = $1

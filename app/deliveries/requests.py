@@ -37,6 +37,14 @@ def allowed(rule: Callable[[lifecycle.Status], ResultT], status: lifecycle.Statu
         raise Conflict(str(refusal)) from refusal
 
 
+async def refuse_errors(connection: Connection, id: int, principal: Principal) -> None:
+    """Raises `Conflict` with all that the preparation found that forbids the start."""
+    found = [principal.text(row[0]) for row in await connection.fetch(QUERIES["find_errors"], id)]
+    if found:
+        errors = [{"pointer": "/content", "detail": text} for text in found]
+        raise Conflict(f"The preparation found what must be mended first: {' '.join(found)}", errors=errors)
+
+
 async def note(
     connection: Connection,
     row: Mapping[str, Any],

@@ -13,12 +13,14 @@ SELECT coalesce(sum(value), 0)::bigint FROM counters WHERE delivery_id = $1 AND 
 
 -- name: start_delivery
 -- From now (`$2`) on delivery `$1` is in progress; `$3`: and over at once. The caller holds it.
-UPDATE deliveries SET started_at = $2, updated_at = $2, finished_at = CASE WHEN $3::boolean THEN $2::timestamptz END,
+UPDATE deliveries SET started_at = $2, updated_at = $2, scheduled_at = NULL, finished_at = CASE WHEN $3::boolean THEN $2::timestamptz END,
     status = CASE WHEN $3::boolean THEN 'finished' ELSE 'in_progress' END::delivery_status
 WHERE id = $1
 
 -- name: find_status
-SELECT status::text FROM deliveries WHERE id = $1
+-- The status of delivery `$1`; `paused` while it is in progress and gives nothing.
+SELECT CASE WHEN status = 'in_progress' AND paused_at IS NOT NULL THEN 'paused' ELSE status::text END
+FROM deliveries WHERE id = $1
 
 -- name: list_outbox
 -- The next `$3` messages of delivery `$1` behind message `$2` that nobody has handed over, with what their texts need.

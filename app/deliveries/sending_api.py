@@ -11,17 +11,17 @@ from starlette.responses import Response, StreamingResponse
 
 from app.accounts.directory import directory_of
 from app.api import excerpts
-from app.api.fields import Address, AskedWhole, DeliveryId, Flag, Id, Plain
+from app.api.fields import Address, AskedWhole, DeliveryId, Flag, Id, Plain, Time
 from app.api.idempotency import once
 from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.api.paging import Page
 from app.db import Connection, plain_snapshot, pool_of, snapshot, writing
-from app.deliveries import codes, lifecycle, outbox, proofs, store
+from app.deliveries import codes, lifecycle, outbox, proofs, starting, store
 from app.deliveries.api import read
 from app.deliveries.audience import LONGEST_ID
 from app.deliveries.models import Delivery, GatewayKey, Metadata
 from app.deliveries.preparation import QUERIES as PREPARATION
-from app.deliveries.requests import allowed, existing, hold_alone, note
+from app.deliveries.requests import allowed, existing, hold_alone, note, refuse_errors
 from app.deliveries.texts import Text, link_texts
 from app.errors import Conflict, Forbidden, Invalid
 from app.links.routes import routes_of
@@ -29,16 +29,24 @@ from app.links.shortening import links_of
 from app.matching.references import claim_references
 from app.projections.fold import fold
 from app.references import reference_of
-from app.security import Principal, Reader, Writer
+from app.security import Reader, Writer
 from app.texts.encoding import measure
 
 router = APIRouter(tags=["deliveries"])
 
 _NO_ID = 2**63 - 1
+#: The header that tells a pause from an end.
+PAUSED = "Acuse-Paused-At"
 _OUTBOX: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "One line a message, in the order of their ids.",
         "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
+        "headers": {
+            PAUSED: {
+                "description": "While the delivery is paused: since when. Nothing is given; ask again later.",
+                "schema": {"type": "string", "format": "date-time"},
+            }
+        },
     }
 }
 
@@ -46,30 +54,29 @@ _OUTBOX: dict[int | str, dict[str, Any]] = {
 # --- start -----------------------------------------------------------------------------------------------------------
 
 
+class Start(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    scheduled_at: Time | None = Field(None, description="When it starts by itself; without it now.")
+
+
 @router.post("/v1/deliveries/{id}/start", summary="Start a delivery", response_model=Delivery)
-async def start(request: Request, id: DeliveryId, principal: Writer) -> Delivery:
+async def start(request: Request, id: DeliveryId, principal: Writer, body: Start | None = None) -> Delivery:
     """From `prepared` on its way: content and audience are locked, and the outbox gives out its messages. 409 in every
-    other status, and when its preparation found errors. With nothing to send it is finished at once."""
+    other status, and when its preparation found errors. With nothing to send it is finished at once. With `scheduled_at` it
+    stays `prepared` until then; a preparation that is too old by that time is made again. A change takes the time back."""
     now = datetime.now(UTC)
+    at = body.scheduled_at if body else None
     async with writing(request) as connection:
         await hold_alone(connection, id)
         row = existing(await store.lock(connection, id))
-        allowed(lifecycle.after_start, row["status"])
-        await _refuse_errors(connection, id, principal)
-        to_send = await connection.fetchval(outbox.QUERIES["count_messages"], id)
-        await connection.execute(outbox.QUERIES["start_delivery"], id, now, to_send == 0)
-        await note(connection, row, codes.STARTED, "Started.", principal, now, {"messages": to_send})
-        if not to_send:
-            text = "Finished at once: there is nothing to send."
-            await note(connection, row, codes.FINISHED, text, principal, now, {"messages": 0, "pending": 0})
+        allowed(lifecycle.after_start if at is None else lifecycle.check_schedule, row["status"])
+        await refuse_errors(connection, id, principal)
+        if at is not None:
+            await starting.schedule(connection, row, at, actor=principal.name, now=now)
+        else:
+            await starting.begin(connection, row, actor=principal.name, now=now)
     return await read(request, id, principal)
-
-
-async def _refuse_errors(connection: Connection, id: int, principal: Principal) -> None:
-    found = [principal.text(row[0]) for row in await connection.fetch(outbox.QUERIES["find_errors"], id)]
-    if found:
-        errors = [{"pointer": "/content", "detail": text} for text in found]
-        raise Conflict(f"The preparation found what must be mended first: {' '.join(found)}", errors=errors)
 
 
 # --- the outbox ------------------------------------------------------------------------------------------------------
@@ -92,7 +99,8 @@ async def read_outbox(
 ) -> Response:
     """Every `pending` message with the text it gets, as NDJSON, while the delivery is `in_progress` (409 else). Give
     `reference` to the gateway, and report each message to `…/submissions`: until then it stays `pending`, and is given
-    again to whoever does not ask behind it with `after`. The stream ends when the delivery is cancelled. Needs
+    again to whoever does not ask behind it with `after`. The stream ends when the delivery is cancelled or paused; while it
+    is paused it is empty, and the header `Acuse-Paused-At` says since when. Needs
     `deliveries:write` and `pii:read`: who sends must see whole addresses."""
     if not principal.may("pii:read"):
         raise Forbidden("The outbox gives out whole addresses: this key lacks the scope `pii:read`.")
@@ -101,6 +109,9 @@ async def read_outbox(
     allowed(lifecycle.check_outbox, row["status"])
     if not row["content"] or not row["targets"]:
         raise Conflict("This delivery has no content or no audience: it is sent elsewhere, and has no outbox.")
+    if row["paused_at"] is not None:
+        headers = {PAUSED: starting.iso(row["paused_at"])}
+        return Response(b"", headers=headers, media_type="application/x-ndjson")
     async with writing(request) as connection:
         shortener = await links_of(request).shortener(connection, id, row["sender"])
     asked = outbox.Asked(

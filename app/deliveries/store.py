@@ -74,8 +74,9 @@ async def lock(connection: Connection, id: int) -> Mapping[str, Any] | None:
 
 
 async def change(connection: Connection, id: int, values: Mapping[str, Any], now: datetime) -> Mapping[str, Any]:
-    """Writes `values` (columns of `EDITABLE_COLUMNS`, and `status`) and returns the delivery. The caller holds it."""
-    assert values.keys() <= {*EDITABLE_COLUMNS, "status"}
+    """Writes `values` (columns of `EDITABLE_COLUMNS`, `status`, `scheduled_at`, `paused_at`) and returns the delivery. The
+    caller holds it."""
+    assert values.keys() <= {*EDITABLE_COLUMNS, "status", "scheduled_at", "paused_at"}
     changed = update(deliveries).where(deliveries.c.id == id).values(**values, updated_at=now)
     await connection.execute(*compiled(changed))
     row = await connection.fetchrow(QUERIES["find_delivery"], id)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.api.fields import LONGEST_PATH, AskedFlag, DeliveryId, Flag, FreeJson, Plain, known_id
 from app.api.reader import RowRefused
 from app.db import Connection, writing
-from app.deliveries import audience, codes, lifecycle, store
+from app.deliveries import audience, codes, lifecycle, starting, store
 from app.deliveries.audience_api import ShownTarget, shown
 from app.deliveries.preparation import QUERIES
 from app.deliveries.requests import allowed, existing, hold_alone, note
@@ -70,6 +70,7 @@ async def take_out(
         row, target = await _held(connection, id, position)
         total = row["targets"] - 1
         if not dry_run:
+            await starting.take_back(connection, row, actor=principal.name, now=now, why=starting.CHANGED)
             await connection.execute(QUERIES["take_out_target"], id, position)
             await connection.execute(QUERIES["set_targets"], id, total, now)
             data = {"position": position, "total": total}
@@ -93,6 +94,7 @@ async def correct(
         was, is_now = _fields(target), _fields(new)
         changes = {name: {"old": was[name], "new": value} for name, value in is_now.items() if value != was[name]}
         if changes:
+            await starting.take_back(connection, row, actor=principal.name, now=now, why=starting.CHANGED)
             await connection.execute(QUERIES["update_target"], id, position, *wanted)
             await connection.execute(QUERIES["set_targets"], id, row["targets"], now)
             text = f"Target {position} was corrected: {', '.join(changes)}."

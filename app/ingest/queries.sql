@@ -131,7 +131,7 @@ SELECT id FROM deliveries WHERE status = 'in_progress' AND id > $1 ORDER BY id L
 
 -- name: list_over
 -- Those of the deliveries `$2` in progress without a message that could still change by itself; those that were never handed
--- over (`pending`) keep one open until its validity period is over.
+-- over (`pending`) keep one open until its validity period is over, which pauses make longer.
 SELECT d.id, sum(c.value) AS messages, coalesce(sum(c.value) FILTER (WHERE c.label = 'pending'), 0) AS pending
 FROM deliveries d
 JOIN counters c ON c.delivery_id = d.id AND c.metric = 'status'
@@ -140,7 +140,7 @@ GROUP BY d.id
 HAVING sum(c.value) > 0
     AND coalesce(sum(c.value) FILTER (WHERE c.label IN {in_transit}), 0) = 0
     AND (coalesce(sum(c.value) FILTER (WHERE c.label = 'pending'), 0) = 0
-        OR d.started_at + make_interval(secs => d.validity_seconds) < $1)
+        OR d.paused_at IS NULL AND d.started_at + make_interval(secs => d.validity_seconds + d.paused_seconds) < $1)
 
 -- name: lock_over
 -- Those of them to which nobody is recording anything now, nor can before the commit.
@@ -148,7 +148,7 @@ SELECT o.id FROM ({list_over} OFFSET 0) o WHERE pg_try_advisory_xact_lock({RECOR
 
 -- name: finish_deliveries
 -- Ends those of `$2` that are over. Call `lock_over` first: this one sees what was recorded until then.
-UPDATE deliveries d SET status = 'finished', finished_at = $1, updated_at = $1
+UPDATE deliveries d SET status = 'finished', finished_at = $1, updated_at = $1, paused_at = NULL
 FROM ({list_over}) o
 WHERE d.id = o.id AND d.id = ANY($2::bigint[]) AND d.status = 'in_progress' RETURNING d.id, o.messages, o.pending
 

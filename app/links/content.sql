@@ -31,7 +31,7 @@ WHERE l.delivery_id = $1 AND l.in_content AND l.tracked AND d.tracking ORDER BY 
 INSERT INTO link_blocks (first_id, last_id, delivery_id) VALUES ($1, $2, $3) ON CONFLICT (first_id) DO NOTHING
 
 -- name: lock_delivery
-SELECT id, status::text AS status, tracking FROM deliveries WHERE id = $1 FOR UPDATE
+SELECT id, status::text AS status, tracking, scheduled_at FROM deliveries WHERE id = $1 FOR UPDATE
 
 -- name: update_link
 UPDATE links SET label = $3, tracked = $4, params = $5 WHERE delivery_id = $1 AND number = $2
@@ -41,7 +41,9 @@ UPDATE links SET label = $3 WHERE delivery_id = $1 AND number = $2
 
 -- name: touch_delivery
 -- Its routes are read anew by every process; what was prepared must be prepared again when `$3`.
-UPDATE deliveries SET updated_at = $2, status = CASE WHEN $3::boolean THEN 'editing'::delivery_status ELSE status END WHERE id = $1
+UPDATE deliveries SET updated_at = $2, status = CASE WHEN $3::boolean THEN 'editing'::delivery_status ELSE status END,
+    scheduled_at = CASE WHEN NOT $3::boolean THEN scheduled_at END
+WHERE id = $1
 
 -- name: find_without_block
 -- Those of the messages `$1` whose delivery no block tells.

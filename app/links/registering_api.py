@@ -112,5 +112,11 @@ async def _write(
     changes = {name: {"old": old[name], "new": value} for name, value in changed.items()}
     await audit.append(
         connection, id, CHANGED, f"Changed {', '.join(changed)} of link {number}.", at=now, actor=actor,
-        data={"number": number}, personal={"changes": changes},
+        data={"number": number} | _without_time(delivery, changed), personal={"changes": changes},
     )  # fmt: skip
+
+
+def _without_time(delivery: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
+    """What must be prepared again does not start by itself any more: the journal says so, and for when it was set."""
+    at = delivery["scheduled_at"]
+    return {"scheduled_at": None, "before": at} if at is not None and changed.keys() & {"tracked", "params"} else {}

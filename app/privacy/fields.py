@@ -49,10 +49,10 @@ FIELDS: Mapping[str, Class] = {
         left_out left_out_because left_out_message_ids level limit line link links local_times machine_clicks match
         matched matched_by max_messages max_messages_days max_parts median_seconds message_id messages method
         methods mode new new_quarantines next_cursor no_receipt number numbering occurred_at occurrences omitted only openapi
-        opened_at origin outcome p95_seconds part parts parts_received pending personal position positions
+        opened_at origin outcome p95_seconds part parts parts_received paused_at pending personal position positions
         premium_rate price processed progress proof proofs pseudonym qualification_id quarantines queued rates
         raw_bytes read ready reasons receipt_id receipts received received_at recorded_at region rejected rekeyed
-        renamed repeat_of replaced retried_at sample_bytes scope scopes seconds secret secrets sent sent_at seq
+        renamed repeat_of replaced retried_at sample_bytes scheduled_at scope scopes seconds secret secrets sent sent_at seq
         share shipped short_url signature since spool spooled started_at state states_changed step steps
         submission_id submitted_at success success_of_processed targeted targets template text_bytes
         timeline_complete timeline_omitted to to_send token total totals tracked tracking type unique_clicks

@@ -50,6 +50,7 @@ class Summary(BaseModel):
 
     id: str
     status: str = Field(description="Of the delivery.")
+    paused_at: datetime | None = Field(description="Since when the delivery is paused.")
     targeted: int = Field(description="to_send + excluded")
     to_send: int = Field(description="Messages: the sum over `by_status`.")
     processed: int = Field(description="success + errors")

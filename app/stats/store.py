@@ -58,6 +58,7 @@ _SUMMARY = (
     select(
         deliveries.c.id,
         deliveries.c.status.label("delivery_status"),
+        deliveries.c.paused_at.label("delivery_paused_at"),
         counters.c.metric,
         gateways.c.key.label("gateway"),
         counters.c.label,
@@ -85,6 +86,7 @@ def _summarised(rows: Sequence[Any], latency: Sequence[tuple[int, int]]) -> dict
     return {
         "id": str(rows[0].id),
         "status": rows[0].delivery_status,
+        "paused_at": rows[0].delivery_paused_at,
         **main,
         "by_status": by_status,
         "by_failure_type": _sums(((row.failure_type or "undefined", row.value) for row in failed), _FAILURE_TYPES),

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -181,3 +182,59 @@ async def test_a_stop_in_another_spelling_of_the_phone_is_heard_and_names_its_me
     assert (found[0]["action"], found[0]["message_id"]) == ("denylist", str(ids[0]))
     assert [row["message_id"] for row in await sending.outbox()] == [str(ids[1])]
     await check(sending, [ids[0]], "denylisted")
+
+
+# --- while a delivery waits ------------------------------------------------------------------------------------------
+
+
+async def in_progress(sending: Sending) -> None:
+    for _ in range(600):
+        if await sending.status() == "in_progress":
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("it did not start by itself")
+
+
+async def test_a_stop_between_preparation_and_a_start_at_a_time(sending: Sending) -> None:
+    ids = await sending.prepare([{"name": "A"}, {"name": "B"}, {"name": "C"}])
+    at = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    assert (await sending.post("start", {"scheduled_at": at})).status_code == 200
+    await say(sending, 2, "STOP")
+    await sending.execute("UPDATE deliveries SET scheduled_at = now() WHERE id = $1", sending.id)  # and now it is due
+    await in_progress(sending)
+    assert [row["message_id"] for row in await sending.outbox()] == [str(ids[0]), str(ids[2])]
+    await check(sending, [ids[1]], "denylisted")
+
+
+async def test_a_stop_during_a_pause(sending: Sending) -> None:
+    ids = await sending.started(4)
+    first = await sending.outbox(limit=2)
+    await sending.post("pause")
+    await say(sending, 3, "STOP")
+    assert await sending.outbox(after=first[-1]["message_id"]) == []
+    assert (await sending.get("summary"))["cancelled"] == 0  # nobody is judged before the message is to be given out
+    await sending.post("resume")
+    second = await sending.outbox(after=first[-1]["message_id"])
+    assert [row["message_id"] for row in second] == [str(ids[3])]
+    await check(sending, [ids[2]], "denylisted")
+
+
+async def test_a_stop_between_the_start_at_a_time_a_page_and_a_pause(sending: Sending) -> None:
+    """Each place where a delivery waits, one after the other, and somebody says STOP in each of them."""
+    ids = await sending.prepare([{"name": f"N{number}"} for number in range(9)])
+    at = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    await sending.post("start", {"scheduled_at": at})
+    await say(sending, 1, "STOP")
+    await sending.execute("UPDATE deliveries SET scheduled_at = now() WHERE id = $1", sending.id)
+    await in_progress(sending)
+    first = await sending.outbox(limit=3)
+    await say(sending, 5, "STOP")
+    second = await sending.outbox(after=first[-1]["message_id"], limit=2)
+    await sending.post("pause")
+    await say(sending, 8, "STOP")
+    await sending.post("resume")
+    third = await sending.outbox(after=second[-1]["message_id"])
+    assert [int(row["message_id"]) for row in first + second + third] == [
+        ids[place - 1] for place in (2, 3, 4, 6, 7, 9)
+    ]
+    await check(sending, [ids[0], ids[4], ids[7]], "denylisted")

@@ -1,0 +1,136 @@
+"""The start of a delivery: by hand now, or by itself at a time that was set for it.
+
+Every process looks for what is due; whoever locks a delivery first starts it, and the others pass it over. What was due while no
+process ran is started when one does. A preparation that is older than a setting is made again before.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from app import audit
+from app.db import Connection, Pool, is_away, load_queries
+from app.deliveries import codes, lifecycle, store
+from app.deliveries.preparation import QUERIES as PREPARATION
+from app.errors import Invalid
+from app.logs import log
+
+QUERIES = load_queries(__file__, "starting.sql")
+SENDING = load_queries(__file__, "sending.sql")
+CHANGED = "the delivery was changed, and must be prepared again"
+_SYSTEM = "system"
+
+
+async def errors(connection: Connection, id: int) -> Sequence[str]:
+    """What its preparation found that forbids the start, as sentences."""
+    return [row[0] for row in await connection.fetch(SENDING["find_errors"], id)]
+
+
+async def begin(
+    connection: Connection, row: Mapping[str, Any], *, actor: str, now: datetime, due: datetime | None = None
+) -> None:
+    """It is in progress from now on, or over when there is nothing to send. The caller holds it, and has seen that it may.
+    `due`: when it was to start by itself."""
+    id = row["id"]
+    to_send = await connection.fetchval(SENDING["count_messages"], id)
+    await connection.execute(SENDING["start_delivery"], id, now, to_send == 0)
+    text, data = "Started.", {"messages": to_send}
+    if due is not None:
+        text, data = f"Started, as it was set for {said(due)}.", data | {"scheduled_at": iso(due)}
+    elif row["scheduled_at"] is not None:
+        text = f"Started by hand, and not only at {said(row['scheduled_at'])}."
+    await audit.append(connection, id, codes.STARTED, text, at=now, actor=actor, data=data)
+    if not to_send:
+        text = "Finished at once: there is nothing to send."
+        await audit.append(
+            connection, id, codes.FINISHED, text, at=now, actor=actor, data={"messages": 0, "pending": 0}
+        )  # fmt: skip
+
+
+# --- a time for it ---------------------------------------------------------------------------------------------------
+
+
+async def schedule(connection: Connection, row: Mapping[str, Any], at: datetime, *, actor: str, now: datetime) -> None:
+    """It is to start by itself at `at`. The caller holds it, and has seen that it may. Raises `Invalid`."""
+    if at <= now:
+        raise Invalid.field(
+            "/scheduled_at", f"This time is past; it is {said(now)} now. Without a time the delivery starts at once."
+        )  # fmt: skip
+    before = row["scheduled_at"]
+    if before == at:
+        return
+    await store.change(connection, row["id"], {"scheduled_at": at}, now)
+    text = f"The start is set for {said(at)}" + (f", and no more for {said(before)}." if before else ".")
+    data = {"scheduled_at": iso(at), "before": iso(before) if before else None}
+    await audit.append(connection, row["id"], codes.SCHEDULED, text, at=now, actor=actor, data=data)
+
+
+async def take_back(
+    connection: Connection, row: Mapping[str, Any], *, actor: str, now: datetime, why: str = "somebody took it back"
+) -> None:
+    """It does not start by itself any more. The caller holds it."""
+    before = row["scheduled_at"]
+    if before is None:
+        return
+    await connection.execute(QUERIES["forget_time"], row["id"])
+    text = f"The start that was set for {said(before)} is off: {why}."
+    data = {"scheduled_at": None, "before": iso(before)}
+    await audit.append(connection, row["id"], codes.SCHEDULED, text, at=now, actor=actor, data=data)
+
+
+# --- when the time has come ------------------------------------------------------------------------------------------
+
+
+async def start_due(pool: Pool, now: datetime, *, oldest: timedelta) -> None:
+    """Starts what is due, each delivery in a transaction of its own, or prepares it again first: when that was `oldest` ago."""
+    async with pool.acquire() as connection:
+        for due in await connection.fetch(QUERIES["list_due"], now):
+            try:
+                async with connection.transaction():
+                    await _start_one(connection, due["id"], now, oldest)
+            except Exception as error:
+                if is_away(error):
+                    raise
+                log.exception("start.failed", delivery_id=due["id"])
+
+
+async def _start_one(connection: Connection, id: int, now: datetime, oldest: timedelta) -> None:
+    """Nothing when somebody else has it, or it is not due any more: the next look finds it if it still is."""
+    if not await connection.fetchval(SENDING["lock_handling"], id):
+        return
+    if not await connection.fetchval(QUERIES["lock_due"], id, now):
+        return
+    row = await store.lock(connection, id)
+    assert row is not None
+    due, prepared_at = row["scheduled_at"], row["preparation_finished_at"]
+    if prepared_at is None or now - prepared_at > oldest:
+        await _prepare_again(connection, row, now, oldest)
+    elif found := await errors(connection, id):
+        await connection.execute(QUERIES["forget_time"], id)
+        text = f"Not started, as it was set for {said(due)}: the preparation found what must be mended first."
+        await audit.append(
+            connection, id, codes.NOT_STARTED, text, at=now, actor=_SYSTEM, level="error",
+            data={"scheduled_at": iso(due)}, personal={"reason": " ".join(found)},
+        )  # fmt: skip
+    else:
+        await begin(connection, row, actor=_SYSTEM, now=now, due=due)
+
+
+async def _prepare_again(connection: Connection, row: Mapping[str, Any], now: datetime, oldest: timedelta) -> None:
+    """The time stays: it starts when that is done."""
+    id = row["id"]
+    await store.change(connection, id, {"status": lifecycle.after_prepare(row["status"])}, now)
+    await connection.execute(PREPARATION["begin_preparation"], id, now, _SYSTEM)
+    hours = f"{oldest / timedelta(hours=1):g} h"
+    text = f"Preparing {row['targets']} targets again before the start: the last time is more than {hours} ago."
+    await audit.append(
+        connection, id, codes.PREPARING, text, at=now, actor=_SYSTEM, data={"targets": row["targets"]}
+    )  # fmt: skip
+
+
+def iso(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def said(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
