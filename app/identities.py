@@ -53,6 +53,8 @@ _CHANGES: dict[str, tuple[_Change, ...]] = {
     "54": (_change(r"\+54((?:11|[23]\d)\d{8})", r"+549\1", r"\+549((?:11|[23]\d)\d{8})", r"+54\1"),),
     # Brazil, 2012 to 2016: a 9 before mobile numbers, which began with 6 to 9; landlines begin with 2 to 5.
     "55": (_change(r"\+55([1-9]\d)([6-9]\d{7})", r"+55\g<1>9\2", r"\+55([1-9]\d)9([6-9]\d{7})", r"+55\1\2"),),
+    # Colombia, September 2021: 60 before landlines' numbers.
+    "57": (_change(r"\+57([124-8]\d{7})", r"+5760\1", r"\+5760([124-8]\d{7})", r"+57\1"),),
     # Vietnam, 2018.
     "84": tuple(_moved(f"84{old}", f"84{new}", 7) for old, new in _VIETNAM.items()),
     "22": (

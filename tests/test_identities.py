@@ -16,6 +16,7 @@ SAME = [
     ("+551187654321", "+5511987654321"),  # chatwoot/chatwoot#13986
     ("+556181234567", "+5561981234567"),
     ("+5215512345678", "+525512345678"),  # daviddrysdale/python-phonenumbers#306
+    ("+5712345678", "+576012345678"),
     ("+22997123456", "+2290197123456"),
     ("+22507123456", "+2250707123456"),
     ("+22545123456", "+2250545123456"),
@@ -36,6 +37,8 @@ TWO = [
     ("+541123456780", "+5491123456781"),
     ("+551133334444", "+5511933334444"),  # a landline's number never got the 9
     ("+55118765432", "+551198765432"),
+    ("+5731234567", "+576031234567"),  # no area has a 3
+    ("+573211234567", "+57603211234567"),
     ("+5411234567801", "+54911234567801"),
     ("+548001234567", "+5498001234567"),  # freephone is no mobile
     ("+525512345678", "+5225512345678"),
@@ -74,7 +77,8 @@ def test_what_is_no_address_is_its_own_identity(given: str) -> None:
 
 def test_the_identity_of_an_identity_is_itself_and_spellings_are_those_that_share_it() -> None:
     chance = random.Random(11)
-    beginnings = ("54", "549", "55", "5511", "52", "521", "229", "22901", "225", "84", "8412", "241", "2410", "237", "97259",
+    beginnings = ("54", "549", "55", "5511", "52", "521", "57", "5760", "229", "22901",
+                  "225", "84", "8412", "241", "2410", "237", "97259",
                   "970", "386", "383", "377", "34", "1", "44")  # fmt: skip
     for _ in range(20_000):
         digits = "".join(chance.choices("0123456789", k=chance.randint(6, 10)))
@@ -87,7 +91,7 @@ def test_the_identity_of_an_identity_is_itself_and_spellings_are_those_that_shar
             assert stored <= set(spellings(each)), address
 
 
-@pytest.mark.parametrize("region", ["AR", "BR", "MX", "BJ", "CI", "VN", "GA", "CM", "PS", "XK"])
+@pytest.mark.parametrize("region", ["AR", "BR", "MX", "CO", "BJ", "CI", "VN", "GA", "CM", "PS", "XK"])
 def test_an_identity_is_a_possible_number(region: str) -> None:
     for kind in (phonenumbers.PhoneNumberType.MOBILE, phonenumbers.PhoneNumberType.FIXED_LINE):
         example = phonenumbers.example_number_for_type(region, kind)

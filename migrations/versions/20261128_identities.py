@@ -13,7 +13,7 @@ branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
 #: As `app.identities` has them at this version.
-_BEGINNINGS = ("+52", "+54", "+55", "+84", "+22", "+23", "+24", "+97", "+38", "+37")
+_BEGINNINGS = ("+52", "+54", "+55", "+57", "+84", "+22", "+23", "+24", "+97", "+38", "+37")
 
 
 def upgrade() -> None:
