@@ -2,6 +2,7 @@
 
 import json
 from base64 import b64encode
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -235,6 +236,15 @@ class GatewayContract:
 
     def test_the_same_callback_is_read_the_same_each_time(self) -> None:
         assert self.parse(self.callback()) == self.parse(self.callback())
+
+    def test_a_byte_order_mark_before_the_body_changes_nothing_but_what_is_kept(self) -> None:
+        good = self.callback()
+        for plain in (good, self.batch([good, self.callback(message_id="78")])):
+            if plain is not None and plain.body:
+                marked = self.parse(replace(plain, body=BOM_UTF8 + plain.body))
+                assert [replace(item, raw=b"") for item in marked] == [
+                    replace(item, raw=b"") for item in self.parse(plain)
+                ]
 
     def test_an_unknown_status_word_is_unknown_and_kept(self) -> None:
         for word in self.unknown_words:
