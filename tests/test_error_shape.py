@@ -45,7 +45,7 @@ async def test_wrong_method_names_all_that_are_allowed(client: httpx.AsyncClient
         ("GET", "/v1/addresses/check", "POST"),
         ("DELETE", "/v1/addresses/check", "POST"),
         ("PUT", "/v1/addresses/+34600000000", "DELETE, GET"),
-        ("PUT", "/v1/deliveries/1", "GET, PATCH"),
+        ("PUT", "/v1/deliveries/1", "DELETE, GET, PATCH"),
         ("DELETE", "/v1/deliveries/1/messages", "GET, POST"),
         ("POST", "/v1/deliveries/1/audit/verify", "GET"),
         ("TRACE", "/v1/gateways", "GET, POST"),
