@@ -37,20 +37,22 @@ class Template:
     #: Each once, in the order of first use.
     names: tuple[str, ...]
     malformed: tuple[Malformed, ...]
-    #: The text in pieces, "" where a placeholder stands; and which piece takes which name, and else which default.
+    #: The text in pieces, "" where a placeholder stands; which piece takes which name; and which has which default.
     _pieces: list[str]
-    _slots: tuple[tuple[int, str, str | None], ...]
+    _slots: tuple[tuple[int, str], ...]
+    _defaults: Mapping[int, str]
 
     @property
     def required(self) -> tuple[str, ...]:
         """Those that stand somewhere without a default: who has no value for one of them has no text."""
-        return tuple(dict.fromkeys(name for _, name, default in self._slots if default is None))
+        return tuple(dict.fromkeys(name for piece, name in self._slots if piece not in self._defaults))
 
     @property
     def defaults(self) -> Mapping[str, str]:
         """Of each name that has one, the longest."""
         found: dict[str, str] = {}
-        for _, name, default in self._slots:
+        for piece, name in self._slots:
+            default = self._defaults.get(piece)
             if default is not None and len(default) >= len(found.get(name, "")):
                 found[name] = default
         return found
@@ -58,7 +60,8 @@ class Template:
     @classmethod
     def parse(cls, content: str) -> Self:
         pieces: list[str] = []
-        slots: list[tuple[int, str, str | None]] = []
+        slots: list[tuple[int, str]] = []
+        defaults: dict[int, str] = {}
         malformed: list[Malformed] = []
         end = 0
         for found in _TOKEN.finditer(content):
@@ -67,37 +70,63 @@ class Template:
                 continue
             pieces += content[end : found.start()], ""
             name, bar, default = found[0][2:-2].partition("|")
-            slots.append((len(pieces) - 1, name.strip(), default.strip() if bar else None))
+            slots.append((len(pieces) - 1, name.strip()))
+            if bar:
+                defaults[len(pieces) - 1] = default.strip()
             end = found.end()
         pieces.append(content[end:])
-        names = tuple(dict.fromkeys(name for _, name, _ in slots))
-        return cls(names=names, malformed=tuple(malformed), _pieces=pieces, _slots=tuple(slots))
+        return cls._of(pieces, slots, defaults, malformed)
 
     @classmethod
     def slot(cls, name: str) -> Self:
         """Nothing but a placeholder, whatever its name."""
-        return cls(names=(name,), malformed=(), _pieces=[""], _slots=((0, name, None),))
+        return cls._of([""], [(0, name)], {})
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
         """One after the other. What is malformed in them is not told: it was in the whole."""
         pieces: list[str] = []
-        slots: list[tuple[int, str, str | None]] = []
+        slots: list[tuple[int, str]] = []
+        defaults: dict[int, str] = {}
         for part in parts:
-            slots += ((len(pieces) + place, name, default) for place, name, default in part._slots)
+            slots += ((len(pieces) + place, name) for place, name in part._slots)
+            defaults |= {len(pieces) + place: default for place, default in part._defaults.items()}
             pieces += part._pieces
-        names = tuple(dict.fromkeys(name for _, name, _ in slots))
-        return cls(names=names, malformed=(), _pieces=pieces, _slots=tuple(slots))
+        return cls._of(pieces, slots, defaults)
+
+    @classmethod
+    def _of(
+        cls,
+        pieces: list[str],
+        slots: Sequence[tuple[int, str]],
+        defaults: Mapping[int, str],
+        malformed: Sequence[Malformed] = (),
+    ) -> Self:
+        names = tuple(dict.fromkeys(name for _, name in slots))
+        return cls(names=names, malformed=tuple(malformed), _pieces=pieces, _slots=tuple(slots), _defaults=defaults)
 
     def render(self, params: Mapping[str, Any]) -> str:
         """The text for one recipient. Raises `MissingParam` for the first placeholder without a value or default."""
+        if self._defaults:
+            return self._render_with_defaults(params)
         pieces = self._pieces.copy()
-        for piece, name, default in self._slots:
+        for piece, name in self._slots:
             value = params.get(name)
             if value.__class__ is not str:
                 value = written(value)
-            if default is not None:
-                value = value if value.strip() else default
+            if not value:
+                raise MissingParam(name)
+            pieces[piece] = value
+        return "".join(pieces)
+
+    def _render_with_defaults(self, params: Mapping[str, Any]) -> str:
+        """Apart, so that texts without any take no longer."""
+        pieces = self._pieces.copy()
+        for piece, name in self._slots:
+            value = written(params.get(name))
+            default = self._defaults.get(piece)
+            if default is not None and not value.strip():
+                value = default
             elif not value:
                 raise MissingParam(name)
             pieces[piece] = value
@@ -106,8 +135,8 @@ class Template:
     def filled(self, values: Mapping[str, str]) -> str:
         """The text with what is there, else with defaults; a placeholder without either is left out."""
         pieces = self._pieces.copy()
-        for piece, name, default in self._slots:
-            pieces[piece] = values.get(name) or default or ""
+        for piece, name in self._slots:
+            pieces[piece] = values.get(name) or self._defaults.get(piece, "")
         return "".join(pieces)
 
 
