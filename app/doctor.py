@@ -12,8 +12,9 @@ from typing import Literal
 from urllib.parse import quote
 
 from app import migrate
-from app.accounts import resealing, store
+from app.accounts import parting, resealing, store
 from app.db import CONNECTIONS, Connection, clock, create_pool, in_short, load_queries
+from app.gateways import GATEWAYS
 from app.ingest.store import backlog, set_aside_by_kind
 from app.logs import mask_phones
 from app.quarantine.thresholds import differences, of_settings, read_thresholds
@@ -63,7 +64,8 @@ async def _database(settings: Settings, url: str) -> list[Check]:
             found += await _set_aside(connection)
             found.append(await _thresholds(connection, settings))
             found.append(await _connections(connection, settings))
-            return [*found, await _gateways(connection), *await _sealing(connection, settings)]
+            found += [await _gateways(connection), await _sharing(connection)]
+            return [*found, *await _sealing(connection, settings)]
     finally:
         await pool.close()
 
@@ -142,6 +144,25 @@ async def _gateways(connection: Connection) -> Check:
     if anyone := [row.key for row in gateways if row.auth["mode"] == "none"]:
         said.append(f"With auth mode none anybody can send receipts in the name of {', '.join(anyone)}.")
     return Check("gateways", "warning", " ".join(said)) if said else Check("gateways", "ok", "All prove who they are.")
+
+
+async def _sharing(connection: Connection) -> Check:
+    """Who shares the name of his errors. Of one kind it may be on purpose; of several it never makes sense, nor under the
+    kind's own name, which older versions gave to whoever chose none."""
+    said, doubtful = [], False
+    for name, sharing in (await parting.sharing(connection)).items():
+        kinds = {each.kind for each in sharing}
+        doubtful |= len(kinds) > 1 or name in {GATEWAYS[kind].label for kind in kinds if kind in GATEWAYS}
+        said.append(
+            f"{', '.join(each.key for each in sharing)} share {name}: what one's error means, the others' means."
+        )
+    if not said:
+        return Check("implementations", "ok", "Each gateway's errors are qualified apart.")
+    if doubtful:
+        said.append(
+            "If that is not on purpose, PATCH /v1/gateways/{key}?dry_run=true with another implementation says what moves."
+        )
+    return Check("implementations", "warning" if doubtful else "ok", " ".join(said))
 
 
 async def _sealing(connection: Connection, settings: Settings) -> list[Check]:

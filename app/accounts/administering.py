@@ -12,7 +12,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from app import audit
-from app.accounts import store
+from app.accounts import parting, store
 from app.accounts.directory import RETENTION, built
 from app.accounts.store import GatewayRow
 from app.api.fields import SLUG, is_slug
@@ -38,6 +38,16 @@ class Credentials:
     username: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A gateway after a change; what `rekey` did, when a change of the id formats called for it; and what another name for
+    its errors moves."""
+
+    row: GatewayRow
+    rekeyed: Mapping[str, int] | None = None
+    moved: parting.Moved | None = None
+
+
 # --- gateways --------------------------------------------------------------------------------------------------------
 
 
@@ -54,23 +64,25 @@ async def create_gateway(
     rekey: Rekey | None = None,
     retention: timedelta = RETENTION,
 ) -> GatewayRow:
-    """A deleted gateway of this key and kind is revived: the same one, so that its receipts find their messages, with
-    what is given now. Raises `Invalid` with the fields that are wrong, or `Conflict` when the key is taken, also by a
-    deleted gateway of another kind that still takes receipts."""
+    """Without an `implementation` its errors are qualified under its key. A deleted gateway of this key and kind is revived:
+    the same one, so that its receipts find their messages, with what is given now. Raises `Invalid` with the fields that
+    are wrong, or `Conflict` when the key is taken, also by a deleted gateway of another kind that still takes receipts."""
     if not is_slug(key):
         raise Invalid.field("/key", f"A key matches {SLUG}.")
     adapter = adapter_of(kind)
     now = datetime.now(UTC)
-    fields: dict[str, Any] = {"label": label or adapter.label, "implementation": implementation or adapter.label}
+    fields: dict[str, Any] = {"label": label or adapter.label}
     fields |= {"options": checked_options(adapter, options), "auth": checked_auth(adapter, auth)}
     dead = await store.deleted_gateway(connection, key) if await store.gateway(connection, key) is None else None
     if dead is not None and dead.kind == kind:
+        fields["implementation"] = implementation or dead.implementation
         return await _revived(connection, dead, replace(dead, deleted_at=None, **fields), now, actor, rekey)
     if dead is not None and (ends := (dead.deleted_at or now) + retention) > now:
         raise Conflict(
             f"The key {key} is that of a deleted gateway of kind {dead.kind}, which goes on taking receipts until "
             f"{ends:%Y-%m-%d}: choose another key, or the same kind to revive it."
         )
+    fields["implementation"] = implementation or await parting.own_name(connection, key)
     row = await store.insert_gateway(connection, key=key, kind=kind, now=now, **fields)
     if row is None:
         raise Conflict("There is a gateway with this key.")
@@ -118,9 +130,9 @@ async def change_gateway(
     auth: Credentials | None,
     actor: str,
     rekey: Rekey | None,
-) -> tuple[GatewayRow, Mapping[str, int] | None]:
-    """Changes what is not None; an option that is None goes back to its default. Returns what `rekey` did, when a
-    change of the id formats called for it."""
+) -> Changed:
+    """Changes what is not None; an option that is None goes back to its default. Raises `Conflict` for another
+    implementation while a breaker of the gateway is open."""
     before = await _held(connection, key)
     adapter = adapter_of(before.kind)
     after = replace(
@@ -132,16 +144,18 @@ async def change_gateway(
     )
     changed = _differences(before, after)
     if not changed:
-        return before, None
+        return Changed(before)
     now = datetime.now(UTC)
+    moved = await parting.parted(connection, before, after.implementation, now) if "implementation" in changed else None
     after = await store.update_gateway(connection, after, now)
     if "implementation" in changed:
         await _ship_qualifications(connection, adapter, after.implementation, now)
     figures = await _rekeyed(connection, before, after, rekey)
     data: dict[str, Any] = {"key": key} | ({"rekeyed": dict(figures)} if figures else {})
+    data |= {"moved": moved.figures()} if moved else {}
     text = f"Gateway {key} was changed: {', '.join(changed)}."
     await _note(connection, "GTW-CHANGED", text, now, actor, data, {"changed": changed})
-    return after, figures
+    return Changed(after, figures, moved)
 
 
 async def delete_gateway(connection: Connection, key: str, *, actor: str, force: bool = False) -> None:

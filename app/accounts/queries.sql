@@ -141,3 +141,41 @@ SELECT * FROM gateways ORDER BY id
 
 -- name: find_length
 SELECT seq FROM audit_heads WHERE chain = $1
+
+-- name: find_implementations
+-- Which of the names `$1` a gateway has its errors qualified under, a deleted one too.
+SELECT DISTINCT implementation FROM gateways WHERE implementation = ANY($1::text[])
+
+-- name: list_named
+-- Living gateways under the name `$1`, but gateway `$2`.
+SELECT key FROM gateways WHERE implementation = $1 AND id <> $2 AND deleted_at IS NULL ORDER BY key
+
+-- name: list_sharing
+-- Living gateways that share the name of their errors with others.
+SELECT implementation, key, kind FROM (
+    SELECT implementation, key, kind, count(*) OVER (PARTITION BY implementation) AS sharing FROM gateways WHERE deleted_at IS NULL
+) g WHERE sharing > 1 ORDER BY implementation, key
+
+-- name: has_open_breaker
+SELECT EXISTS (SELECT FROM breakers WHERE gateway_id = $1 AND closed_at IS NULL)
+
+-- name: list_had
+-- Errors that gateway `$1` has had under the name `$2`, by the counters, with what they mean there and under the name `$3`.
+SELECT q.id, q.status, q.error_code, q.failure_type::text AS failure_type, q.reason, q.state::text AS state,
+    n.id AS new_id, n.failure_type::text AS new_failure_type, n.reason AS new_reason, n.state::text AS new_state,
+    sum(c.value)::bigint AS messages
+FROM deliveries d
+JOIN counters c ON c.delivery_id = d.id AND c.metric = 'status' AND c.gateway_id = $1 AND c.label = 'failed' AND c.value > 0
+JOIN qualifications q ON q.id = c.bucket AND q.implementation = $2
+LEFT JOIN qualifications n ON n.implementation = $3 AND n.status = q.status AND n.error_code = q.error_code
+GROUP BY q.id, n.id ORDER BY messages DESC, q.id
+
+-- name: copy_qualifications
+-- The qualifications `$3` of the name `$1`, and those of the statuses and codes `$4` and `$5`, under the name `$2`, too; what
+-- stands there already stays.
+INSERT INTO qualifications (implementation, status, error_code, failure_type, reason, sentence, state, updated_at)
+SELECT $2, q.status, q.error_code, q.failure_type, q.reason, q.sentence, q.state, $6 FROM qualifications q
+WHERE q.implementation = $1 AND (q.id = ANY($3::int[])
+    OR (q.status, q.error_code) IN (SELECT * FROM unnest($4::text[], $5::text[])))
+ON CONFLICT (implementation, status, error_code) DO NOTHING
+RETURNING id

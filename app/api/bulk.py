@@ -51,6 +51,12 @@ class Tally:
     accepted: int = 0
     rejected: int = 0
     errors: list[dict[str, Any]] = field(default_factory=list)
+    #: Of rows that are taken all the same.
+    warnings: list[dict[str, Any]] = field(default_factory=list)
+
+    def warn(self, line: int, detail: str) -> None:
+        if len(self.warnings) < _SHOWN_ERRORS:
+            self.warnings.append({"line": line, "detail": detail})
 
     def reject(self, line: int, detail: str) -> None:
         self.rejected += 1
@@ -58,9 +64,13 @@ class Tally:
             self.errors.append({"line": line, "detail": detail})
 
     def response(self, status: int = 200, **more: Any) -> Response:
-        """`{accepted, rejected, errors}` and `more`; when not one row was good, the same as a problem with 422."""
-        self.errors.sort(key=lambda error: int(error["line"]))
+        """`{accepted, rejected, errors}`, `warnings` where there are some, and `more`; when not one row was good, the same
+        as a problem with 422."""
+        for told in (self.errors, self.warnings):
+            told.sort(key=lambda each: int(each["line"]))
         body: dict[str, Any] = {"accepted": self.accepted, "rejected": self.rejected, "errors": self.errors, **more}
+        if self.warnings:
+            body["warnings"] = self.warnings
         if self.accepted or not self.rejected:
             return Response(orjson.dumps(body), status, media_type="application/json")
         shown = [{"pointer": f"/{error['line'] - 1}", **error} for error in self.errors]

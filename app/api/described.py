@@ -24,16 +24,18 @@ BULK_READING = {
         "first_rows": {"type": "array", "items": {"type": "object"}},
     },
 }
+_LINES = {
+    "type": "array",
+    "maxItems": 100,
+    "items": {"type": "object", "properties": {"line": {"type": "integer"}, "detail": {"type": "string"}}},
+}
 _BULK_ANSWER = {
     "type": "object",
     "properties": {
         "accepted": {"type": "integer"},
         "rejected": {"type": "integer"},
-        "errors": {
-            "type": "array",
-            "maxItems": 100,
-            "items": {"type": "object", "properties": {"line": {"type": "integer"}, "detail": {"type": "string"}}},
-        },
+        "errors": _LINES,
+        "warnings": _LINES | {"description": "Only where there are some: of rows that were taken all the same."},
         "reading": BULK_READING,
     },
 }

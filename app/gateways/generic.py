@@ -3,7 +3,8 @@
     {"provider_message_id": "77", "status": "delivered", "occurred_at": "2026-03-04T10:15:42Z"}
 
 The body is one JSON object, a JSON array, or lines of JSON (`Content-Type: application/x-ndjson`). A row names its
-message by `provider_message_id` or `reference`, and has a `status`; all else is optional, and null or "" is absent.
+message by `provider_message_id` or `reference`, and has a `status`; all else is optional, and null or "" is absent. What
+is optional never costs a receipt: where it cannot be read, it is left out, and a warning says so.
 A message from a phone to us has a `type`, and may stand among receipts:
 
     {"type": "inbound", "from": "+34600000000", "to": "5555", "text": "STOP", "provider_message_id": "mo-1"}
@@ -17,6 +18,7 @@ Rows are read by hand, not by pydantic: the bulk endpoint reads tens of thousand
 """
 
 import hmac
+import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -25,7 +27,7 @@ from typing import Any
 
 import orjson
 
-from app.gateways import bounds, ids, smpp_text, times
+from app.gateways import amounts, bounds, ids, smpp_text, times
 from app.gateways.auth import header_octets, hmac_hex
 from app.gateways.bodies import lines, read_items
 from app.gateways.receipt import (
@@ -62,6 +64,16 @@ OUTCOMES: Mapping[str, Outcome] = {**{word.lower(): outcome for word, outcome in
 
 class Fault(Exception):
     """What is wrong with one row, as a sentence for its sender. It never repeats a value: it could be an address."""
+
+
+class _Aside(Exception):
+    """What is wrong with a field that a receipt is true without: the sentence goes along with it as a warning."""
+
+    def __init__(self, sentence: str, *, instead: object = None, **details: object) -> None:
+        """`instead`: what the field is read as nevertheless; None: it is left out."""
+        super().__init__(sentence)
+        self.instead = instead
+        self.details = details
 
 
 def parse(callback: Callback, gateway: Gateway) -> list[Item]:
@@ -121,13 +133,8 @@ def read_object(value: object, raw: bytes = b"") -> Receipt | str:
 
 
 def read_csv(row: Mapping[str, str], raw: bytes = b"") -> tuple[str | None, Receipt] | str:
-    """As `read_value`, for a row of CSV, where all is text: `part` and `parts` are read as numbers."""
-    value: dict[str, object] = dict(row)
-    for name in ("part", "parts"):
-        text = row.get(name) or ""
-        if text.isascii() and text.isdigit() and len(text) <= 3:
-            value[name] = int(text)
-    return read_value(value, raw)
+    """As `read_value`, for a row of CSV, where all is text."""
+    return read_value(dict(row), raw)
 
 
 def _lines(body: bytes) -> list[Item]:
@@ -156,7 +163,7 @@ def _inbound(row: dict[str, Any], raw: bytes) -> Item:
         given = {name: read(name, row[name]) for name, read in _INBOUND.items() if row.get(name) not in (None, "")}
         part, parts = (_part(name, row[name]) if row.get(name) is not None else None for name in ("part", "parts"))
         piece = _piece(given.get("part_reference"), part, parts)
-    except Fault as fault:
+    except (Fault, _Aside) as fault:
         return Unreadable(reason=str(fault), raw=raw)
     if "from" not in given:
         return Unreadable(reason="from is missing: an inbound message needs its sender", raw=raw)
@@ -183,13 +190,19 @@ def _piece(reference: str | None, part: int | None, parts: int | None) -> dict[s
 def _receipt(row: dict[str, Any], raw: bytes) -> Receipt:
     """Reads each field by its own reader, and translates the status by `OUTCOMES`. Raises `Fault`."""
     fields: dict[str, Any] = {}
+    aside: list[_Aside] = []
     unknown: list[str] = []
     for name, value in row.items():
         if value is None or value == "":
             continue
         reader = _READERS.get(name)
         if reader is not None:
-            fields[name] = reader(name, value)
+            try:
+                fields[name] = reader(name, value)
+            except _Aside as told:
+                aside.append(told)
+                if told.instead is not None:
+                    fields[name] = told.instead
         elif name != "gateway":
             unknown.append(name)
     if "status" not in fields:
@@ -197,16 +210,26 @@ def _receipt(row: dict[str, Any], raw: bytes) -> Receipt:
     if "provider_message_id" not in fields and "reference" not in fields:
         raise Fault("provider_message_id or reference is needed: nothing says which message this is about")
     if "parts" in fields and fields.get("part", 1) > fields["parts"]:
-        raise Fault("part is greater than parts")
+        del fields["part"], fields["parts"]
+        aside.append(_Aside("part is greater than parts: neither was read"))
     status = fields["status"]
     outcome = OUTCOMES.get(status) or OUTCOMES.get(status.upper(), Outcome.UNKNOWN)
-    if unknown:
-        return Receipt(outcome=outcome, raw=raw, details={"warnings": [_unknown_fields(unknown)]}, **fields)
+    if unknown or aside:
+        return Receipt(outcome=outcome, raw=raw, details=_details(aside, unknown), **fields)
     return Receipt(outcome=outcome, raw=raw, **fields)
 
 
+def _details(aside: list[_Aside], unknown: list[str]) -> dict[str, Any]:
+    """Kept in `raw` and told, not refused: a receipt is true, whatever else its sender writes beside it."""
+    found: dict[str, Any] = {
+        "warnings": [str(each) for each in aside] + ([_unknown_fields(unknown)] if unknown else [])
+    }
+    for each in aside:
+        found |= each.details
+    return found
+
+
 def _unknown_fields(names: list[str]) -> str:
-    # Kept in `raw` and told, not refused: a receipt is true, whatever else its sender writes beside it.
     known = [name for name in names[:5] if _FIELD_NAME.fullmatch(name)]
     return f"fields that are not known were not read: {', '.join(known) or len(names)}"
 
@@ -219,15 +242,6 @@ def _word(name: str, value: object) -> str:
     if "\x00" in value:
         raise Fault(f"{name} contains a NUL character")
     return value
-
-
-def _text(name: str, value: object) -> str:
-    """For people: a longer text is cropped, not refused."""
-    if type(value) is not str:
-        raise Fault(f"{name} must be a string")
-    if "\x00" in value:
-        raise Fault(f"{name} contains a NUL character")
-    return value[:TEXT_LENGTH]
 
 
 def _message(name: str, value: object) -> str:
@@ -247,61 +261,93 @@ def _id(name: str, value: object) -> str:
     return value
 
 
-def _code(name: str, value: object) -> str:
-    # A whole number is an error code in many APIs, and as text it is the same code.
-    return str(value) if type(value) is int and abs(value) < 10**18 else _word(name, value)
+# --- fields that a receipt is true without ---------------------------------------------------------------------------
+
+
+def _shown(name: str, value: object) -> str:
+    """For people: a longer text is cropped."""
+    return shown(_written(name, value))
+
+
+def _named(name: str, value: object) -> str:
+    """A word that is counted or looked up."""
+    if type(value) is str and len(value) <= WORD_LENGTH and "\x00" not in value:
+        return value
+    word = _written(name, value)
+    if len(word) > WORD_LENGTH:
+        raise _Aside(f"{name} was cropped to {WORD_LENGTH} characters", instead=shown(word, WORD_LENGTH))
+    return shown(word)
+
+
+def _written(name: str, value: object) -> str:
+    """A whole number is an error code, a network, a phone number in many APIs, and as text it is the same."""
+    if type(value) is str:
+        return value
+    number = _whole(value)
+    if number is None:
+        raise _Aside(f"{name} was not read: it must be a string")
+    return str(number)
+
+
+def _whole(value: object) -> int | None:
+    """A whole number, also as programs write it that know no others than those with a point: 5.0."""
+    if isinstance(value, float):
+        value = Decimal(value) if math.isfinite(value) else None
+    if isinstance(value, Decimal):
+        return int(value) if value.is_finite() and abs(value) < 10**15 and value == int(value) else None
+    return value if type(value) is int and abs(value) < 10**18 else None
 
 
 def _time(name: str, value: object) -> datetime:
-    when = times.rfc3339(value) if type(value) is str else None
-    if when is None:
-        raise Fault(f"{name} must be a time with its zone, such as 2026-03-04T10:15:42Z (RFC 3339)")
+    when = (times.rfc3339(value) or times.read(value)) if type(value) is str else None
+    if when is None or when.year not in times.YEARS:
+        raise _Aside(f"{name} was not read: it must be a time with its zone, such as 2026-03-04T10:15:42Z (RFC 3339)")
+    if when.tzinfo is None:
+        sentence = f"{name} was not read: it names no zone, as 2026-03-04T10:15:42Z does"
+        raise _Aside(sentence, **{f"{name}_local": when.isoformat()})
     return when
 
 
 def _part(name: str, value: object) -> int:
-    if type(value) is not int or not 1 <= value <= 255:
-        raise Fault(f"{name} must be a whole number from 1 to 255")
-    return value
+    number = int(value.partition(".")[0]) if type(value) is str and _SMALL.fullmatch(value) else _whole(value)
+    if number is None or not 1 <= number <= 255:
+        raise _Aside(f"{name} was not read: it must be a whole number from 1 to 255")
+    return number
 
 
 def _price(name: str, value: object) -> Decimal:
-    text = value if type(value) is str else _plain(value)
-    if not _PRICE.fullmatch(text):
-        raise Fault(f"{name} must be a decimal below a thousand million, with at most 6 digits behind the point")
-    return Decimal(text)
-
-
-def _plain(number: object) -> str:
-    """A JSON number (streaming parsers make it a Decimal) without an exponent; "" for anything else, or a huge one."""
-    if type(number) is float:
-        number = Decimal(repr(number))
-    if type(number) is Decimal and number.is_finite() and abs(number.adjusted()) < 20:
-        return format(number, "f")
-    return str(number) if type(number) is int and abs(number) < 10**9 else ""
+    found = amounts.amount(value)
+    if found is None:
+        raise _Aside(f"{name} was not read: it must be a decimal below a thousand million, such as 0.0071")
+    kept = found.quantize(_MILLIONTH)
+    if kept != found:
+        raise _Aside(f"{name} was rounded to 6 digits behind the point", instead=kept)
+    return found
 
 
 def _currency(name: str, value: object) -> str:
-    if type(value) is not str or len(value) != 3 or not (value.isascii() and value.isalpha()):
-        raise Fault(f"{name} must be three letters, such as EUR (ISO 4217)")
-    return value.upper()
+    text = value.strip() if type(value) is str else ""
+    if len(text) != 3 or not (text.isascii() and text.isalpha()):
+        raise _Aside(f"{name} was not read: it must be three letters, such as EUR (ISO 4217)")
+    return text.upper()
 
 
 _FIELD_NAME = re.compile(r"[A-Za-z_]{1,40}")
-_PRICE = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,6}0*)?")
+_SMALL = re.compile(r"[0-9]{1,3}(\.0+)?", re.ASCII)
+_MILLIONTH = Decimal("0.000001")
 _READERS: Mapping[str, Callable[[str, object], Any]] = {
     "provider_message_id": _id,
     "reference": _id,
     "status": _word,
-    "error_code": _code,
-    "error_text": _text,
+    "error_code": _named,
+    "error_text": _shown,
     "occurred_at": _time,
     "price": _price,
     "currency": _currency,
-    "network": _word,
+    "network": _named,
     "part": _part,
     "parts": _part,
-    "address": _word,
+    "address": _named,
 }
 
 _INBOUND: Mapping[str, Callable[[str, object], str]] = {

@@ -67,6 +67,10 @@ class KannelOptions(Options):
     id_from: Literal["fid", "iid"] = Field(
         "fid", description="The id that receipts go by: the SMSC's (%F), or Kannel's own (%I)."
     )
+    errors_per: Literal["gateway", "smsc"] = Field(
+        "gateway",
+        description="Whose errors they are: the gateway's as a whole, or those of each SMSC apart, by its name (%i).",
+    )
     parameters: Annotated[dict[Parameter, str], AfterValidator(_complete)] = Field(
         default_factory=dict,
         validate_default=True,
@@ -111,9 +115,12 @@ def parse(callback: Callback, gateway: Gateway) -> list[Item]:
             address=shown_or_none(given.get(names["to"]), WORD_LENGTH),
             error_text=reply.error_text if reply else None,
             failure_key=reply.failure_key if reply else None,
+            failure_source=given.get(names["smsc"], "").strip() or None
+            if reply and options.errors_per == "smsc"
+            else None,
             occurred_at=occurred_at,
             raw=raw,
-            details=_details(given, names, occurred_at is None, reply),
+            details=_details(given, options, occurred_at is None, reply),
         )
     ]
 
@@ -208,15 +215,19 @@ def _network_error(meta: str) -> NetworkError | None:
 _SHOWN: tuple[Parameter, ...] = ("smsc", "fid", "iid")
 
 
-def _details(
-    given: Mapping[str, str], names: Mapping[Parameter, str], undated: bool, reply: _Reply | None
-) -> dict[str, Any]:
+def _details(given: Mapping[str, str], options: KannelOptions, undated: bool, reply: _Reply | None) -> dict[str, Any]:
+    names = options.parameters
     details: dict[str, Any] = {}
+    warnings = []
     for name in _SHOWN:
         if value := given.get(names[name]):
             details[name] = shown(value, WORD_LENGTH)
     if undated and given.get(names["ts"]):
-        details["warnings"] = [f"{names['ts']} is not a time in seconds since 1970"]
+        warnings.append(f"{names['ts']} is not a time in seconds since 1970; is it %T in the dlr-url?")
+    if reply and options.errors_per == "smsc" and not given.get(names["smsc"], "").strip():
+        warnings.append(f"{names['smsc']} is missing: whose error this is cannot be told; is it %i in the dlr-url?")
+    if warnings:
+        details["warnings"] = warnings
     if reply:
         details.update((name, value) for name, value in reply.details().items() if value is not None)
     return details

@@ -74,6 +74,8 @@ class Receipt:
     #: What an error is qualified by, in place of `error_code`, where the gateway has no field of its own for it:
     #: Kannel tells "UNDELIV 069" in the SMSC's reply, SMPP "GSM 27" in a TLV. Stable and short; None: `error_code`.
     failure_key: str | None = None
+    #: Whose error it is, where the gateway stands for several providers and an option tells them apart.
+    failure_source: str | None = None
     #: The gateway's time of the event: aware, UTC. None when it gave none, or one without a zone.
     occurred_at: datetime | None = None
     part: int | None = None

@@ -39,7 +39,8 @@ class SmppOptions(Options):
         "only for a provider known to put the text in the middle.",
     )
     timezone: Annotated[str | None, AfterValidator(times.checked_zone)] = Field(
-        None, description="IANA zone of the provider's dates, which never name one. Without it they are only shown."
+        None,
+        description="IANA zone of the provider's dates, which seldom name one. Without it those are only shown.",
     )
 
 
@@ -66,6 +67,8 @@ class DeliverSm:
     #: TLVs 0x020C, 0x020E and 0x020F: which part of a long message it is, where no header says so.
     sar: Piece | None = None
     raw: bytes = b""
+    #: What could not be read of it, in sentences.
+    warnings: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -191,9 +194,9 @@ def _concluded(word: str, warnings: list[str]) -> _Verdict:
 def _receipt(pdu: DeliverSm, text: ReceiptText, verdict: _Verdict, options: SmppOptions) -> Receipt:
     network = network_error(pdu.network_error_code) if pdu.network_error_code is not None else None
     status = _status(text, options) or ""
-    done = times.local(text.done_date) if text.done_date else None
+    done = times.read(text.done_date) if text.done_date else None
     outcome, notes = _attempt(pdu, verdict.outcome)
-    warnings = [*verdict.warnings, *_warnings(pdu, text, verdict.outcome, done, network), *notes]
+    warnings = [*pdu.warnings, *verdict.warnings, *_warnings(pdu, text, verdict.outcome, done, network), *notes]
     return Receipt(
         outcome=outcome,
         status=shown(status, WORD_LENGTH),
@@ -201,10 +204,17 @@ def _receipt(pdu: DeliverSm, text: ReceiptText, verdict: _Verdict, options: Smpp
         address=shown_or_none(pdu.source_addr, WORD_LENGTH),
         error_code=shown_or_none(text.err, WORD_LENGTH),
         failure_key=failure_key(status, verdict.word, text.err, network) if outcome is Outcome.FAILED else None,
-        occurred_at=times.in_zone(done, options.timezone) if done and options.timezone else None,
+        occurred_at=_moment(done, options.timezone),
         raw=pdu.raw,
         details=_details(pdu, text, done, network, warnings),
     )
+
+
+def _moment(done: datetime | None, zone: str | None) -> datetime | None:
+    """`done` in UTC; None where neither itself nor the option names its zone."""
+    if done is None or done.tzinfo is not None:
+        return done
+    return times.in_zone(done, zone) if zone else None
 
 
 def failure_key(status: str, word: str | None, err: str | None, network: NetworkError | None) -> str | None:
@@ -265,7 +275,7 @@ def _details(
         "dlvrd": text.dlvrd,
         "submit_date_raw": text.submit_date,
         "done_date_raw": text.done_date,
-        "done_date_local": done.isoformat() if done else None,
+        "done_date_local": done.isoformat() if done and done.tzinfo is None else None,
         "text": text.text if readable else None,
         "text_undecodable": True if text.undecodable else None,
         "message_state": pdu.message_state,

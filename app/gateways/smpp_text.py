@@ -145,8 +145,9 @@ def says_nothing(err: str | None) -> bool:
 
 _TEXT = re.compile(r"(?<!\S)text[ \t]?:", re.IGNORECASE)
 _NAME = r"(id|sub|dlvrd|submit[ _\n]?date|done[ _\n]?date|status|stat|err)[ \t]?:"
-#: A value is the first word behind the colon, unless that is already the next field.
-_FIELD = re.compile(rf"(?<!\S){_NAME}(?:\s*(?!{_NAME.replace('(', '(?:', 1)})(\S+))?", re.ASCII | re.IGNORECASE)
+#: A value is the first word behind the colon, unless that is already the next field; of a date with separators two words.
+_VALUE = r"\S+(?:(?<=[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}) [0-9]{2}:[0-9]{2}\S*)?"
+_FIELD = re.compile(rf"(?<!\S){_NAME}(?:\s*(?!{_NAME.replace('(', '(?:', 1)})({_VALUE}))?", re.ASCII | re.IGNORECASE)
 _STATUS = re.compile(r"(?<!\S)stat(?:us)?[ \t]?:\s*(\S+)", re.ASCII | re.IGNORECASE)
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]")
 _KEYS = {

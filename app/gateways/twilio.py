@@ -125,7 +125,7 @@ def _details(form: Mapping[str, str]) -> dict[str, Any]:
     date = form.get("RawDlrDoneDate")
     if not date:
         return {}
-    when = times.local(date)
+    when = times.read(date)
     if when is None:
         return {"warnings": ["RawDlrDoneDate is not a date"]}
     return {"occurred_at_local": when.isoformat(timespec="minutes")}

@@ -17,8 +17,8 @@ import orjson
 
 from app.gateways.generic import OUTCOMES
 from app.gateways.receipt import Gateway, Outcome
-from app.gateways.times import rfc3339
-from app.ingest.rows import YEARS, InboxRow, said
+from app.gateways.times import YEARS, rfc3339
+from app.ingest.rows import InboxRow, said
 
 #: A receipt as one record of a binary COPY of `COLUMNS` into the inbox.
 PlainRow = NewType("PlainRow", bytes)

@@ -32,7 +32,8 @@ _SHAPE = Shape(fields=FIELDS, others="kept")
     "/v1/receipts", status_code=202, tags=["receipts"], summary="Receipts in bulk, in Acuse's own words", **RECEIPTS
 )
 async def post_receipts(request: Request, principal: ReceiptWriter, asked: AskedReading) -> Response:
-    """202 once every accepted row is durable. Rows name their gateway; repeats change nothing."""
+    """202 once every accepted row is durable. Rows name their gateway; repeats change nothing. What a receipt is true
+    without (its time, price, part…) never costs it: where it cannot be read it is left out, and `warnings` say so."""
     reading = Reading.of(request, asked, _SHAPE)
     named, tally = Named(directory_of(request), of_receipts=True), Tally()
     storing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -60,6 +61,8 @@ async def _receipt_rows(chunk: Sequence[Line | BadRow], named: Named, tally: Tal
                 continue
             try:
                 key, receipt = _read_receipt(line)
+                for warning in receipt.details.get("warnings", ()):
+                    tally.warn(line.number, warning)
                 gateway = named.get(key) if key else None
                 if gateway is None:
                     homeless.append((line.number, key, receipt))

@@ -12,8 +12,9 @@ from typing import Any, Literal, NamedTuple
 
 from app.gateways.ids import canonical
 from app.gateways.receipt import MAX_ID_LENGTH, Gateway, Inbound, Outcome, Receipt
+from app.gateways.times import YEARS
 from app.inbound.rules import number
-from app.qualifications.rules import KEY_LENGTH, failure_key
+from app.qualifications.rules import KEY_LENGTH, SOURCE_LENGTH, failure_key, of_source
 
 _STATUS_LENGTH = 64
 _CODE_LENGTH = 64
@@ -24,8 +25,6 @@ _SMALLINT = 32_767
 _MOST_MONEY = Decimal(10) ** 12
 #: What is written down; a table, because an enum's `value` is slow.
 _STATUS = {each: None if each is Outcome.UNKNOWN else each.value for each in Outcome}
-#: A time outside of these is nobody's event.
-YEARS = range(1990, 2200)
 
 
 class InboxRow(NamedTuple):
@@ -146,7 +145,8 @@ def sender_number(gateway: Gateway, message: Inbound) -> str | None:
 
 def _key(receipt: Receipt, error_code: str | None, error_text: str | None) -> str:
     """Last part of the qualification's key: the adapter's own where the gateway has no field for a code."""
-    return clean(receipt.failure_key, KEY_LENGTH) or failure_key(error_code, error_text)
+    key = clean(receipt.failure_key, KEY_LENGTH) or failure_key(error_code, error_text)
+    return key if receipt.failure_source is None else of_source(key, clean(receipt.failure_source, SOURCE_LENGTH) or "")
 
 
 def fingerprint(

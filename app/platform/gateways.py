@@ -12,6 +12,7 @@ from starlette.responses import Response
 from app.accounts import administering as changes
 from app.accounts import store
 from app.accounts.directory import built
+from app.accounts.parting import Moved
 from app.accounts.store import GatewayRow
 from app.api.fields import AskedFlag, FreeJson, Line, PathName, Plain, Secret, Slug, is_slug
 from app.api.idempotency import once
@@ -23,7 +24,7 @@ from app.gateways import GATEWAYS
 from app.gateways.receipt import SHORTEST_SECRET, Adapter, AuthMode
 from app.ingest import trying_out as trial
 from app.matching.rekeying import id_hint, rekey
-from app.platform.fields import writing
+from app.platform.fields import undone, writing
 from app.security import GatewayReader, GatewayWriter
 from app.settings import public_base_of, settings_of
 
@@ -43,6 +44,7 @@ class AuthIn(BaseModel):
         return changes.Credentials(mode=self.mode, secrets=self.secrets, username=self.username)
 
 
+DryRun = Annotated[AskedFlag, Query(description="Change nothing; answer what would be.")]
 Force = Annotated[AskedFlag, Query(description="Also while messages are in transit.")]
 
 
@@ -54,7 +56,8 @@ class NewGateway(BaseModel):
     label: Line | None = None
     implementation: Line | None = Field(
         None,
-        description="Name under which its errors are qualified; gateways may share one. Default: the kind's label.",
+        description="Name under which its errors are qualified. Default: its key, so that they are its own; name another "
+        "gateway's to share on purpose.",
     )
     options: FreeJson = Field(default_factory=dict, description="The kind's own; see its JSON Schema.")
     auth: AuthIn
@@ -64,7 +67,9 @@ class GatewayChange(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     label: Line | None = None
-    implementation: Line | None = None
+    implementation: Line | None = Field(
+        None, description="Name under which its errors are qualified from now on. See `moved`, and `?dry_run=true`."
+    )
     options: FreeJson | None = Field(None, description="Merged into the present ones; null: back to the default.")
     auth: AuthIn | None = Field(None, description="Replaces the present one, secrets included.")
 
@@ -87,8 +92,39 @@ class GatewayOut(BaseModel):
     updated_at: datetime
 
 
+class Meaning(BaseModel):
+    failure_type: str
+    reason: str
+    state: str
+
+
+class MovedError(BaseModel):
+    status: str
+    error_code: str
+    messages: int = Field(description="Of this gateway that failed with it: they keep the old name.")
+    before: Meaning = Field(description="What it means under the old name.")
+    after: Meaning | None = Field(description="Under the new name; null: what its provider documents, once it comes.")
+
+
+class Parted(BaseModel):
+    """What another name for the gateway's errors does. What failed before keeps the old name; what was decided about these
+    errors goes along, unless other gateways have the new name."""
+
+    old_implementation: str
+    implementation: str
+    shared_with: list[str] = Field(description="Other gateways under the old name.")
+    shares_with: list[str] = Field(description="Other gateways under the new name.")
+    known_errors: int = Field(description="Errors that this gateway has had.")
+    messages: int = Field(description="Messages that failed with them.")
+    copied: int = Field(description="Qualifications that are taken along as they stand.")
+    differing: int = Field(description="Errors that mean something else from now on.")
+    per_error: list[MovedError] = Field(description="Those of the most messages, 100.")
+
+
 class GatewayChanged(GatewayOut):
     rekeyed: dict[str, int] | None = Field(description="When the id formats changed: what was renamed and matched.")
+    moved: Parted | None = Field(description="When the implementation changed: what that does.")
+    dry_run: bool
 
 
 class GatewayDetails(GatewayOut):
@@ -210,11 +246,14 @@ async def read(request: Request, principal: GatewayReader, key: PathName) -> Gat
 
 
 @router.patch("/gateways/{key}", summary="Change a gateway")
-async def change(request: Request, principal: GatewayWriter, key: PathName, wish: GatewayChange) -> GatewayChanged:
+async def change(
+    request: Request, principal: GatewayWriter, key: PathName, wish: GatewayChange, dry_run: DryRun = False
+) -> GatewayChanged:
     """Kind and key stay. When the id formats change, all ids of the gateway are computed anew and matched again,
-    in this request."""
-    async with writing(request) as connection:
-        row, rekeyed = await changes.change_gateway(
+    in this request. Another `implementation` parts its errors from those of the gateways that it shared one with, or shares
+    theirs; `?dry_run=true` says what that moves, and changes nothing."""
+    async with writing(request) as connection, undone(connection, dry_run):
+        changed = await changes.change_gateway(
             connection,
             key,
             label=wish.label,
@@ -224,7 +263,14 @@ async def change(request: Request, principal: GatewayWriter, key: PathName, wish
             actor=principal.name,
             rekey=rekey,
         )
-    return GatewayChanged(**principal.shown(_shown(request, row)), rekeyed=None if rekeyed is None else dict(rekeyed))
+    more = {"rekeyed": None if changed.rekeyed is None else dict(changed.rekeyed), "dry_run": dry_run}
+    moved = None if changed.moved is None else principal.shown(_moved(changed.moved))
+    return GatewayChanged(**principal.shown(_shown(request, changed.row)), **more, moved=moved)
+
+
+def _moved(moved: Moved) -> dict[str, Any]:
+    names = {"old_implementation": moved.old_implementation, "implementation": moved.implementation}
+    return names | moved.figures() | {"per_error": list(moved.per_error)}
 
 
 @router.delete("/gateways/{key}", status_code=status.HTTP_204_NO_CONTENT, summary="Delete a gateway")

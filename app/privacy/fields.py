@@ -60,6 +60,7 @@ FIELDS: Mapping[str, Class] = {
         would_match
         kept_away_by_reason language opt_out opt_outs part_reference replies
         blank_lines format rows separator
+        differing known_errors shared_with shares_with
         """,
     ),
     # whose number it is
@@ -79,6 +80,7 @@ FIELDS: Mapping[str, Class] = {
         agent canonical_id cause content content_type detail_text error error_code error_text failure_key first_text
         implementation label name network note provider_message_id provider_message_ids query raw reason reply rule
         sample sentence source source_url status status_text text url words
+        failure_source old_implementation
         """,
     ),
     **_all(
@@ -99,6 +101,7 @@ FIELDS: Mapping[str, Class] = {
         """
         auth breaker by_part entries errors evidence exclusions fields findings first_rows health inbound indicators items
         journals message moved per_delivery preparation qualification reading remains target timeline
+        per_error warnings
         """,
     ),
 }

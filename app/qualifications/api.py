@@ -19,6 +19,7 @@ from app.privacy.masking import in_pieces
 from app.qualifications import store
 from app.qualifications.reasons import Reason
 from app.qualifications.rules import State, shown
+from app.qualifications.sentences import following
 from app.quarantine.changing import drain, requalified, would_move
 from app.security import Principal, Reader, Writer, asks
 
@@ -192,14 +193,15 @@ async def preview(request: Request, id: Id, body: Proposal, principal: Reader) -
 
 @router.patch("/v1/qualifications/{id}", summary="Requalify an error", response_model=Changed)
 async def change(request: Request, id: Id, body: Change, principal: Writer) -> Changed:
-    """Retroactive: all messages that failed with this error show the new failure type and reason at once, and so do
+    """Without a `sentence` of yours, one that said what no longer holds is made anew of what you decide; one that somebody
+    wrote stays. Retroactive: all messages that failed with this error show the new failure type and reason at once, and so do
     the figures of their deliveries. The health of addresses moves by failures of the last 30 days; changing the error
     back takes exactly that back. The journals of the deliveries touched say so (of the last 90 days, the newest
     200; the platform's journal has the whole figure)."""
     now = datetime.now(UTC)
     async with writing(request) as connection:
         old = _found(await store.lock(connection, id))
-        values = _values(body, old)
+        values = await _with_sentence(connection, body, old, _values(body, old))
         touched = await store.touched(connection, id)
         quarantines = await would_move(connection, old, {**old, **values}, now)
         moved = _moved(old, values, touched, quarantines)
@@ -217,6 +219,16 @@ def _values(body: Proposal, old: Mapping[str, Any]) -> dict[str, Any]:
     """What of `body` differs from what stands, by column."""
     given = body.model_dump(mode="json", exclude_unset=True)
     return {name: value for name, value in given.items() if value != old[name]}
+
+
+async def _with_sentence(
+    connection: Connection, body: Proposal, old: Mapping[str, Any], values: dict[str, Any]
+) -> dict[str, Any]:
+    """`values`, with the sentence that says them, where what was decided changes and nobody gave one."""
+    if not values or "sentence" in body.model_fields_set:
+        return values
+    said = following(await store.documented(connection, old), old, {**old, **values})
+    return values if said == old["sentence"] else values | {"sentence": said}
 
 
 def _moved(

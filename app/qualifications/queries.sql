@@ -17,3 +17,7 @@ GROUP BY d.id ORDER BY d.id DESC
 
 -- name: lock_qualification
 SELECT * FROM qualifications WHERE id = $1 FOR UPDATE
+
+-- name: list_kinds
+-- The kinds of the gateways that have their errors qualified under the name `$1`.
+SELECT DISTINCT kind FROM gateways WHERE implementation = $1 ORDER BY kind

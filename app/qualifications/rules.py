@@ -10,6 +10,9 @@ from app.gateways.receipt import FailureType, Qualification
 State = Literal["keep", "ignore", "to_qualify"]
 #: Longest last part of a qualification's key.
 KEY_LENGTH = 120
+#: Longest name of whose error it is, within a key.
+SOURCE_LENGTH = 40
+_SOURCE = " @ "
 #: What stands in a key for everything that differs between like errors.
 VARIABLE = "#MESSAGE#"
 #: Longer texts say nothing more about the kind of error, and cost time.
@@ -51,6 +54,11 @@ def failure_key(error_code: str | None, error_text: str | None) -> str:
     return _REPEATED.sub(VARIABLE, " ".join(text.split()))[:KEY_LENGTH]
 
 
+def of_source(key: str, source: str) -> str:
+    """`key`, of an error of `source` alone: `UNDELIV 069 @ smsc-1`."""
+    return f"{key[: KEY_LENGTH - SOURCE_LENGTH - len(_SOURCE)]}{_SOURCE}{source}"
+
+
 def _variable(found: re.Match[str]) -> str:
     """The stop behind a word belongs to its sentence, not to the id."""
     word = found[0]
@@ -65,8 +73,9 @@ def shown(implementation: str, status: str, code: str) -> str:
 
 
 def meaning(table: Mapping[tuple[str, str], Qualification], status: str, code: str) -> Qualified:
-    """What the provider documents for this error: for this status and code, else for the code, else for the status."""
-    word = status.upper()
+    """What the provider documents for this error: for this status and code, else for the code, else for the status. Whose
+    error it is does not matter for that."""
+    word, code = status.upper(), code.rpartition(_SOURCE)[0] if _SOURCE in code else code
     found = table.get((word, code)) or (code and table.get(("*", code))) or table.get((word, ""))
     if not found:
         return UNKNOWN_ERROR

@@ -13,7 +13,9 @@ from sqlalchemy import ColumnElement, Select, and_, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.db import Connection, compiled, load_queries
+from app.gateways import GATEWAYS
 from app.privacy import searched
+from app.qualifications.rules import UNKNOWN_ERROR, Qualified, meaning
 from app.tables import counters, qualifications
 
 QUERIES = load_queries(__file__)
@@ -82,6 +84,15 @@ def _conditions(asked: Filter) -> list[ColumnElement[bool]]:
         seen = (searched(column, masked=asked.masked) for column in texts)
         found.append(or_(*(column.icontains(asked.q, autoescape=True) for column in seen)))
     return found
+
+
+async def documented(connection: Connection, row: Mapping[str, Any]) -> Qualified:
+    """What the provider says of the error `row`; `UNKNOWN_ERROR` where it says nothing."""
+    kinds = [each["kind"] for each in await connection.fetch(QUERIES["list_kinds"], row["implementation"])]
+    found = [
+        meaning(GATEWAYS[kind].qualifications, row["status"], row["error_code"]) for kind in kinds if kind in GATEWAYS
+    ]
+    return next((each for each in found if each != UNKNOWN_ERROR), UNKNOWN_ERROR)
 
 
 # --- change ----------------------------------------------------------------------------------------------------------

@@ -157,7 +157,8 @@ def _decision(line: Line, unsaid: Unsaid, now: datetime) -> Decision:
         reason=row.reason or said,
         origin=row.origin or unsaid.origin,
         actor=unsaid.actor,
-        at=row.at or now,
+        # Their clock may be ahead; whatever is decided from now on comes after what we know now.
+        at=min(row.at or now, now),
         sender=(row.sender or "") if said == "denylisted" else "",
         note=row.note,
         until=until,

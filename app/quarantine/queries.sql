@@ -20,8 +20,16 @@ WHERE e.pseudonym = n.pseudonym AND e.returned_as IS DISTINCT FROM n.address
 -- States are looked up by message, and judged after that: while a delivery's first receipts come in, the planner still
 -- believes that no message has an answer, and would begin with all that have.
 -- `since`: a failure is held that was received while a breaker was open, unless an operator applied it.
+-- `at`: a failure stands at the earlier of its own time and our hearing of it: the other side's clock may be ahead, and what
+-- is decided after we know of the failure comes after it.
 SELECT m.address, m.id, d.sender, CASE WHEN m.proof THEN NULL ELSE m.delivery_id END AS delivery_id, s.status::text AS status,
-    CASE WHEN s.status = 'failed' THEN {failed_at} ELSE coalesce(s.received_at, s.occurred_at) END AS at,
+    CASE WHEN s.status = 'failed' THEN least({failed_at}, (
+        SELECT min(h.received_at) FROM correlations c JOIN receipts h ON h.correlation_id = c.id
+        WHERE c.message_id = m.id AND h.status = 'failed'
+    ), (
+        SELECT min(h.recorded_at) FROM submissions h
+        WHERE h.message_id = m.id AND (h.error_code IS NOT NULL OR h.error_text IS NOT NULL)
+    )) ELSE coalesce(s.received_at, s.occurred_at) END AS at,
     s.gateway_id, s.qualification_id, coalesce(r.verified, true) AS verified,
     q.failure_type::text AS failure_type, q.reason, q.state::text AS state,
     s.status = 'failed' AND EXISTS (

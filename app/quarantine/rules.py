@@ -41,8 +41,8 @@ class Thresholds:
 class Event:
     """One thing known about an address: what a message came to, or what somebody decided.
 
-    A message is one event however many receipts it has: `failed`, at the first time that it failed, unless it was
-    received in the end. Times are aware UTC."""
+    A message is one event however many receipts it has: `failed`, at the first time that it failed or that we heard of a
+    failure, whichever was earlier, unless it was received in the end. Times are aware UTC."""
 
     at: datetime
     kind: Kind

@@ -129,7 +129,7 @@ class TestGeneric(GatewayContract):
             ({"to": "a\0"}, "to contains a NUL"),
             ({"part": 1}, "belong together"),
             ({"part": 2, "parts": 1, "part_reference": "7"}, "part is at most parts"),
-            ({"part": 0, "parts": 2, "part_reference": "7"}, "part must be a whole number"),
+            ({"part": 0, "parts": 2, "part_reference": "7"}, "it must be a whole number from 1"),
             ({"part": 1, "parts": 2, "part_reference": 7}, "part_reference must be a string"),
             ({"opt_out_type": True}, "opt_out_type must be a string"),
         ],
@@ -210,54 +210,147 @@ def test_status_words_in_any_case(words: str, outcome: Outcome) -> None:
         ({"status": ""}, "status is missing"),
         ({"status": 1}, "status must be a string"),
         ({"status": "a" * 101}, "status is longer than 100 characters"),
-        ({"error_code": True}, "error_code must be a string"),
-        ({"error_code": 1.5}, "error_code must be a string"),
-        ({"error_text": ["x"]}, "error_text must be a string"),
-        ({"error_text": "a\x00b"}, "error_text contains a NUL character"),
-        ({"occurred_at": "2026-03-04T10:15:42"}, "occurred_at must be a time with its zone"),
-        ({"occurred_at": "2026-03-04"}, "occurred_at must be a time with its zone"),
-        ({"occurred_at": 1772619342}, "occurred_at must be a time with its zone"),
-        ({"occurred_at": "1772619342"}, "occurred_at must be a time with its zone"),
-        ({"occurred_at": "2026-02-30T10:15:42Z"}, "occurred_at must be a time with its zone"),
-        ({"occurred_at": "0001-01-01T00:00:00+14:00"}, "occurred_at must be a time with its zone"),
-        ({"part": 0}, "part must be a whole number from 1 to 255"),
-        ({"part": 256}, "part must be a whole number from 1 to 255"),
-        ({"part": True}, "part must be a whole number from 1 to 255"),
-        ({"parts": "2"}, "parts must be a whole number from 1 to 255"),
-        ({"part": 3, "parts": 2}, "part is greater than parts"),
-        ({"price": 10**9}, "price must be a decimal"),
-        ({"price": "1000000000"}, "price must be a decimal"),
-        ({"price": "0.0000001"}, "price must be a decimal"),
-        ({"price": 1e-7}, "price must be a decimal"),
-        ({"price": "1_0"}, "price must be a decimal"),
-        ({"price": "NaN"}, "price must be a decimal"),
-        ({"price": float("inf")}, "price must be a decimal"),
-        ({"price": Decimal("1e999999")}, "price must be a decimal"),
-        ({"price": 10**5000}, "price must be a decimal"),
-        ({"price": True}, "price must be a decimal"),
-        ({"currency": "EURO"}, "currency must be three letters"),
-        ({"currency": "€€€"}, "currency must be three letters"),
-        ({"address": "+34" + "6" * 100}, "address is longer than 100 characters"),
     ],
 )
-def test_a_wrong_field_is_one_clear_sentence_without_its_value(fields: dict[str, object], complaint: str) -> None:
+def test_what_a_receipt_cannot_be_without_is_one_clear_sentence_without_its_value(
+    fields: dict[str, object], complaint: str
+) -> None:
     assert wrong(**fields).startswith(complaint)
+
+
+WITH_ZONE = "occurred_at was not read: it must be a time with its zone"
+NO_ZONE = "occurred_at was not read: it names no zone"
+DECIMAL = "price was not read: it must be a decimal"
+PART = "part was not read: it must be a whole number from 1 to 255"
+
+
+@pytest.mark.parametrize(
+    ("fields", "warning"),
+    [
+        ({"occurred_at": "2026-03-04T10:15:42"}, NO_ZONE),
+        ({"occurred_at": "2026-03-04 10:15"}, NO_ZONE),
+        ({"occurred_at": "20260304101542"}, NO_ZONE),
+        ({"occurred_at": "2603041015"}, NO_ZONE),
+        ({"occurred_at": "2026-03-04"}, WITH_ZONE),
+        ({"occurred_at": "04/03/2026 10:15:42"}, WITH_ZONE),
+        ({"occurred_at": "yesterday"}, WITH_ZONE),
+        ({"occurred_at": 1772619342}, WITH_ZONE),
+        ({"occurred_at": "1772619342"}, WITH_ZONE),
+        ({"occurred_at": {"date": "2026-03-04T10:15:42Z"}}, WITH_ZONE),
+        ({"occurred_at": "2026-02-30T10:15:42Z"}, WITH_ZONE),
+        ({"occurred_at": "0001-01-01T00:00:00Z"}, WITH_ZONE),
+        ({"occurred_at": "0001-01-01T00:00:00+14:00"}, WITH_ZONE),
+        ({"error_code": True}, "error_code was not read: it must be a string"),
+        ({"error_code": 1.5}, "error_code was not read: it must be a string"),
+        ({"error_text": ["x"]}, "error_text was not read: it must be a string"),
+        ({"network": {"mcc": 214}}, "network was not read: it must be a string"),
+        ({"address": False}, "address was not read: it must be a string"),
+        ({"part": 0}, PART),
+        ({"part": 256}, PART),
+        ({"part": True}, PART),
+        ({"part": "1 of 2"}, PART),
+        ({"parts": 1.5}, PART.replace("part", "parts", 1)),
+        ({"part": 3, "parts": 2}, "part is greater than parts: neither was read"),
+        ({"price": 10**9}, DECIMAL),
+        ({"price": "1000000000"}, DECIMAL),
+        ({"price": "1_0"}, DECIMAL),
+        ({"price": "1,234"}, DECIMAL),
+        ({"price": "free"}, DECIMAL),
+        ({"price": "NaN"}, DECIMAL),
+        ({"price": float("inf")}, DECIMAL),
+        ({"price": Decimal("1e999999")}, DECIMAL),
+        ({"price": Decimal("sNaN")}, DECIMAL),
+        ({"price": 10**5000}, DECIMAL),
+        ({"price": True}, DECIMAL),
+        ({"price": {"amount": 1}}, DECIMAL),
+        ({"currency": "EURO"}, "currency was not read: it must be three letters"),
+        ({"currency": "€€€"}, "currency was not read: it must be three letters"),
+        ({"currency": 978}, "currency was not read: it must be three letters"),
+    ],
+)
+def test_what_a_receipt_is_true_without_is_left_out_with_a_warning(fields: dict[str, object], warning: str) -> None:
+    receipt = good(**fields)
+    (told,) = receipt.details["warnings"]
+    assert told.startswith(warning)
+    bare = good()
+    names = [name for name in fields if name != "occurred_at"]
+    assert [getattr(receipt, name) for name in names] == [getattr(bare, name) for name in names]
+    assert receipt.occurred_at is None
+
+
+def test_a_time_without_a_zone_is_shown_as_it_was_given() -> None:
+    assert good(occurred_at="2026-03-04T10:15:42").details["occurred_at_local"] == "2026-03-04T10:15:42"
+
+
+def test_every_warning_is_told_beside_the_others() -> None:
+    warnings = good(occurred_at="?", price="?", eror_code="069", status="failed").details["warnings"]
+    assert [each.split()[0] for each in warnings] == ["occurred_at", "price", "fields"]
+
+
+@pytest.mark.parametrize(
+    ("written", "at"),
+    [
+        ("2026-03-04T11:15:42+0100", "2026-03-04T10:15:42"),
+        ("2026-03-04 10:15:42 UTC", "2026-03-04T10:15:42"),
+        ("2026/03/04 10:15:42Z", "2026-03-04T10:15:42"),
+        ("2026-03-04T10:15Z", "2026-03-04T10:15:00"),
+        ("20260304T101542Z", "2026-03-04T10:15:42"),
+        ("Wed, 04 Mar 2026 11:15:42 +0100", "2026-03-04T10:15:42"),
+        ("260304111542004+", "2026-03-04T10:15:42"),
+    ],
+)
+def test_a_time_that_names_its_zone_in_another_way_is_read(written: str, at: str) -> None:
+    receipt = good(occurred_at=written)
+    assert receipt.occurred_at is not None
+    assert receipt.occurred_at.isoformat() == f"{at}+00:00"
+    assert not receipt.details
 
 
 @pytest.mark.parametrize(
     ("price", "read"),
-    [("0.0071", "0.0071"), (0.0071, "0.0071"), (1e-6, "0.000001"), (-3, "-3"), ("1.50000000", "1.5"), (0, "0")],
+    [
+        ("0.0071", "0.0071"),
+        (0.0071, "0.0071"),
+        (1e-6, "0.000001"),
+        (-3, "-3"),
+        ("1.50000000", "1.5"),
+        (0, "0"),
+        ("0,05", "0.05"),
+        ("-0,0075", "-0.0075"),
+        ("1.234,56", "1234.56"),
+        ("1,234.56", "1234.56"),
+        (" 0.05 ", "0.05"),
+        (".05", "0.05"),
+        ("7,1E-3", "0.0071"),
+        ("12,5", "12.5"),
+    ],
 )
 def test_a_price_is_text_or_a_number_and_stays_exact(price: object, read: str) -> None:
-    assert good(price=price).price == Decimal(read)
+    receipt = good(price=price)
+    assert receipt.price == Decimal(read)
+    assert not receipt.details
 
 
-def test_a_whole_number_is_an_error_code_too() -> None:
-    assert good(error_code=30003).error_code == "30003"
+@pytest.mark.parametrize(("price", "read"), [("0.0048125", "0.004812"), (1e-7, "0"), ("0,12345678", "0.123457")])
+def test_a_price_of_more_than_six_digits_is_rounded_and_says_so(price: object, read: str) -> None:
+    receipt = good(price=price)
+    assert receipt.price == Decimal(read)
+    assert receipt.details["warnings"] == ["price was rounded to 6 digits behind the point"]
 
 
-def test_a_long_error_text_is_cropped() -> None:
+def test_whole_numbers_are_read_where_a_text_is_expected_and_the_other_way_round() -> None:
+    receipt = good(error_code=30003, network=21407, address=447700900001, part="1", parts=2.0)
+    assert (receipt.error_code, receipt.network, receipt.address) == ("30003", "21407", "447700900001")
+    assert (receipt.part, receipt.parts, receipt.details) == (1, 2, {})
+    assert good(error_code=30003.0).error_code == "30003"
+
+
+def test_a_long_text_is_cropped_and_a_long_word_says_so() -> None:
     assert good(error_text="a" * 9999).error_text == "a" * 500
+    receipt = good(error_code="a" * 9999)
+    assert receipt.error_code == "a" * 100
+    assert receipt.details["warnings"] == ["error_code was cropped to 100 characters"]
+    assert good(error_text="a\x00b").error_text == good(error_code="a\x00b").error_code == "a\ufffdb"
 
 
 def test_a_field_that_is_not_known_is_told_and_does_not_cost_the_receipt() -> None:
@@ -280,7 +373,9 @@ def test_the_gateway_of_a_row_is_its_key_or_none() -> None:
 def test_a_row_of_csv_is_the_same_receipt_as_its_json() -> None:
     row = {name: str(value) for name, value in FULL.items()}
     assert read_csv(row) == read_value(FULL)
-    assert read_csv({**row, "part": "x"}) == "part must be a whole number from 1 to 255"
+    bad = read_csv({**row, "part": "x"})
+    assert not isinstance(bad, str)
+    assert (bad[1].part, bad[1].details["warnings"]) == (None, [PART])
     assert read_csv({"status": "sent", "reference": "m-1", "part": "", "price": ""}) == (
         None,
         good(status="sent", reference="m-1", provider_message_id=None),

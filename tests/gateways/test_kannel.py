@@ -132,7 +132,19 @@ class TestKannel(GatewayContract):
     def test_a_wrong_time_is_dropped_with_a_warning(self, ts: str) -> None:
         receipt = self.receipt(self.callback(ts=ts))
         assert receipt.occurred_at is None
-        assert receipt.details["warnings"] == ["ts is not a time in seconds since 1970"]
+        assert receipt.details["warnings"] == ["ts is not a time in seconds since 1970; is it %T in the dlr-url?"]
+
+    def test_the_errors_of_its_smscs_can_be_told_apart(self) -> None:
+        failed = self.callback(status="2", reply=UNDELIV, smsc="smsc-1")
+        assert self.receipt(failed).failure_source is None
+        apart = self.receipt(failed, errors_per="smsc")
+        assert (apart.failure_key, apart.failure_source) == ("UNDELIV 069", "smsc-1")
+        assert self.receipt(self.callback(smsc="smsc-1"), errors_per="smsc").failure_source is None
+        nameless = self.receipt(self.callback(status="2", reply=UNDELIV), errors_per="smsc")
+        assert nameless.failure_source is None
+        assert nameless.details["warnings"] == [
+            "smsc is missing: whose error this is cannot be told; is it %i in the dlr-url?"
+        ]
 
     @pytest.mark.parametrize(
         ("reply", "meta", "key"),

@@ -246,24 +246,109 @@ class TestSmpp(GatewayContract):
         assert receipt.details["warnings"] == ["done date is not a date"]
 
     @pytest.mark.parametrize(
+        ("date", "at"),
+        [
+            ("201906190720", "2019-06-19T05:20:00+00:00"),
+            ("20110314181741", "2011-03-14T17:17:41+00:00"),
+            ("2013-02-17 00:04:32", "2013-02-16T23:04:32+00:00"),
+            ("260304101647004+", "2026-03-04T09:16:47+00:00"),
+            ("260304101647020-", "2026-03-04T15:16:47+00:00"),
+            ("2026-03-04T10:16:47Z", "2026-03-04T10:16:47+00:00"),
+        ],
+    )
+    def test_a_done_date_of_any_form_is_read_and_a_zone_of_its_own_comes_before_the_option(
+        self, date: str, at: str
+    ) -> None:
+        text = f"id:1 submit date:{date} done date:{date} stat:DELIVRD err:000 text:10:15"
+        receipt = self.good(text, {"timezone": "Europe/Madrid"})
+        assert receipt.occurred_at is not None
+        assert receipt.occurred_at.isoformat() == at
+        assert (receipt.status, receipt.details["done_date_raw"], receipt.details["text"]) == ("DELIVRD", date, "10:15")
+        alone = self.good(text)
+        has_zone = date.endswith(("+", "-", "Z"))
+        assert alone.occurred_at == (receipt.occurred_at if has_zone else None)
+        assert ("done_date_local" in alone.details) is not has_zone
+        assert "warnings" not in alone.details
+
+    @pytest.mark.parametrize("date", ["20260304", "000002000000000R", "yesterday", "26-03-04", "1772619342"])
+    def test_a_done_date_that_cannot_be_read_is_dropped_with_a_warning(self, date: str) -> None:
+        receipt = self.good(f"id:1 done date:{date} stat:DELIVRD err:000", {"timezone": "Europe/Madrid"})
+        assert (receipt.occurred_at, receipt.status) == (None, "DELIVRD")
+        assert receipt.details["warnings"] == ["done date is not a date"]
+
+    @pytest.mark.parametrize(
         "value",
         [
             {"short_message_hex": "abc"},
             {"short_message_hex": 5},
             {"text": 5},
-            {"tlvs": []},
+            {"text": None, "short_message": 5},
+            {"tlvs": [1]},
             {"tlvs": {"receipted_message_id": 1.5}},
-            {"tlvs": {"message_state": True}},
-            {"tlvs": {"message_state": 256}},
-            {"tlvs": {"network_error_code": 27}},
-            {"tlvs": {"network_error_code_hex": "xyz"}},
-            {"data_coding": "8"},
+            {"tlvs": {"receipted_message_id_hex": "xyz"}},
+            {"tlvs": {"message_payload_hex": "xyz"}},
             {"esm_class": -1},
-            {"source_addr": 34600000000},
+            {"esm_class": "receipt"},
         ],
     )
-    def test_a_wrong_type_is_refused_with_a_sentence(self, value: dict[str, Any]) -> None:
+    def test_a_wrong_type_of_what_it_cannot_be_without_is_refused_with_a_sentence(self, value: dict[str, Any]) -> None:
         assert self.refusal(post({"text": "id:1 stat:DELIVRD", **value}))
+
+    @pytest.mark.parametrize(
+        ("value", "warning"),
+        [
+            ({"tlvs": {"message_state": True}}, "message_state was not read: it must be a number from 0 to 255"),
+            ({"tlvs": {"message_state": 256}}, "message_state was not read: it must be a number from 0 to 255"),
+            ({"tlvs": {"message_state_hex": "0202"}}, "message_state was not read: it must be a number from 0 to 255"),
+            ({"tlvs": {"network_error_code": 27}}, "network_error_code must be 3 octets"),
+            ({"tlvs": {"network_error_code_hex": "xyz"}}, "network_error_code must be 3 octets"),
+            ({"data_coding": "UCS2"}, "data_coding was not read: it must be a number from 0 to 255"),
+            ({"source_addr": ["34600000000"]}, "source_addr was not read: it must be a string"),
+            ({"destination_addr": 1.5}, "destination_addr was not read: it must be a string"),
+        ],
+    )
+    def test_what_it_is_true_without_is_left_out_with_a_warning(self, value: dict[str, Any], warning: str) -> None:
+        receipt = self.receipt(post({"text": "id:1 stat:DELIVRD", **value}))
+        assert receipt.outcome is Outcome.RECEIVED
+        assert receipt.details["warnings"] == [warning]
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            {"data_coding": None, "esm_class": None},
+            {"data_coding": "0", "esm_class": "4"},
+            {"esm_class": "0x44"},
+            {"tlvs": []},
+            {"tlvs": None},
+            {"tlvs": {"0x1400_vendor_hex": "no hexadecimal", "user_message_reference": [7], "0x020a": {}}},
+            {"tlvs": {"message_state": "2"}},
+            {"tlvs": {"message_state": "DELIVERED"}},
+            {"source_addr": 447700900001},
+        ],
+    )
+    def test_other_ways_of_writing_and_tlvs_that_nobody_reads_cost_nothing(self, value: dict[str, Any]) -> None:
+        receipt = self.receipt(post({"text": "id:1 stat:DELIVRD", **value}))
+        assert receipt.outcome is Outcome.RECEIVED
+        assert "warnings" not in receipt.details
+
+    def test_a_pdu_of_node_smpp_is_read(self) -> None:
+        buffer = {"type": "Buffer", "data": [3, 0, 27]}
+        pdu = {
+            "command": "deliver_sm", "command_length": 90, "esm_class": 4, "source_addr": "447700900001", "data_coding": 0,
+            "short_message": {"message": "id:1 stat:UNDELIV err:000"}, "receipted_message_id": "77", "message_state": 5,
+            "network_error_code": buffer,
+        }  # fmt: skip
+        receipt = self.receipt(post(pdu))
+        assert (receipt.provider_message_id, receipt.failure_key) == ("77", "GSM 27")
+        octets = {"type": "Buffer", "data": list(b"id:1 stat:DELIVRD")}
+        assert self.receipt(post({"short_message": {"message": octets}})).outcome is Outcome.RECEIVED
+        assert self.receipt(post({"short_message": "id:1 stat:DELIVRD"})).provider_message_id == "1"
+
+    def test_where_nothing_can_be_read_the_refusal_names_the_keys_that_are_expected_and_those_that_came(self) -> None:
+        refusal = self.refusal(post({"esm_class": 4, "content": "id:1 stat:DELIVRD", "447700900001": 1}))
+        assert refusal == (
+            "nothing to read: none of short_message_hex, text, short_message and tlvs is there; keys that are not known: content"
+        )
 
     def test_64_kb_of_text_are_cropped_for_show(self) -> None:
         receipt = self.good("id:1 stat:DELIVRD text:" + "id:2 " * 13_000)

@@ -215,7 +215,7 @@ async def test_a_repeat_shows_as_a_repeat_and_changes_nothing(client: httpx.Asyn
 
     await until(timeline, lambda facts: sum(bool(fact.get("repeat_of")) for fact in facts) == 2)
     counted = await client.get("/v1/qualifications", params={"implementation": account.key})
-    assert [row["occurrences"] for row in counted.json()["items"]] in ([1], [])
+    assert [row["occurrences"] for row in counted.json()["items"] if row["occurrences"]] == [1]
 
 
 async def test_the_hint_names_the_options_under_which_ids_would_match_and_they_do(client: httpx.AsyncClient) -> None:
