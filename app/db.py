@@ -201,12 +201,22 @@ async def create_pool(url: str, *, name: str, size: int, settings: Mapping[str, 
     )
 
 
+class _Undone(Exception):
+    """Ends a transaction that was only tried."""
+
+
 @asynccontextmanager
-async def writing(request: Request) -> AsyncIterator[Connection]:
+async def writing(request: Request, *, dry_run: bool = False) -> AsyncIterator[Connection]:
     """A transaction for a request that writes; it commits at the end of the block, and waits for a free connection only
-    so long."""
-    async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection, connection.transaction():
-        yield connection
+    so long. `dry_run`: all of it is done, refusals included, and taken back at the end."""
+    async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+        try:
+            async with connection.transaction():
+                yield connection
+                if dry_run:
+                    raise _Undone
+        except _Undone:
+            pass
 
 
 @asynccontextmanager

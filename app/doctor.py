@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import os
+import shutil
 import sqlite3
-import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -39,9 +40,12 @@ class Check:
     finding: str
 
 
-async def examined(settings: Settings, url: str) -> list[Check]:
-    """All checks but that of the settings; a database that cannot be asked is one failure, not seven."""
+async def examined(settings: Settings, url: str | None) -> list[Check]:
+    """All checks but that of the settings; a database that cannot be asked is one failure, not seven. `url` None: there is
+    none yet. Whoever is examined is as before: nothing is made, and what is tried in the database is taken back."""
     disk = [_admin_key(settings), _data_dir(settings.data_dir), _spool(settings.data_dir / "spool")]
+    if url is None:
+        return [Check("database", "warning", f"There is none in {settings.data_dir} yet: `acuse run` makes it."), *disk]
     try:
         return [*await asyncio.wait_for(_database(settings, url), _TIMEOUT_SECONDS), *disk]
     except Exception as error:
@@ -169,8 +173,12 @@ async def _sealing(connection: Connection, settings: Settings) -> list[Check]:
     """Where the key of the secrets stands, what that is worth, and what still needs an older one."""
     try:
         ours = Sealing.of(settings)
-        async with connection.transaction():
+        trying = connection.transaction()
+        await trying.start()
+        try:
             await ours.install(connection)
+        finally:
+            await trying.rollback()
     except SealError as error:
         return [Check("sealing key", "failed", str(error))]
     stands = await resealing.survey(connection)
@@ -244,12 +252,15 @@ async def _set_aside(connection: Connection) -> list[Check]:
 
 
 def _data_dir(path: Path) -> Check:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path) as file:
-            file.write(b"\0")
-    except OSError as error:
-        return Check("data directory", "failed", f"{path} cannot be written: {error.strerror}.")
+    if not path.exists():
+        above = next((each for each in path.absolute().parents if each.exists()), Path("/"))
+        if not os.access(above, os.W_OK | os.X_OK):
+            return Check("data directory", "failed", f"{path} is not there, and cannot be made in {above}.")
+        return Check("data directory", "ok", f"{path} is not there yet; the first start makes it.")
+    if not path.is_dir() or not os.access(path, os.W_OK | os.X_OK):
+        return Check("data directory", "failed", f"{path} cannot be written.")
+    if not shutil.disk_usage(path).free:
+        return Check("data directory", "failed", f"The disk of {path} is full.")
     return Check("data directory", "ok", f"{path} can be written.")
 
 
@@ -273,6 +284,8 @@ def _spool(folder: Path) -> Check:
 
 
 def _rows(path: Path) -> int:
-    with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as database:
+    # Files beside it are there while somebody writes, or did when he died; without them reading would make some.
+    how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "mode=ro&immutable=1"
+    with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?{how}", uri=True)) as database:
         (rows,) = database.execute("SELECT count(*) FROM spool").fetchone()
         return int(rows)

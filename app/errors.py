@@ -12,12 +12,23 @@ Problem                    an answer to the caller, with status and sentence
 └── Forbidden       403
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
 import orjson
 from starlette.responses import Response
+
+#: What Python's versions call differently.
+_TITLES = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}
+_MOST_TOLD = 3
+_STEP = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}|[0-9]{1,4}", re.ASCII)
+
+
+def title_of(status: int) -> str:
+    """One title a status, whatever Python it is."""
+    return _TITLES.get(status) or HTTPStatus(status).phrase
 
 
 class Problem(Exception):
@@ -67,7 +78,12 @@ class Invalid(Problem):
     @classmethod
     def field(cls, pointer: str, detail: str) -> "Invalid":
         """One wrong field; `pointer` is a JSON pointer, or `?name` for a query parameter."""
-        return cls("The request is not valid.", errors=[{"pointer": pointer, "detail": detail}])
+        return cls.fields([{"pointer": pointer, "detail": detail}])
+
+    @classmethod
+    def fields(cls, errors: Sequence[Mapping[str, str]]) -> "Invalid":
+        """Several; the sentence says the first ones, each with the name of its field."""
+        return cls(not_valid(errors), errors=errors)
 
 
 class TooMany(Problem):
@@ -84,13 +100,30 @@ class Busy(Problem):
         super().__init__(detail, headers={"Retry-After": str(retry_after)})
 
 
+def not_valid(errors: Sequence[Mapping[str, str]]) -> str:
+    """The sentence for wrong fields."""
+    told = " ".join(_with_name(each) for each in errors[:_MOST_TOLD])
+    more = len(errors) - _MOST_TOLD
+    return f"The request is not valid: {told}{f' And {more} more.' if more > 0 else ''}"
+
+
+def _with_name(error: Mapping[str, str]) -> str:
+    detail, steps = error["detail"], error["pointer"].lstrip("?/").split("/")
+    name = ".".join(step if _STEP.fullmatch(step) else "…" for step in steps)
+    return (
+        detail
+        if "`" in detail.partition(" ")[0] or not steps[-1] or f"`{steps[-1]}`" in detail
+        else f"`{name}`: {detail}"
+    )
+
+
 def problem_response(
     status: int, detail: str, *, errors: Sequence[Mapping[str, str]] = (), headers: Mapping[str, str] | None = None
 ) -> Response:
     """The one shape of every error."""
     body: dict[str, Any] = {
         "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
+        "title": title_of(status),
         "status": status,
         "detail": detail,
     }

@@ -5,8 +5,8 @@ On `app.state` stand: `settings`, `public_base` (ACUSE_PUBLIC_URL without a slas
 (asyncpg, for what writes), `preparer`, `routes` (where short URLs lead, in memory), `short_hosts` (where nothing else answers),
 `limiter` (who asks for wrong ones), `bursts` (who asks for one too often),
 `directory` and `keys` (gateways and API keys in memory), `rates` (how often one may ask), `sealing` (secrets at rest),
-`cursors` (signs list cursors). Each has one accessor beside its class (`directory_of(request)` and the like): nobody else
-reads `app.state`.
+`cursors` (signs list cursors), `tickets` (in the place of keys, for event streams). Each has one accessor beside its class
+(`directory_of(request)` and the like): nobody else reads `app.state`.
 """
 
 import asyncio
@@ -68,7 +68,9 @@ from app.quarantine.imports import router as quarantine_imports
 from app.quarantine.thresholds import of_settings, packed, settle
 from app.sealing import SealError, Sealing
 from app.security import KeyRing
+from app.server.cors import Cors
 from app.server.rates import Rates
+from app.server.tickets import Tickets
 from app.settings import Settings, guessable
 from app.stats.api import router as stats
 from app.stats.events import Streams
@@ -132,6 +134,8 @@ def create_app(settings: Settings, *, migrating: bool = False) -> FastAPI:
     for router in _ROUTERS:
         app.include_router(router)
     problems.install(app, max_body_bytes=settings.max_json_bytes)
+    if settings.cors_origins:
+        app.add_middleware(Cors, origins=settings.cors_origins)
     document.install(app)
     app.short_hosts = app.state.short_hosts if app.state.links.bases.hosts else None
     app.own_paths = frozenset(getattr(route, "path", "") for route in iter_route_contexts(app.router.routes))
@@ -186,6 +190,7 @@ def _set_state(app: FastAPI, settings: Settings, database_url: str) -> None:
     )
     state.signer = None  # of the journals' heads, until its key has been read
     state.cursors = CursorSigner(secrets.token_bytes(32))  # until the installation's own key has been read
+    state.tickets = Tickets(secrets.token_bytes(32))
 
 
 def _kept(state: Any) -> Kept:
@@ -293,7 +298,8 @@ async def _install(state: Any) -> None:
     try:
         async with pool.acquire() as connection, connection.transaction():
             await state.sealing.install(connection)
-            state.cursors = CursorSigner(await installation.cursor_key(connection))
+            key = await installation.cursor_key(connection)
+            state.cursors, state.tickets = CursorSigner(key), Tickets(key)
             state.signer = audit_heads.Signer(lambda: installation.head_keys(state.sealing))
             state.pseudonyms = await pseudonyms.load(connection)
             await token_keys.install(connection)

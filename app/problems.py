@@ -20,9 +20,10 @@ from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api import wording
 from app.api.reader import BodyRefused, bounded
 from app.db import engine_of, is_away, is_of_session, pool_of, reach_of, renew
-from app.errors import Problem, problem_response
+from app.errors import Problem, not_valid, problem_response
 from app.logs import log
 
 RETRY_AFTER_SECONDS = 5
@@ -70,7 +71,8 @@ async def _invalid(request: Request, error: Exception) -> Response:
         return problem_response(400, "The body is not well-formed JSON.")
     if isinstance(error.body, bytes) and error.body:  # FastAPI left it unread
         return problem_response(415, "Send the body as application/json.")
-    return problem_response(422, "The request is not valid.", errors=field_errors(found))
+    errors = field_errors(found)
+    return problem_response(422, not_valid(errors), errors=errors)
 
 
 def _allowed_methods(request: Request) -> set[str]:
@@ -105,27 +107,29 @@ def _fixed_paths(app: FastAPI) -> dict[str, set[str]]:
 
 def field_errors(errors: Iterable[Mapping[str, Any]], *, prefix: str = "") -> list[dict[str, str]]:
     """Pydantic's errors as `{pointer, detail}`: JSON pointers into the body, `?name` for queries, the name for the
-    rest. What was sent is never repeated."""
+    rest; each names its field. What was sent is never repeated."""
     return [
-        {"pointer": _pointer(each["loc"], prefix), "detail": _sentence(each)} for each in list(errors)[:_MOST_ERRORS]
+        {"pointer": _pointer(each["loc"], prefix), "detail": wording.named(_place(each, prefix), wording.fault(each))}
+        for each in list(errors)[:_MOST_ERRORS]
     ]
+
+
+def _place(error: Mapping[str, Any], prefix: str) -> Sequence[int | str]:
+    """Without the word for where it stands (`body`, `query`), unless all of that is wrong."""
+    place: Sequence[int | str] = error["loc"]
+    if prefix:
+        return [*filter(None, prefix.split("/")), *place]
+    return place[1:] or (() if error["type"] == "value_error" else place)
 
 
 def _pointer(place: Sequence[int | str], prefix: str) -> str:
     if not prefix and place and place[0] in ("query", "path", "header", "cookie"):
-        name = ".".join(map(str, place[1:]))
-        return (f"?{name}" if place[0] == "query" else name)[:_LONGEST_POINTER]
+        if place[0] == "query":  # of one that is given several times its name
+            return f"?{place[1]}"[:_LONGEST_POINTER]
+        return ".".join(map(str, place[1:]))[:_LONGEST_POINTER]
     steps = place if prefix else place[1:]
     escaped = (str(step).replace("~", "~0").replace("/", "~1") for step in steps)
     return (prefix + "".join(f"/{step}" for step in escaped))[:_LONGEST_POINTER].encode("utf-8", "replace").decode()
-
-
-def _sentence(error: Mapping[str, Any]) -> str:
-    """Pydantic's message, but for the one that quotes what was sent."""
-    if error["type"] == "union_tag_invalid":
-        return f"Input should be one of {error['ctx']['expected_tags']}."
-    message = str(error["msg"]).removeprefix("Value error, ")
-    return message if message.endswith((".", "!", "?")) else f"{message}."
 
 
 # --- the guard -------------------------------------------------------------------------------------------------------

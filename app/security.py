@@ -8,6 +8,7 @@ import hashlib
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -17,7 +18,9 @@ from app import privacy
 from app.errors import Forbidden, Unauthenticated
 from app.privacy.disclosures import Given, disclosures_of
 from app.privacy.masking import holds_number, in_pieces, mask_long, mask_numbers
+from app.server.parameters import refuse_unknown
 from app.server.rates import rates_of, source_of
+from app.server.tickets import tickets_of
 
 SCOPES = (
     "deliveries:read",
@@ -97,13 +100,16 @@ class KeyRing:
         self._by_hash = keys
 
     def find(self, secret: str) -> Principal | None:
-        return self._by_hash.get(hash_secret(secret))
+        return self.of_hash(hash_secret(secret))
+
+    def of_hash(self, key_hash: bytes) -> Principal | None:
+        return self._by_hash.get(key_hash)
 
 
 async def authenticate(request: Request) -> Principal:
-    """The key that `request` came with. Raises `Unauthenticated`, `TooMany`, or `Busy` when nobody can tell now."""
-    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-    secret = secret.strip() if scheme.lower() == "bearer" else ""
+    """The key that `request` came with. Raises `Unauthenticated`, `TooMany`, or `Busy` when nobody can tell now; and `Invalid`
+    for what the operation would pass over: a query parameter that it does not know, a body that it does not take."""
+    secret = secret_of(request)
     rates, source = rates_of(request), source_of(request.client.host if request.client else "")
     principal = key_ring_of(request).find(secret)
     if principal is None and secret and not rates.is_guessing(source):
@@ -112,6 +118,26 @@ async def authenticate(request: Request) -> Principal:
         rates.failed(source, "wrong" if secret else "missing", hash_secret(secret).hex()[:8] if secret else None)
         raise Unauthenticated
     rates.passed(source, principal.name)
+    await refuse_unknown(request)
+    return principal
+
+
+def secret_of(request: Request) -> str:
+    """What came as the API key; empty for none."""
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else ""
+
+
+async def by_ticket(request: Request, ticket: str, delivery_id: str) -> Principal:
+    """The key that a ticket stands for. Raises `Unauthenticated` and `TooMany`."""
+    rates, source = rates_of(request), source_of(request.client.host if request.client else "")
+    key_hash = tickets_of(request).open(ticket, delivery_id, datetime.now(UTC))
+    principal = None if key_hash is None else key_ring_of(request).of_hash(key_hash)
+    if principal is None:
+        rates.failed(source, "wrong", None)
+        raise Unauthenticated("This ticket is over, or is none for this stream: POST /v1/tickets makes a new one.")
+    rates.passed(source, principal.name)
+    await refuse_unknown(request)
     return principal
 
 

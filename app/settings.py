@@ -16,6 +16,8 @@ SHORTEST_SEAL_KEY = 32
 #: Only what GSM-7 has in one septet, so that a short URL costs as many as it has characters.
 _SHORT_HOST = re.compile(r"(?:[^=,]{1,20}=)?(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9.-]{1,253}|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+
 
 def guessable(secret: str) -> bool:
     """Whether a person may have thought it up: short, of few characters, or words. A random one is none of that."""
@@ -64,6 +66,9 @@ class Settings(BaseSettings):
     )
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
         ("127.0.0.1",), description="Addresses or networks whose X-Forwarded-For and -Proto are believed."
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Origins whose pages may call the API from a browser, comma-separated; `*`: all."
     )
     workers: int = Field(1, ge=1, le=64, description="Server processes; each also applies receipts.")
 
@@ -203,7 +208,17 @@ class Settings(BaseSettings):
             raise ValueError(f"A host of short URLs is `host`, `host:port` or `sender=host`; this is none: {wrong[0]}")
         return value
 
-    @field_validator("short_hosts", "trusted_proxies", "seal_keys", mode="before")
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := [entry for entry in value if entry != "*" and not _ORIGIN.fullmatch(entry)]:
+            raise ValueError(
+                "An origin is scheme and host as browsers say them, such as `https://app.example` or "
+                f"`http://localhost:3000`, in small letters and without a path; this is none: {wrong[0]}"
+            )
+        return value
+
+    @field_validator("short_hosts", "trusted_proxies", "cors_origins", "seal_keys", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

@@ -114,6 +114,8 @@ MATRIX: Mapping[str, Entry] = {
     "GET /v1/deliveries/{id}/summary": reads(),
     "GET /v1/deliveries/{id}/history": reads(),
     "GET /v1/deliveries/{id}/events": reads(endless=True),
+    "POST /v1/tickets": writes(READ),
+    "GET /v1/messages": lists("number", "recipient_id", "reference", query=f"?recipient_id={RECIPIENT}"),
     "GET /v1/messages/{id}": reads("number", "mail", "recipient_id", "reference", path={"id": "{message}"}),
     "GET /v1/messages/{id}/receipts/{receipt_id}": reads(
         "number", "mail", path={"id": "{message}", "receipt_id": "{receipt}"}

@@ -158,9 +158,9 @@ async def change_gateway(
     return Changed(after, figures, moved)
 
 
-async def delete_gateway(connection: Connection, key: str, *, actor: str, force: bool = False) -> None:
-    """It cannot be named any more; what it said stays, and what comes for it is taken until its retention ends. Raises
-    `Conflict` while messages are in transit, unless `force`."""
+async def delete_gateway(connection: Connection, key: str, *, actor: str, force: bool = False) -> int:
+    """It cannot be named any more; what it said stays, and what comes for it is taken until its retention ends. Returns how
+    many messages are in transit. Raises `Conflict` while there are any, unless `force`."""
     before = await _held(connection, key)
     waiting = await store.in_transit(connection, before.id)
     if waiting and not force:
@@ -172,6 +172,7 @@ async def delete_gateway(connection: Connection, key: str, *, actor: str, force:
     await store.update_gateway(connection, replace(before, deleted_at=now), now)
     data = {"key": key, "id": before.id, "in_transit": waiting}
     await _note(connection, "GTW-DELETED", f"Gateway {key} was deleted.", now, actor, data)
+    return waiting
 
 
 def adapter_of(kind: str) -> Adapter:
@@ -189,14 +190,14 @@ def _read_options(adapter: Adapter, options: Mapping[str, Any]) -> Options:
     try:
         return adapter.options.model_validate(options)
     except ValidationError as error:
-        raise Invalid("The request is not valid.", errors=field_errors(error.errors(), prefix="/options")) from None
+        raise Invalid.fields(field_errors(error.errors(), prefix="/options")) from None
 
 
 def checked_auth(adapter: Adapter, auth: Credentials) -> dict[str, Any]:
     """As it is stored. Raises `Invalid` with every field that is wrong; no value is repeated."""
     errors = [{"pointer": pointer, "detail": detail} for pointer, detail in _auth_faults(adapter, auth)]
     if errors:
-        raise Invalid("The request is not valid.", errors=errors)
+        raise Invalid.fields(errors)
     stored: dict[str, Any] = {"mode": auth.mode}
     if auth.secrets:
         stored["secrets"] = list(auth.secrets)
@@ -285,16 +286,18 @@ async def create_key(
     return secret
 
 
-async def delete_key(connection: Connection, name: str, *, actor: str) -> None:
-    """Raises `NotFound`, or `Conflict` for the last key with scope `admin`: nobody could make another."""
+async def delete_key(connection: Connection, name: str, *, actor: str) -> tuple[Sequence[str], datetime]:
+    """Returns its scopes, and when it was made. Raises `NotFound`, or `Conflict` for the last key with scope `admin`: nobody
+    could make another."""
     await store.hold_keys(connection)
-    scopes = await store.key_scopes(connection, name) if is_slug(name) else None
-    if scopes is None:
+    row = await store.hold_key(connection, name) if is_slug(name) else None
+    if row is None:
         raise NotFound("There is no such key.")
-    if "admin" in scopes and not await store.other_admins(connection, name):
+    if "admin" in row["scopes"] and not await store.other_admins(connection, name):
         raise Conflict("This is the last key with scope admin; create another one first.")
     await store.delete_key(connection, name)
     await _note(connection, "KEY-DELETED", f"API key {name} was deleted.", datetime.now(UTC), actor, {"name": name})
+    return row["scopes"], row["created_at"]
 
 
 async def _note(

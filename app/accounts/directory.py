@@ -145,6 +145,10 @@ class GatewayDirectory:
         """Deleted ones, too: what they said is still being worked on."""
         return self._gateways.by_id.get(gateway_id)
 
+    def every(self) -> Iterable[Gateway]:
+        """All of them, deleted ones, too."""
+        return self._gateways.by_id.values()
+
     def answering(self, key: str) -> Gateway | None:
         """The gateway that callbacks and receipts under `key` are of: the living one, or one that was deleted and whose
         retention is not over."""

@@ -99,7 +99,7 @@ SELECT name, scopes, created_at FROM api_keys WHERE name > $1 ORDER BY name LIMI
 INSERT INTO api_keys (name, hash, scopes, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT (name) DO NOTHING RETURNING true
 
 -- name: lock_key
-SELECT scopes FROM api_keys WHERE name = $1 FOR UPDATE
+SELECT scopes, created_at FROM api_keys WHERE name = $1 FOR UPDATE
 
 -- name: lock_keys
 -- Nobody else adds or deletes keys until the commit; reading goes on.

@@ -191,9 +191,9 @@ async def insert_key(connection: Connection, name: str, hash: bytes, scopes: Seq
     return inserted is True
 
 
-async def key_scopes(connection: Connection, name: str) -> Sequence[str] | None:
-    """Holds the key. None: there is none of that name."""
-    return await connection.fetchval(QUERIES["lock_key"], name)  # type: ignore[no-any-return]
+async def hold_key(connection: Connection, name: str) -> asyncpg.Record | None:
+    """Its `scopes` and `created_at`; it is held. None: there is none of that name."""
+    return await connection.fetchrow(QUERIES["lock_key"], name)
 
 
 async def hold_keys(connection: Connection) -> None:

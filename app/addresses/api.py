@@ -24,7 +24,7 @@ from app.api import bulk, export
 from app.api.bulk import BadRow, Line, Tally
 from app.api.fields import AskedFlag, PathAddress, PathNumber, Plain, Region, SenderName
 from app.api.readings import AskedAddressReading, Reading
-from app.db import POOL_TIMEOUT_SECONDS, Connection, plain_snapshot, pool_of
+from app.db import POOL_TIMEOUT_SECONDS, Connection, plain, pool_of, snapshot
 from app.deliveries.rules import Rules
 from app.errors import Busy, Invalid, Problem, TooLarge
 from app.ingest.inbox import inbox_of
@@ -33,7 +33,7 @@ from app.privacy import pseudonyms
 from app.privacy.masking import mask, mask_numbers
 from app.privacy.pseudonyms import pseudonyms_of
 from app.problems import field_errors
-from app.quarantine.api import explained
+from app.quarantine.api import explained_in
 from app.security import NumberReader, Principal, QuarantineReader, QuarantineWriter, Reader
 from app.settings import settings_of
 
@@ -191,10 +191,11 @@ async def read(
     """Its health with the evidence, and the newest hundred each of messages, exclusions, replies and decisions, with
     their totals. Needs `quarantine:read`, `deliveries:read` and `pii:read`. An erased number is found by the number and by its
     pseudonym."""
-    health = await explained(request, number, principal)
-    async with plain_snapshot(request) as connection:
-        names = await reading.names_of(connection, number, pseudonyms_of(request))
-        facts = await reading.page(connection, names.all)
+    async with snapshot(request) as connection:
+        health = await explained_in(connection, number, principal)
+        driver = await plain(connection)
+        names = await reading.names_of(driver, number, pseudonyms_of(request))
+        facts = await reading.page(driver, names.all)
     return models.Address(
         address=names.shown,
         erased_at=names.erased_at,

@@ -14,7 +14,7 @@ from app.addresses.export import everything
 from app.api import export
 from app.api.fields import PathAddress, Plain
 from app.api.listing import Found, Listing, PageAsked, listed, paged
-from app.db import POOL_TIMEOUT_SECONDS, pool_of, writing
+from app.db import POOL_TIMEOUT_SECONDS, plain_snapshot, pool_of, writing
 from app.errors import NotFound
 from app.privacy import pseudonyms
 from app.privacy.masking import mask
@@ -70,7 +70,7 @@ async def list_certificates(request: Request, principal: QuarantineReader, page:
 
     async def find(after: Sequence[Any] | None, limit: int, _: bool) -> Found:
         at, name = after or (None, None)
-        async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+        async with plain_snapshot(request) as connection:
             before = None if at is None else datetime.fromisoformat(at)
             rows = await connection.fetch(QUERIES["list_certificates"], before, name, limit)
             return Found(rows, await connection.fetchval(QUERIES["count_erased"]))

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import orjson
+
 from app.addresses import models
 from app.addresses.erasure import QUERIES
 from app.db import Connection
@@ -51,13 +53,18 @@ async def page(connection: Connection, names: Sequence[str]) -> dict[str, Any]:
         "totals": models.Totals(**{name: totals[name] for name in models.Totals.model_fields}),
         "messages": [models.Message(**_with_text_ids(row)) for row in messages],
         "exclusions": [
-            models.Exclusion(**_with_text_ids(row, "detail"), text=sentence(row["reason"], row["detail"]))
+            models.Exclusion(**_with_text_ids(row, "detail"), text=sentence(row["reason"], _json(row["detail"])))
             for row in exclusions
         ],
         "inbound": [models.Inbound(**_with_text_ids(row, "text"), text=row["text"]) for row in inbound],
         "decisions": [models.Decision(**_with_text_ids(row, "note"), note=row["note"]) for row in decisions],
         "clicks": [models.Click(**_with_text_ids(row)) for row in clicks],
     }
+
+
+def _json(value: Any) -> Any:
+    """Connections of SQLAlchemy leave it as text."""
+    return orjson.loads(value) if isinstance(value, str) else value
 
 
 _IDS = ("id", "message_id", "delivery_id", "inbound_id", "repeat_of")

@@ -1,9 +1,10 @@
 """Whole lists as streams: CSV or NDJSON, whatever their size, in bounded memory.
 
 CSV is opened in spreadsheets, which run cells that begin with `= + - @` as formulas, in some languages with their full-width
-forms, after characters that nobody sees, and after what parts cells elsewhere (`;`, a tab, a line end): such a cell gets a
-leading apostrophe, and one before each formula in it. Cells that are only a sign and digits, an E.164 number above all, whole or
-masked (`+34600•••000`), cannot run and stay as they are, so that what is exported can be imported.
+forms, after characters that nobody sees, and after what parts cells elsewhere (`;` in Spanish, a tab, a line end), with a quote
+or without: such a cell gets a leading apostrophe, and one before each formula in it; in JSON the sign is escaped. Cells that are
+only a sign and digits, an E.164 number above all, whole or masked (`+34600•••000`), cannot run and stay as they are, so that
+what is exported can be imported.
 """
 
 import asyncio
@@ -39,7 +40,10 @@ _UNSEEN = (
 )
 _RISKY = re.compile(f"[{_SIGNS}\t\r\n]")
 #: A formula's place: the beginning of the cell or of a part of it, and what is not seen before its sign.
-_FORMULA = re.compile(f"(?:^|(?<=[;,|\t\r\n]))(?=[{_UNSEEN}]*+(?![+-][\\d•.]+(?:[;,|\t\r\n]|$))[{_SIGNS}])")
+_FORMULA = re.compile(f'(?:^|(?<=[;,|\t\r\n]))(?=[{_UNSEEN}"]*+(?![+-][\\d•.]+(?:[;,|\t\r\n]|$))[{_SIGNS}])')
+#: Of JSON: a text; and within one what would begin a formula where `;`, `,` or `|` part cells.
+_TEXT = re.compile(r'"(?:[^"\\]++|\\.)*+"')
+_SIGN = re.compile(f"(?<=[;,|])([{_UNSEEN}]*+)([{_SIGNS}])")
 _BEGINS_WITH = ("\t", "\r", "\n")
 _NUMBER = re.compile(r"[+-][\d•.]+", re.ASCII)
 #: Written in one go.
@@ -157,15 +161,25 @@ def _cell(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
-    text = (
-        orjson.dumps(value, default=str, option=orjson.OPT_UTC_Z).decode()
-        if isinstance(value, dict | list)
-        else str(value)
-    )
+    if isinstance(value, dict | list):
+        return _json(orjson.dumps(value, default=str, option=orjson.OPT_UTC_Z).decode())
+    text = str(value)
     if not _RISKY.search(text) or _NUMBER.fullmatch(text):
         return text
     safe = _FORMULA.sub("'", text)
     return safe if safe.startswith("'") or (safe == text and not text.startswith(_BEGINS_WITH)) else f"'{safe}"
+
+
+def _json(text: str) -> str:
+    """An object or a list: it begins with no sign, and a sign behind what parts cells elsewhere is written as JSON's escape.
+    So it is the same JSON."""
+    if not _RISKY.search(text):
+        return text
+    return _TEXT.sub(lambda found: _SIGN.sub(_escaped, found[0]), text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"{found[1]}\\u{ord(found[2]):04x}"
 
 
 def _weight(parameter: str) -> float:

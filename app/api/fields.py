@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import orjson
-from fastapi import Depends, Path
+from fastapi import Depends, Path, Query
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationInfo
 from pydantic_core import PydanticCustomError
 
@@ -178,6 +178,10 @@ AskedFlag = Annotated[bool, BeforeValidator(asked_flag)]
 #: Finite. `true` and "1" are none.
 Number = Annotated[float, BeforeValidator(number)]
 AskedNumber = Annotated[float, BeforeValidator(asked_number)]
+
+
+#: Of every operation that cannot be taken back.
+DryRun = Annotated[AskedFlag, Query(description="Only say what would happen: nothing is changed.")]
 
 
 # --- times -----------------------------------------------------------------------------------------------------------

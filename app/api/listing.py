@@ -71,6 +71,19 @@ class Listing(Generic[ModelT]):
     cells: Callable[[dict[str, Any]], dict[str, Any]] | None = None
 
 
+def whole(request: Request, principal: Principal, model: type[ModelT], items: Sequence[ModelT], answer: Any) -> Any:
+    """A list that is few by contract, given whole: `answer`, which has `items`, or these as a stream by `Accept`. Its route
+    is declared with `responses=export.STREAMS`."""
+    form = export.wanted(request)
+    if form == "json":
+        return answer
+    return export.stream(form, tuple(model.model_fields), _once([each.model_dump() for each in items]), principal)
+
+
+async def _once(rows: Sequence[Row]) -> AsyncIterator[Sequence[Row]]:
+    yield rows
+
+
 async def listed(asked: Asked, principal: Principal, listing: Listing[Any]) -> Any:
     """The page that is asked for, as `{"items", "next_cursor", "total"}`; or all rows behind its cursor as a stream."""
     signer = cursors_of(asked.request)

@@ -6,7 +6,6 @@ them others have their turn.
 """
 
 import asyncio
-import re
 from codecs import BOM_UTF8
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from time import monotonic
@@ -17,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
+from app.api import wording
 from app.gateways import bounds
 from app.logs import log
 
@@ -29,7 +29,6 @@ TURN_SECONDS = 0.003
 _LARGE_BYTES = 65_536
 TOO_LONG = "The row is too long."
 ResultT = TypeVar("ResultT")
-_FIELD_NAME = re.compile(r"[A-Za-z_]{1,40}", re.ASCII)
 
 
 # --- bodies ----------------------------------------------------------------------------------------------------------
@@ -154,14 +153,13 @@ def read_json(row: bytes) -> Any:
 
 
 def sentence(error: ValidationError) -> str:
-    """The first thing that is wrong, without a value: `field: what.`"""
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    """The first thing that is wrong, with the field's name and without a value."""
+    first = error.errors(include_url=False, include_input=False)[0]
     if first["type"] == "json_invalid":
         return "The row is not JSON."
-    message = str(first["msg"]).removeprefix("Value error, ").rstrip(".")
-    # Names that are not ours can be anything, a number, too.
-    where = ".".join(str(each) if _known(each) else "…" for each in first["loc"])
-    return f"{where}: {message}." if where else f"{message}."
+    if not first["loc"] and first["type"] in ("model_type", "model_attributes_type", "dict_type"):
+        return "The row is not a JSON object."
+    return wording.named(first["loc"], wording.fault(first))
 
 
 def detail_of(error: Exception) -> str:
@@ -171,7 +169,3 @@ def detail_of(error: Exception) -> str:
         return str(error)
     log.error("bulk.row_failed", exc_info=error)
     return "The row cannot be taken."
-
-
-def _known(step: int | str) -> bool:
-    return isinstance(step, int) or _FIELD_NAME.fullmatch(step) is not None

@@ -67,6 +67,23 @@ def database(settings: Settings) -> Iterator[str]:
         yield server.url
 
 
+@contextlib.contextmanager
+def standing_database(settings: Settings) -> Iterator[str | None]:
+    """The URL of the database that is there, for who only looks: nothing is made or brought up to date. An embedded one that
+    does not run is started, and stopped at the end; None where there is none yet."""
+    url = settings.database_url or embedded.running_dsn(settings.data_dir)
+    if url is None and not (settings.data_dir / "postgres" / "PG_VERSION").exists():
+        yield None
+        return
+    Sealing.of(settings)
+    if url is not None:
+        yield url
+        return
+    os.umask(0o077)
+    with embedded.start(settings.data_dir) as server:
+        yield server.url
+
+
 def in_database(work: Callable[[Connection], Awaitable[ResultT]]) -> ResultT:
     """The result of `work`, done in one transaction."""
     settings = configured()

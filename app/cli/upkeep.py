@@ -9,7 +9,7 @@ from rich.table import Table
 
 from app import embedded
 from app.accounts import resealing
-from app.cli.base import configured, connected, database, fail, out, show
+from app.cli.base import configured, connected, database, fail, out, show, standing_database
 from app.doctor import Check, examined
 from app.projections.replay import replay as ingest_replay
 from app.sealing import Sealing
@@ -86,7 +86,7 @@ _MARKS = {"ok": "✓", "warning": "!", "failed": "✗"}
 
 
 def doctor() -> None:
-    """Examine settings, database, disk and queues; exit code 1 when something is wrong."""
+    """Examine settings, database, disk and queues; exit code 1 when something is wrong. It creates and changes nothing."""
     settings = configured()
     checks = [Check("settings", "ok", "They can be used."), *_examined(settings)]
     table = Table("", "check", "finding")
@@ -99,7 +99,7 @@ def doctor() -> None:
 
 def _examined(settings: Settings) -> list[Check]:
     try:
-        with database(settings) as url:
+        with standing_database(settings) as url:
             return asyncio.run(examined(settings, url))
     except embedded.EmbeddedPostgresError as error:
         return [Check("database", "failed", str(error))]

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from app import audit
 from app.accounts.directory import directory_of
-from app.api.fields import DeliveryId, Plain, Several, Time
+from app.api.fields import DeliveryId, DryRun, Plain, Several, Time
 from app.api.idempotency import once
 from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.api.paging import Page
@@ -24,7 +24,7 @@ from app.projections.fold import fold
 from app.projections.replay import recompute
 from app.security import Principal, Reader, Writer
 from app.settings import settings_of
-from app.stats.store import main_figures
+from app.stats.store import main_figures, pending_messages
 
 router = APIRouter(tags=["deliveries"])
 
@@ -112,7 +112,8 @@ async def _shown(request: Request, row: Mapping[str, Any], principal: Principal)
 
 @router.patch("/v1/deliveries/{id}", summary="Change a delivery", response_model=Delivery)
 async def change(request: Request, id: DeliveryId, body: DeliveryChange, principal: Writer) -> Delivery:
-    """409 from the start on. What was `prepared` goes back to `editing`, and must be prepared again."""
+    """`label` and `metadata` at any time; all else is 409 from the start on, and what was `prepared` goes back to `editing`,
+    and must be prepared again."""
     wanted = await _columns(request, body.model_dump(exclude_unset=True))
     now = datetime.now(UTC)
     if "scheduled_at" in body.model_fields_set:
@@ -120,8 +121,9 @@ async def change(request: Request, id: DeliveryId, body: DeliveryChange, princip
         return await read(request, id, principal)
     async with writing(request) as connection:
         old = existing(await store.lock(connection, id))
-        status = allowed(lifecycle.after_edit, old["status"])
         changed = {name: value for name, value in wanted.items() if value != old[name]}
+        noted_only = wanted.keys() <= lifecycle.NOTED
+        status = old["status"] if noted_only else allowed(lifecycle.after_edit, old["status"])
         if not changed:
             return await _shown(request, old, principal)
         await starting.take_back(connection, old, actor=principal.name, now=now, why=starting.CHANGED)
@@ -171,10 +173,12 @@ async def _fold_anew(
 
 
 @router.post("/v1/deliveries/{id}/cancel", summary="Cancel a delivery", response_model=Delivery)
-async def cancel(request: Request, id: DeliveryId, principal: Writer) -> Delivery:
+async def cancel(request: Request, id: DeliveryId, principal: Writer, dry_run: DryRun = False) -> Delivery:
     """Ends it; messages not handed over yet become `cancelled`, all others go on to be reported. 409 once it is over;
-    a second call finishes what an interrupted first one left."""
+    a second call finishes what an interrupted first one left. `dry_run` shows the delivery as it would be."""
     now = datetime.now(UTC)
+    if dry_run:
+        return await _if_cancelled(request, id, principal)
     async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
         async with connection.transaction():
             old = existing(await store.lock(connection, id))
@@ -185,6 +189,17 @@ async def cancel(request: Request, id: DeliveryId, principal: Writer) -> Deliver
                 await note(connection, old, codes.CANCELLED, "Cancelled.", principal, now, data)
         await _cancel_messages(request, connection, id, now)
     return await read(request, id, principal)
+
+
+async def _if_cancelled(request: Request, id: int, principal: Principal) -> Delivery:
+    async with snapshot(request) as connection:
+        row = existing(await store.read(connection, id))
+        if row["status"] != "cancelled":
+            allowed(lifecycle.after_cancel, row["status"])
+        figures = (await main_figures(connection, [id]))[id]
+        pending = await pending_messages(connection, id)
+    figures = figures | {"cancelled": figures["cancelled"] + pending, "in_transit": figures["in_transit"] - pending}
+    return Delivery(**principal.shown(shown({**row, "status": "cancelled"}, figures)))
 
 
 async def _cancel_messages(request: Request, connection: Connection, id: int, now: datetime) -> None:
@@ -202,10 +217,10 @@ async def _cancel_messages(request: Request, connection: Connection, id: int, no
 @router.post(
     "/v1/deliveries/{id}/recompute", summary="Rebuild states and counters from facts", response_model=Recomputed
 )
-async def recompute_one(request: Request, id: DeliveryId, principal: Writer) -> dict[str, Any]:
-    """The proof that the books balance: it reports the drift it found, and mends it."""
+async def recompute_one(request: Request, id: DeliveryId, principal: Writer, dry_run: DryRun = False) -> dict[str, Any]:
+    """The proof that the books balance: it reports the drift it found, and mends it, unless that was a dry run."""
     now = datetime.now(UTC)
-    async with writing(request) as connection:
+    async with writing(request, dry_run=dry_run) as connection:
         row = existing(await store.lock(connection, id))
         found: dict[str, Any] = await recompute(connection, id, now)
         level: audit.Level = "warning" if found["drift"] else "info"

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from app import audit
 from app.accounts.directory import directory_of
-from app.api.fields import AskedFlag, DeliveryId, Flag
+from app.api.fields import DeliveryId, DryRun, Flag
 from app.api.idempotency import once
 from app.db import Connection, load_queries, snapshot, writing
 from app.deliveries import codes, lifecycle, preparation, proofs, store
@@ -123,7 +123,7 @@ async def delete(
     request: Request,
     id: DeliveryId,
     principal: Writer,
-    dry_run: Annotated[AskedFlag, Query(description="Only say what would be gone.")] = False,
+    dry_run: DryRun = False,
 ) -> dict[str, Any]:
     """For good, with its audience; the journals keep that it was there. Only while it is `editing` or `prepared`, and of which no
     proof was made, since receipts may come for that: else 409, and what has not ended can be cancelled."""

@@ -7,6 +7,8 @@ from typing import Literal
 
 Status = Literal["editing", "preparing", "prepared", "in_progress", "finished", "cancelled", "failed"]
 
+#: What no message has anything of: it can change at any time, and makes nothing prepared stale.
+NOTED = frozenset({"label", "metadata"})
 EDITABLE: frozenset[Status] = frozenset({"editing", "prepared"})
 PROVABLE: frozenset[Status] = frozenset({"editing", "prepared", "in_progress"})
 CANCELLABLE: frozenset[Status] = frozenset({"editing", "preparing", "prepared", "in_progress"})
@@ -19,7 +21,10 @@ class Locked(Exception):
 def after_edit(status: Status) -> Status:
     """The status after a change: what was prepared must be prepared again. Raises `Locked`."""
     if status not in EDITABLE:
-        raise Locked(f"A delivery can be changed while it is editing or prepared; this one is {_said(status)}.")
+        raise Locked(
+            f"A delivery can be changed while it is editing or prepared; this one is {_said(status)}. Its label and metadata "
+            "can change at any time."
+        )
     return "editing"
 
 

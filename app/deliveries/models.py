@@ -108,7 +108,7 @@ class DeliveryChange(BaseModel):
     def _keeps_what_every_delivery_has(self) -> Self:
         required = ("label", "sender", "validity_seconds", "tracking", "metadata", "rules")
         if gone := [name for name in required if name in self.model_fields_set and getattr(self, name) is None]:
-            raise ValueError(f"cannot be null: {', '.join(gone)}")
+            raise ValueError(f"`{'`, `'.join(gone)}` cannot be null")
         if "scheduled_at" in self.model_fields_set and len(self.model_fields_set) > 1:
             raise ValueError("scheduled_at is given by itself: with other changes the delivery must be prepared again")
         return self

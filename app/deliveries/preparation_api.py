@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import AfterValidator, BaseModel, Field
 
+from app.api import export
 from app.api.fields import AskedNumber, DeliveryId, Plain, Several, refused, with_plus
-from app.api.listing import Found, Listing, PageAsked, listed, paged
+from app.api.listing import Found, Listing, PageAsked, listed, paged, whole
 from app.api.paging import Page
 from app.db import snapshot, writing
 from app.deliveries import codes, lifecycle, reading, store
@@ -182,12 +183,14 @@ def _item(row: Mapping[str, Any], principal: Principal) -> dict[str, Any]:
     tags=["reading a delivery"],
     summary="Why targets are not sent to",
     response_model=list[Cause],
+    responses=export.STREAMS,
 )
-async def list_causes(request: Request, id: DeliveryId, _: Reader) -> list[Cause]:
+async def list_causes(request: Request, id: DeliveryId, principal: Reader) -> Any:
     """By reason, in the order of the rules."""
     async with snapshot(request) as connection:
         existing(await store.read(connection, id))
         counts = await reading.causes(connection, id)
-    return [
+    causes = [
         Cause(reason=reason, text=text, count=counts[reason]) for reason, text in CAUSES.items() if counts.get(reason)
     ]
+    return whole(request, principal, Cause, causes, causes)

@@ -75,7 +75,7 @@ async def check(
     if not tells:
         refused = [] if errors else [{"pointer": "/addresses", "detail": _NOT_TOLD}] if refused else []
     if errors or refused:
-        raise Invalid("The request is not valid.", errors=[*errors, *refused])
+        raise Invalid.fields([*errors, *refused])
     return found
 
 

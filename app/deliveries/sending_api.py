@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 
 from app.accounts.directory import directory_of
 from app.api import excerpts
-from app.api.fields import Address, AskedWhole, DeliveryId, Flag, Id, Plain, Time
+from app.api.fields import Address, AskedWhole, DeliveryId, DryRun, Flag, Id, Plain, Time
 from app.api.idempotency import once
 from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.api.paging import Page
@@ -61,13 +61,16 @@ class Start(BaseModel):
 
 
 @router.post("/v1/deliveries/{id}/start", summary="Start a delivery", response_model=Delivery)
-async def start(request: Request, id: DeliveryId, principal: Writer, body: Start | None = None) -> Delivery:
+async def start(
+    request: Request, id: DeliveryId, principal: Writer, body: Start | None = None, dry_run: DryRun = False
+) -> Delivery:
     """From `prepared` on its way: content and audience are locked, and the outbox gives out its messages. 409 in every
     other status, and when its preparation found errors. With nothing to send it is finished at once. With `scheduled_at` it
-    stays `prepared` until then; a preparation that is too old by that time is made again. A change takes the time back."""
+    stays `prepared` until then; a preparation that is too old by that time is made again. A change takes the time back.
+    `dry_run` refuses what the start would, and shows the delivery as it would be."""
     now = datetime.now(UTC)
     at = body.scheduled_at if body else None
-    async with writing(request) as connection:
+    async with writing(request, dry_run=dry_run) as connection:
         await hold_alone(connection, id)
         row = existing(await store.lock(connection, id))
         allowed(lifecycle.after_start if at is None else lifecycle.check_schedule, row["status"])
@@ -76,7 +79,12 @@ async def start(request: Request, id: DeliveryId, principal: Writer, body: Start
             await starting.schedule(connection, row, at, actor=principal.name, now=now)
         else:
             await starting.begin(connection, row, actor=principal.name, now=now)
-    return await read(request, id, principal)
+        after = existing(await store.lock(connection, id))
+    found = await read(request, id, principal)
+    if dry_run:
+        for name in ("status", "scheduled_at", "started_at", "finished_at"):
+            setattr(found, name, after[name])
+    return found
 
 
 # --- the outbox ------------------------------------------------------------------------------------------------------

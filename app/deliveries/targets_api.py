@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.fields import LONGEST_PATH, AskedFlag, DeliveryId, Flag, FreeJson, Plain, known_id
+from app.api.fields import LONGEST_PATH, DeliveryId, DryRun, Flag, FreeJson, Plain, known_id
 from app.api.reader import RowRefused
 from app.db import Connection, writing
 from app.deliveries import audience, codes, lifecycle, starting, store
@@ -61,7 +61,7 @@ async def take_out(
     id: DeliveryId,
     position: Position,
     principal: Writer,
-    dry_run: Annotated[AskedFlag, Query(description="Only show it.")] = False,
+    dry_run: DryRun = False,
 ) -> dict[str, Any]:
     """Before the start: 409 unless the delivery is `editing` or `prepared`; what was prepared must be prepared again. The others
     keep their positions."""

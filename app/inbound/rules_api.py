@@ -63,8 +63,8 @@ class RuleIn(BaseModel):
         "address", description="`address`: whoever sends; `sender`: only from the number that was written to."
     )
 
-    country: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")] | None = Field(None, description="ISO 3166.")
-    language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}$")] | None = Field(None, description="ISO 639.")
+    country: Annotated[Plain, StringConstraints(pattern=r"^[A-Z]{2}$")] | None = Field(None, description="ISO 3166.")
+    language: Annotated[Plain, StringConstraints(pattern=r"^[a-z]{2,3}$")] | None = Field(None, description="ISO 639.")
     source: Source = Field(
         "custom",
         description="`law`: a regulator names the word · `provider`: providers or carriers do · `custom`: usage, or yours.",

@@ -179,6 +179,16 @@ async def _counted(connection: Connection, rows: Sequence[Any], counted: bool, c
     return Found(rows, row["found"]) if whole else Found(rows, None, at_least=row["found"])
 
 
+async def figures(connection: Connection, gateway_id: int) -> dict[str, int]:
+    """How much of a gateway's waits and was set aside, as its lists count it in the same moment; without those that are too
+    many to be counted."""
+    found = {
+        "unmatched": await _counted(connection, (), True, "count_unmatched", gateway_id),
+        "rejected": await _counted(connection, (), True, "count_rejected", gateway_id, None),
+    }
+    return {name: each.total for name, each in found.items() if each.total is not None}
+
+
 def _set_aside(row: Any) -> dict[str, Any]:
     names = ("id", "kind", "gateway", "received_at", "reason", "raw_bytes", "retried_at")
     raw = text_of(row["raw"], row["raw_bytes"])

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
+from app.api import export
 from app.api.fields import AskedFlag, AskedWhole, DeliveryId
-from app.api.listing import Found, Listing, PageAsked, listed, paged
+from app.api.listing import Found, Listing, PageAsked, listed, paged, whole
 from app.api.paging import Page
 from app.db import snapshot
 from app.errors import NotFound
@@ -71,15 +72,20 @@ Human = Annotated[AskedFlag | None, Query(description="People's clicks, or machi
 Number = Annotated[AskedWhole | None, Query(ge=0, lt=LINKS, description="The number of one link.", examples=[0])]
 
 
-@router.get("/v1/deliveries/{id}/links", summary="A delivery's links with their clicks", response_model=LinkPage)
-async def list_links(request: Request, principal: Reader, id: DeliveryId) -> LinkPage:
+@router.get(
+    "/v1/deliveries/{id}/links",
+    summary="A delivery's links with their clicks",
+    response_model=LinkPage,
+    responses=export.STREAMS,
+)
+async def list_links(request: Request, principal: Reader, id: DeliveryId) -> Any:
     """All of them (64 at the most), by number. The figures come from counters."""
     async with snapshot(request) as connection:
         rows = await reading.links(connection, id)
     if rows is None:
         raise NotFound("There is no such delivery.")
     items = [shown_link(dict(row), principal) for row in rows]
-    return LinkPage(items=items, next_cursor=None, total=len(items))
+    return whole(request, principal, Link, items, LinkPage(items=items, next_cursor=None, total=len(items)))
 
 
 @router.get("/v1/deliveries/{id}/clicks", summary="The log of clicks", **paged(ClickPage))
@@ -99,13 +105,9 @@ async def list_clicks(
 
     clicks = Listing(
         scope=f"clicks {id} {human} {link}", find=find, position=lambda row: [row["id"]],
-        show=lambda rows: principal.all_shown(map(_item, rows), "click"), model=Click, cells=_cells,
+        show=lambda rows: principal.all_shown(map(_item, rows), "click"), model=Click,
     )  # fmt: skip
     return await listed(page, principal, clicks)
-
-
-def _cells(item: dict[str, Any]) -> dict[str, Any]:
-    return item | {"reasons": " ".join(item["reasons"])}
 
 
 def _item(row: dict[str, Any]) -> dict[str, Any]:

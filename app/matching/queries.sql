@@ -14,6 +14,16 @@ FROM unnest($1::int[], $2::correlation_kind[], $3::text[]) AS k (gateway_id, kin
 JOIN correlations c ON c.gateway_id = k.gateway_id AND c.kind = k.kind AND c.value = k.value AND c.origin = 'submission'
 JOIN messages m ON m.id = c.message_id
 
+-- name: list_bare
+-- Messages of delivery `$1` to the addresses `$2` that were recorded with neither id nor reference. A time that nobody gave is
+-- that of recording.
+SELECT m.address, m.recipient_id, s.gateway_id, CASE WHEN s.submitted_at <> s.recorded_at THEN s.submitted_at END AS said_at,
+    m.params AS metadata
+FROM unnest($2::text[]) AS asked (address)
+CROSS JOIN LATERAL (SELECT * FROM messages l WHERE l.address = asked.address AND l.delivery_id = $1 OFFSET 0) m
+JOIN submissions s ON s.message_id = m.id
+WHERE m.reference IS NULL AND NOT m.proof AND m.position IS NULL AND cardinality(s.provider_message_ids) = 0
+
 -- name: reserve_message_ids
 -- The first of `$1` new message ids, which follow one another.
 SELECT reserve_message_ids($1)

@@ -16,6 +16,7 @@ from app.gateways import GATEWAYS
 from app.gateways.receipt import Gateway
 from app.matching import references
 from app.matching.claiming import Key, Keyed, find_owners, give_keys, id_key, id_keys
+from app.matching.likeness import in_one_form
 from app.matching.sql import QUERIES
 from app.privacy import disguises
 from app.projections.fold import fold
@@ -23,6 +24,9 @@ from app.qualifications.learning import met
 from app.qualifications.rules import failure_key, meaning
 from app.references import message_of
 
+#: By what a row is recognised that has neither id nor reference: address, recipient, gateway, when, if it said so, and metadata
+#: (as JSON in one form).
+Likeness = tuple[str, str | None, int, datetime | None, bytes | None]
 GatewayOf = Callable[[int], Gateway | None]  # by its id
 #: The status under which the errors of submissions are qualified: providers have none for them.
 SUBMIT_STATUS = "SUBMIT"
@@ -39,6 +43,14 @@ class Sent:
     reference: str | None = None
     recipient_id: str | None = None
     submitted_at: datetime
+    #: `submitted_at` as the row said it, if it did.
+    said_at: datetime | None = None
+    #: The caller's own JSON; None: none, or an empty object.
+    metadata: Mapping[str, Any] | None = None
+
+    @property
+    def likeness(self) -> "Likeness":
+        return (self.address, self.recipient_id, self.gateway.id, self.said_at, in_one_form(self.metadata))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,10 +116,10 @@ async def make_messages(connection: Connection, delivery_id: int, rows: Sequence
     await connection.copy_records_to_table(
         "messages",
         records=[
-            (id, delivery_id, row.address, row.recipient_id, row.reference, row.gateway.id, now)
+            (id, delivery_id, row.address, row.recipient_id, row.reference, row.gateway.id, row.metadata, now)
             for id, row in zip(ids, rows, strict=True)
         ],
-        columns=("id", "delivery_id", "address", "recipient_id", "reference", "gateway_id", "created_at"),
+        columns=("id", "delivery_id", "address", "recipient_id", "reference", "gateway_id", "params", "created_at"),
     )
     return ids
 
@@ -202,8 +214,16 @@ async def _new_rows(connection: Connection, delivery_id: int, rows: Sequence[Sen
     """Each with the message that awaits it, if there is one."""
     keys = {row.line: [each.key for each in _keys(0, row)] for row in rows}
     owners = await find_owners(connection, {key for each in keys.values() for key in each})
+    standing = await _standing(connection, delivery_id, [row for row in rows if not keys[row.line]])
     in_chunk: dict[Key, Sent] = {}
     for row in rows:
+        if not keys[row.line]:
+            if row.likeness in standing:
+                outcome.accepted += 1
+            else:
+                standing.add(row.likeness)
+                yield row, None
+            continue
         if len(set(keys[row.line])) < len(keys[row.line]):
             outcome.errors.append((row.line, "The same provider message id is given twice."))
             continue
@@ -219,6 +239,14 @@ async def _new_rows(connection: Connection, delivery_id: int, rows: Sequence[Sen
             outcome.errors.append(
                 (row.line, "A provider message id or reference of this row already belongs to another message.")
             )
+
+
+async def _standing(connection: Connection, delivery_id: int, rows: Sequence[Sent]) -> set[Likeness]:
+    """Messages of the delivery that stand without id and reference, and could be one of `rows`."""
+    if not rows:
+        return set()
+    found = await connection.fetch(QUERIES["list_bare"], delivery_id, sorted({row.address for row in rows}))
+    return {(*row[:4], in_one_form(row["metadata"])) for row in found}
 
 
 def _awaiting(row: Sent, delivery_id: int, owned: Sequence[asyncpg.Record]) -> int | None:

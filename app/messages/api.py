@@ -1,31 +1,30 @@
 """The delivery log, and one message with everything that explains it."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Query, Request
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from fastapi import APIRouter, Depends, Path, Request
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.excerpts import cut
-from app.api.fields import E164, AskedFlag, DeliveryId, MessageId, Plain, Several, known_id
+from app.api.fields import DeliveryId, MessageId, Plain, known_id
 from app.api.listing import Found, Listing, PageAsked, listed, paged
-from app.api.paging import Page
+from app.api.paging import LongPage, Page
 from app.db import snapshot
 from app.errors import Invalid, NotFound
 from app.gateways.receipt import FailureType
 from app.messages import reading
+from app.messages.asking import Status, asked_filter, asked_names, id_keys
+from app.messages.names import candidates
 from app.messages.timeline import Known, by_part, kept_away, said, timeline
 from app.privacy.masking import in_pieces
 from app.references import reference_of
 from app.security import Principal, Reader, asks
 
 router = APIRouter(tags=["reading a delivery"])
-
-
-Status = Literal["pending", "cancelled", "submitted", "accepted", "sent", "no_receipt", "failed", "received"]
 
 
 class Item(BaseModel):
@@ -90,6 +89,7 @@ class Message(Item):
     created_at: datetime
     deadline: datetime | None = Field(description="After this it is `no_receipt`.")
     unknown_receipts: int
+    metadata: dict[str, Any] | None = Field(None, description="What the row said besides, if it was sent elsewhere.")
     by_part: list[Part] = Field(description="Each provider id with its own status.")
     timeline: list[Entry] = Field(description="Every fact in the order in which they took effect.")
     timeline_complete: bool = Field(
@@ -123,51 +123,24 @@ class Receipt(BaseModel):
     raw_bytes: int
 
 
-class ItemPage(Page[Item]):
+class ItemPage(LongPage[Item]):
+    pass
+
+
+class FoundMessage(Item):
+    """A message as the search finds it."""
+
+    delivery_id: str
+    delivery_label: str
+    proof: bool = Field(description="No figure of its delivery counts it.")
+    timeline: str = Field(description="Where every fact about it is told: `GET` this path.")
+
+
+class FoundPage(Page[FoundMessage]):
     pass
 
 
 COLUMNS = tuple(Item.model_fields)
-
-
-# --- filters ---------------------------------------------------------------------------------------------------------
-
-
-_Word = Annotated[Plain, StringConstraints(pattern=r"^[a-z_]{1,40}$")]
-Statuses = Annotated[list[Status], Several, Query(description="One or several.", examples=[["failed"]])]
-Types = Annotated[list[FailureType], Several, Query(description="One or several.", examples=[["hard"]])]
-Reasons = Annotated[list[_Word], Several, Query(description="One or several.", examples=[["user_unknown"]])]
-GatewayKey = Annotated[
-    Plain | None, Query(max_length=200, description="A gateway's key; `-`: messages without one.", examples=["acme"])
-]
-Address = Annotated[
-    E164 | None,
-    Query(max_length=40, description="Exactly this number, in E.164 (`+` as `%2B`).", examples=["+34600123000"]),
-]
-Doubtful = Annotated[
-    AskedFlag | None, Query(description="Failed or without a receipt though a person opened a link of it; or not.")
-]
-Contradictory = Annotated[AskedFlag | None, Query(description="Received though also reported as failed; or not.")]
-
-
-def asked_filter(
-    status: Statuses = [],  # noqa: B006 — FastAPI copies it
-    failure_type: Types = [],  # noqa: B006
-    reason: Reasons = [],  # noqa: B006
-    gateway: GatewayKey = None,
-    address: Address = None,
-    contradictory: Contradictory = None,
-    doubtful: Doubtful = None,
-) -> reading.Filter:
-    return reading.Filter(
-        statuses=tuple(sorted(set(status))),
-        failure_types=tuple(sorted(set(failure_type))),
-        reasons=tuple(sorted(set(reason))),
-        gateway=gateway,
-        address=address,
-        contradictory=contradictory,
-        doubtful=doubtful,
-    )
 
 
 # --- the log ---------------------------------------------------------------------------------------------------------
@@ -186,14 +159,22 @@ async def list_messages(
     asked: Annotated[reading.Filter, Depends(asked_filter)],
 ) -> Any:
     """In the order in which they were recorded. Filters combine at will. A page costs the same wherever it stands;
-    `total` comes from the counters. Proofs are not part of it. `address` needs `pii:read`."""
-    asks(principal, number=asked.address)
+    `total` comes from the counters, unless a filter by time makes it a count; then it is null beyond 10 000, with
+    `at_least`. Proofs are not part of it. `address` needs `pii:read`."""
+    _ask(principal, asked)
     messages = Listing(
         scope=f"messages {id} {asked!r}",
         find=lambda after, limit, _: _find(request, id, asked, after=after[0] if after else 0, limit=limit),
         position=lambda row: [row["id"]], show=lambda rows: principal.all_shown(map(_item, rows)), model=Item,
     )  # fmt: skip
     return await listed(page, principal, messages)
+
+
+def _ask(principal: Principal, asked: reading.Filter) -> None:
+    asks(
+        principal, number=asked.address,
+        words=(asked.reference, asked.recipient_id, asked.provider_message_id, *asked.error_codes),
+    )  # fmt: skip
 
 
 async def _find(request: Request, id: int, asked: reading.Filter, *, after: int, limit: int) -> Found:
@@ -204,9 +185,10 @@ async def _find(request: Request, id: int, asked: reading.Filter, *, after: int,
             raise NotFound("There is no such delivery.")
         if asked.gateway not in (None, reading.NO_GATEWAY) and not any(c.gateway == asked.gateway for c in cells):
             await _must_exist(connection, asked.gateway)
-        found = await reading.find(connection, id, cells, asked, after=after, limit=limit)
+        keys = id_keys(request, asked.provider_message_id)
+        found = await reading.find(connection, id, cells, asked, after=after, limit=limit, keys=keys)
         rows = await reading.details(connection, found.ids) if found.ids else []
-        return Found([dict(row) for row in rows], found.total)
+        return Found([dict(row) for row in rows], found.total, at_least=found.at_least)
 
 
 async def _must_exist(connection: AsyncConnection, gateway: str | None) -> None:
@@ -232,6 +214,43 @@ def _item(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: values[name] for name in COLUMNS}
 
 
+# --- finding one -----------------------------------------------------------------------------------------------------
+
+
+@router.get("/v1/messages", summary="Find messages", **paged(FoundPage))
+async def find_messages(
+    request: Request, principal: Reader, page: PageAsked, asked: Annotated[reading.Filter, Depends(asked_names)]
+) -> Any:
+    """Of all deliveries, proofs among them, newest first: by `reference`, `recipient_id`, `provider_message_id` or `address`, one
+    of them at least. Each with what became of it and why; `timeline` leads to every fact. Of one name the newest 10 000 are
+    looked through. `address`, and what could be a number, needs `pii:read`."""
+    if not asked.names_some:
+        raise Invalid.field(
+            "?reference", "Give at least one of `reference`, `recipient_id`, `provider_message_id` and `address`."
+        )
+    _ask(principal, asked)
+
+    async def find(after: Sequence[Any] | None, limit: int, _: bool) -> Found:
+        async with snapshot(request) as connection:
+            ids = await candidates(connection, asked, id_keys(request, asked.provider_message_id), None)
+            behind = [id for id in reversed(ids) if after is None or id < after[0]][:limit]
+            return Found(await reading.found(connection, behind), len(ids))
+
+    async def show(rows: Sequence[Any]) -> Sequence[dict[str, Any]]:
+        seen = await principal.all_shown(_found(row) for row in rows)
+        return [each | {"timeline": f"/v1/messages/{each['id']}"} for each in seen]
+
+    messages = Listing(
+        scope=f"found messages {asked!r}", find=find, position=lambda row: [row["id"]], show=show, model=FoundMessage
+    )  # fmt: skip
+    return await listed(page, principal, messages)
+
+
+def _found(row: Mapping[str, Any]) -> dict[str, Any]:
+    more = {"delivery_id": str(row["delivery_id"]), "delivery_label": row["delivery_label"], "proof": row["proof"]}
+    return _item(row) | more
+
+
 # --- one message -----------------------------------------------------------------------------------------------------
 
 
@@ -245,12 +264,14 @@ async def read_message(request: Request, principal: Reader, id: MessageId) -> Me
             raise NotFound("There is no such message.")
         known = Known(message=dict(rows[0]), **await reading.known_facts(connection, id))  # type: ignore[arg-type]
         omitted = await reading.left_out(connection, id)
+        metadata = await reading.metadata(connection, id)
     more = {name: rows[0][name] for name in ("proof", "created_at", "deadline", "unknown_receipts")}
     explained, parts = await asyncio.to_thread(_explain, known)  # folding hundreds of receipts takes its time
     entries = await in_pieces(_entry(principal, entry) for entry in explained)
     return Message(
         **principal.shown(_item(dict(rows[0]))),
         **more,
+        **principal.shown({"metadata": metadata}, "message"),
         delivery_id=str(rows[0]["delivery_id"]),
         by_part=[Part(**principal.shown(part)) for part in parts],
         timeline=[Entry(**entry) for entry in entries],

@@ -10,14 +10,18 @@ Everything runs on one connection in one REPEATABLE READ transaction of the call
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal
 
+import orjson
 from sqlalchemy import RowMapping, TextClause, exists, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app import tables
 from app.api.excerpts import FETCHED
+from app.api.fields import EARLIEST, LATEST
 from app.db import filled, load_queries
+from app.messages.names import Keys, candidates
 
 QUERIES = load_queries(__file__, "reading.sql")
 
@@ -34,21 +38,42 @@ MOST_SUBMISSIONS = 200
 MOST_CLICKS = 200
 #: Facts that are left out are counted up to here.
 _MOST_COUNTED = 10_000
+#: So far messages of a time are counted: no counter knows them.
+_COUNTED = 10_000
 #: Characters of a receipt's own details, as JSON, that are shown; longer ones stand with the whole receipt.
 _DETAILS = 4_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """What the log is narrowed to; all that is given must hold. `address` is in E.164."""
+    """What the log is narrowed to; all that is given must hold. `address` is in E.164, or a pseudonym."""
 
     statuses: tuple[str, ...] = ()
     failure_types: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
+    error_codes: tuple[str, ...] = ()
     gateway: str | None = None
+    occurred_after: datetime | None = None
+    occurred_before: datetime | None = None
+    #: What a message is known by.
     address: str | None = None
+    recipient_id: str | None = None
+    reference: str | None = None
+    provider_message_id: str | None = None
     contradictory: bool | None = None
     doubtful: bool | None = None
+
+    @property
+    def names_some(self) -> bool:
+        return any((self.address, self.recipient_id, self.reference, self.provider_message_id))
+
+    @property
+    def timed(self) -> bool:
+        return self.occurred_after is not None or self.occurred_before is not None
+
+    @property
+    def times(self) -> dict[str, datetime]:
+        return {"occurred_after": self.occurred_after or EARLIEST, "occurred_before": self.occurred_before or LATEST}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +86,7 @@ class Cell:
     qualification_id: int
     failure_type: str | None
     reason: str | None
+    error_code: str | None
     count: int
     #: Those of them of which a person opened a link, though it is said that they did not come.
     doubtful: int
@@ -70,6 +96,7 @@ class Cell:
             (not asked.statuses or self.status in asked.statuses)
             and (not asked.failure_types or self.failure_type in asked.failure_types)
             and (not asked.reasons or self.reason in asked.reasons)
+            and (not asked.error_codes or self.error_code in asked.error_codes)
             and (asked.gateway is None or self.gateway == asked.gateway)
             and (asked.contradictory is not True or self.status == "received")
             and (asked.doubtful is not True or self.doubtful > 0)
@@ -78,10 +105,11 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """Message ids in ascending order, and how many there are in all."""
+    """Message ids in ascending order, and how many there are in all; None: nobody counts further than `at_least`."""
 
     ids: list[int]
-    total: int
+    total: int | None
+    at_least: int | None = None
 
 
 async def cells(connection: AsyncConnection, delivery_id: int) -> list[Cell] | None:
@@ -99,19 +127,29 @@ def _cell(row: RowMapping) -> Cell:
         qualification_id=row["qualification_id"],
         failure_type=row["failure_type"] or unknown[0],
         reason=row["reason"] or unknown[1],
+        error_code=row["error_code"],
         count=int(row["count"]),
         doubtful=int(row["doubtful"]),
     )
 
 
 async def find(
-    connection: AsyncConnection, delivery_id: int, all_cells: Sequence[Cell], asked: Filter, *, after: int, limit: int
+    connection: AsyncConnection,
+    delivery_id: int,
+    all_cells: Sequence[Cell],
+    asked: Filter,
+    *,
+    after: int,
+    limit: int,
+    keys: Keys = (),
 ) -> Found:
-    """The first `limit` messages behind id `after` that fit."""
+    """The first `limit` messages behind id `after` that fit. `keys`: under which the asked provider's id can stand."""
     fitting = [cell for cell in all_cells if cell.fits(asked)]
     place = {"delivery": delivery_id, "after": after, "limit": limit}
-    if asked.address is not None:
-        return await _by_address(connection, fitting, asked, place)
+    if asked.names_some:
+        return await _named(connection, fitting, asked, place, keys)
+    if asked.timed:
+        return await _in_time(connection, all_cells, fitting, asked, place)
     total = await _total(connection, delivery_id, fitting, asked)
     if not total:
         return Found(ids=[], total=0)
@@ -126,20 +164,45 @@ async def find(
     return Found(ids=ids, total=total)
 
 
-async def _by_address(
-    connection: AsyncConnection, fitting: Sequence[Cell], asked: Filter, place: Mapping[str, Any]
+async def _named(
+    connection: AsyncConnection, fitting: Sequence[Cell], asked: Filter, place: Mapping[str, Any], keys: Keys
 ) -> Found:
-    """The few messages of one address, counted as they are."""
+    """The few messages that are known by what is asked, counted as they are."""
+    some = await candidates(connection, asked, keys, place["delivery"])
     values = {
-        "address": asked.address,
+        "ids": some,
         **_in_cells(fitting),
+        **asked.times,
         "contradictory": asked.contradictory,
         "doubtful": asked.doubtful,
         "delivery": place["delivery"],
     }
-    ids = await _ids(connection, BY_ADDRESS, values)
+    ids = await _ids(connection, NAMED, values) if some else []
     behind = [id for id in ids if id > place["after"]]
     return Found(ids=behind[: place["limit"]], total=len(ids))
+
+
+async def _in_time(
+    connection: AsyncConnection,
+    all_cells: Sequence[Cell],
+    fitting: Sequence[Cell],
+    asked: Filter,
+    place: Mapping[str, Any],
+) -> Found:
+    """No index knows when: the ranges of the other filters are read in order until the page is full."""
+
+    async def find(place: Mapping[str, Any]) -> list[int]:
+        if asked.contradictory and asked.doubtful:
+            return []  # received is never doubtful
+        if asked.contradictory:
+            return await _ids(connection, CONTRADICTORY_IN_TIME, {**place, **_gateways(fitting), **asked.times})
+        if asked.doubtful:
+            return await _ids(connection, DOUBTFUL_IN_TIME, {**place, **_in_cells(fitting), **asked.times})
+        return await _by_ranges(connection, all_cells, fitting, asked, place)
+
+    counted = len(await find({**place, "after": 0, "limit": _COUNTED + 1}))
+    found = await find(place)
+    return Found(ids=found, total=counted) if counted <= _COUNTED else Found(ids=found, total=None, at_least=_COUNTED)
 
 
 async def _total(connection: AsyncConnection, delivery_id: int, fitting: Sequence[Cell], asked: Filter) -> int:
@@ -172,9 +235,11 @@ async def _by_ranges(
     """The lowest ids of all ranges together."""
     found: list[int] = []
     for (column, gateways, unqualified), keys in _ranges_of(all_cells, fitting, asked).items():
-        query = RANGES[column, gateways, unqualified, asked.contradictory is False, asked.doubtful is False]
+        ranges = TIMED_RANGES if asked.timed else RANGES
+        query = ranges[column, gateways, unqualified, asked.contradictory is False, asked.doubtful is False]
         values = {"keys": [key for key, _ in keys], "gateways": [gateway for _, gateway in keys]}
-        found += await _ids(connection, query, {**place, **values})
+        times = asked.times if asked.timed else {}
+        found += await _ids(connection, query, {**place, **values, **times})
     return sorted(found)[: place["limit"]]
 
 
@@ -183,7 +248,7 @@ def _ranges_of(
 ) -> Mapping[tuple[str, Gateways, bool], list[tuple[Any, int]]]:
     """The index ranges that together hold the fitting cells: by error when asked for errors, else by status. A range
     is narrowed to a gateway only where messages of others lie in it."""
-    by_error = bool(asked.failure_types or asked.reasons)
+    by_error = bool(asked.failure_types or asked.reasons or asked.error_codes)
 
     def range_of(cell: Cell) -> tuple[str, Any, bool]:
         if by_error and cell.qualification_id:
@@ -223,6 +288,21 @@ async def details(connection: AsyncConnection, ids: Sequence[int]) -> Sequence[R
     return (await connection.execute(DETAILS, {"ids": list(ids)})).mappings().all()
 
 
+async def metadata(connection: AsyncConnection, id: int) -> dict[str, Any] | None:
+    """The caller's own, of a message that was sent elsewhere."""
+    said: Any = await connection.scalar(METADATA, {"id": id})
+    found: dict[str, Any] | None = orjson.loads(said) if isinstance(said, str) else said
+    return found
+
+
+async def found(connection: AsyncConnection, ids: Sequence[int]) -> list[dict[str, Any]]:
+    """The rows of these messages in their order, with the label of their delivery."""
+    rows = {row["id"]: dict(row) for row in await details(connection, ids)} if ids else {}
+    labels = await connection.execute(LABELS, {"deliveries": sorted({row["delivery_id"] for row in rows.values()})})
+    known = {row["id"]: row["label"] for row in labels.mappings()} if rows else {}
+    return [rows[id] | {"delivery_label": known[rows[id]["delivery_id"]]} for id in ids if id in rows]
+
+
 async def gateway_exists(connection: AsyncConnection, key: str) -> bool:
     return bool(await connection.scalar(select(exists().where(tables.gateways.c.key == key))))
 
@@ -258,11 +338,15 @@ def _statement(name: str, **parts: object) -> TextClause:
 
 CELLS = _statement("list_cells")
 EVERYTHING = _statement("list_ids")
-BY_ADDRESS = _statement("list_ids_of_address")
-DOUBTFUL = _statement("list_doubtful_ids")
-CONTRADICTORY = _statement("list_contradictory_ids")
+NAMED = _statement("list_ids_of_named")
+DOUBTFUL = _statement("list_doubtful_ids", narrowed="")
+DOUBTFUL_IN_TIME = _statement("list_doubtful_ids", narrowed=QUERIES["in_time"])
+CONTRADICTORY = _statement("list_contradictory_ids", narrowed="")
+CONTRADICTORY_IN_TIME = _statement("list_contradictory_ids", narrowed=QUERIES["in_time"])
 CONTRADICTORY_COUNTER = _statement("count_contradictory")
 DETAILS = _statement("list_details")
+LABELS = _statement("list_labels")
+METADATA = _statement("find_metadata")
 SUBMISSIONS = _statement("list_submissions", most_submissions=MOST_SUBMISSIONS)
 CORRELATIONS = _statement("list_correlations")
 RECEIPTS = _statement("list_receipts", fetched=FETCHED, most_details=_DETAILS, most_receipts=MOST_RECEIPTS)
@@ -283,14 +367,23 @@ def _ranges(column: str, *narrowed: str) -> TextClause:
     )
 
 
+Ranges = Mapping[tuple[str, Gateways, bool, bool, bool], TextClause]
+
+
+def _all_ranges(*narrowed: str) -> Ranges:
+    return {
+        (column, gateways, unqualified, consistent, credible): _ranges(
+            column, *of_gateways, *["unqualified"] * unqualified, *["consistent"] * consistent, *["credible"] * credible,
+            *narrowed,
+        )
+        for column in ("status", "qualification_id")
+        for gateways, of_gateways in _NARROWED.items()
+        for unqualified in (True, False)
+        for consistent in (True, False)
+        for credible in (True, False)
+    }  # fmt: skip
+
+
 #: By index column, gateways, only without qualification, only without contradiction, only without doubt.
-RANGES: Mapping[tuple[str, Gateways, bool, bool, bool], TextClause] = {
-    (column, gateways, unqualified, consistent, credible): _ranges(
-        column, *of_gateways, *["unqualified"] * unqualified, *["consistent"] * consistent, *["credible"] * credible
-    )
-    for column in ("status", "qualification_id")
-    for gateways, of_gateways in _NARROWED.items()
-    for unqualified in (True, False)
-    for consistent in (True, False)
-    for credible in (True, False)
-}
+RANGES = _all_ranges()
+TIMED_RANGES = _all_ranges("in_time")

@@ -4,7 +4,7 @@
 -- The counters of status of delivery `delivery`, each with what its gateway and its error mean; one row without any for a
 -- delivery that has no messages, none for no delivery.
 SELECT c.label AS status, c.gateway_id, c.bucket AS qualification_id, c.value AS count, g.key AS gateway,
-    q.failure_type::text AS failure_type, q.reason, coalesce(o.value, 0) AS doubtful
+    q.failure_type::text AS failure_type, q.reason, q.error_code, coalesce(o.value, 0) AS doubtful
 FROM deliveries d
 LEFT JOIN counters c ON c.delivery_id = d.id AND c.metric = 'status' AND c.value > 0
 LEFT JOIN counters o ON o.delivery_id = d.id AND o.metric = 'doubtful'
@@ -28,15 +28,20 @@ SELECT m.id FROM messages m
 WHERE (m.delivery_id, m.id) > (:delivery, :after) AND m.delivery_id <= :delivery AND NOT m.proof
 ORDER BY m.delivery_id, m.id LIMIT :limit
 
--- name: list_ids_of_address
--- The messages to one address, which are few.
-SELECT m.id FROM messages m JOIN message_state s ON s.message_id = m.id
-WHERE m.address = :address AND m.delivery_id = :delivery AND NOT m.proof
+-- name: in_time
+-- Whether what decided the status happened then.
+AND s.occurred_at >= :occurred_after AND s.occurred_at < :occurred_before
+
+-- name: list_ids_of_named
+-- Of some messages of the delivery those that fit the other filters.
+SELECT s.message_id FROM unnest(CAST(:ids AS bigint[])) AS asked (id)
+JOIN message_state s ON s.message_id = asked.id
+WHERE s.delivery_id = :delivery AND NOT s.proof {in_time}
     AND (CAST(:contradictory AS boolean) IS NULL OR s.contradictory = CAST(:contradictory AS boolean))
     AND (CAST(:doubtful AS boolean) IS NULL OR CAST(:doubtful AS boolean) = EXISTS (
-        SELECT FROM message_clicks k WHERE k.message_id = m.id AND k.doubtful))
+        SELECT FROM message_clicks k WHERE k.message_id = s.message_id AND k.doubtful))
     AND {in_cells}
-ORDER BY m.id
+ORDER BY s.message_id
 
 -- name: one_gateway
 AND s.gateway_id = r.gateway
@@ -71,14 +76,14 @@ ORDER BY p.message_id LIMIT :limit
 -- Messages that a person clicked on though they are said not to have come.
 SELECT k.message_id FROM message_clicks k JOIN message_state s ON s.message_id = k.message_id
 WHERE (k.delivery_id, k.message_id) > (:delivery, :after) AND k.delivery_id <= :delivery AND k.doubtful
-    AND {in_cells}
+    AND {in_cells} {narrowed}
 ORDER BY k.delivery_id, k.message_id LIMIT :limit
 
 -- name: list_contradictory_ids
 -- Messages that failed before they were received.
 SELECT s.message_id FROM message_state s
 WHERE s.delivery_id = :delivery AND (s.delivery_id, s.message_id) > (:delivery, :after)
-    AND s.contradictory AND NOT s.proof AND coalesce(s.gateway_id, 0) = ANY(CAST(:gateways AS int[]))
+    AND s.contradictory AND NOT s.proof AND coalesce(s.gateway_id, 0) = ANY(CAST(:gateways AS int[])) {narrowed}
 ORDER BY s.delivery_id, s.message_id LIMIT :limit
 
 -- name: count_contradictory
@@ -102,6 +107,13 @@ LEFT JOIN gateways g ON g.id = s.gateway_id
 LEFT JOIN qualifications q ON q.id = s.qualification_id
 LEFT JOIN message_clicks k ON k.message_id = asked.id
 ORDER BY asked.id
+
+-- name: find_metadata
+-- What whoever recorded the message `id`, sent elsewhere, said of it besides.
+SELECT m.params FROM messages m WHERE m.id = :id AND NOT m.proof AND m.position IS NULL
+
+-- name: list_labels
+SELECT id, label FROM deliveries WHERE id = ANY(CAST(:deliveries AS bigint[]))
 
 -- name: qualified
 -- What an error means.

@@ -89,7 +89,7 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
     secured = path != "/" and not path.startswith(_OPEN)
     if secured:
         operation["security"] = [{"bearer": []}]
-    if method == "post" and "201" in operation["responses"]:
+    if method == "post" and "201" in operation["responses"] and path != "/v1/tickets":
         operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
     errors.complete(path, method, operation, secured=secured)
 

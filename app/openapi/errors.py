@@ -12,8 +12,8 @@ _EXAMPLE = {
     "type": "about:blank",
     "title": "Unprocessable Content",
     "status": 422,
-    "detail": "The request is not valid.",
-    "errors": [{"pointer": "/label", "detail": "Field required."}],
+    "detail": "The request is not valid: `label` is missing.",
+    "errors": [{"pointer": "/label", "detail": "`label` is missing."}],
 }
 _PROBLEM: dict[str, Any] = {
     "type": "object",
@@ -56,7 +56,7 @@ _ERRORS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "413": ("TooLarge", "The body is too large.", {}),
     "414": ("LongUrl", "The URL is too long.", {}),
     "415": ("WrongType", "The body's `Content-Type` is none of those that are taken.", {}),
-    "422": ("Invalid", "A field or parameter is wrong; `errors` says which.", {}),
+    "422": ("Invalid", "A field or parameter is wrong or unknown; `errors` says which.", {}),
     "429": ("TooMany", "Too many requests with this key, or too many wrong keys from this network.", _RETRY_AFTER),
     "431": ("LongHeaders", "The headers are too large, or too many.", {}),
     "503": ("Away", "Not now: the database is away, or too much is waiting. Send it again.", _RETRY_AFTER),

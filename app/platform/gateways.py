@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Query, Request, status
+from fastapi import APIRouter, Depends, Query, Request, status
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
@@ -14,18 +14,21 @@ from app.accounts import store
 from app.accounts.directory import built
 from app.accounts.parting import Moved
 from app.accounts.store import GatewayRow
-from app.api.fields import AskedFlag, FreeJson, Line, PathName, Plain, Secret, Slug, is_slug
+from app.api import export
+from app.api.fields import AskedFlag, DryRun, FreeJson, Line, PathName, Plain, Secret, Slug, is_slug
 from app.api.idempotency import once
-from app.api.listing import Found, Listing, PageAsked, listed, paged
+from app.api.listing import Found, Listing, PageAsked, listed, paged, whole
 from app.api.paging import Page
 from app.db import plain_snapshot
 from app.errors import Invalid, NotFound
 from app.gateways import GATEWAYS
 from app.gateways.receipt import SHORTEST_SECRET, Adapter, AuthMode
 from app.ingest import trying_out as trial
+from app.ingest.dead_letters import figures as shelved
 from app.matching.rekeying import id_hint, rekey
-from app.platform.fields import undone, writing
+from app.platform.fields import writing
 from app.security import GatewayReader, GatewayWriter
+from app.server.parameters import any_query
 from app.settings import public_base_of, settings_of
 
 router = APIRouter(prefix="/v1", tags=["gateways"])
@@ -44,7 +47,6 @@ class AuthIn(BaseModel):
         return changes.Credentials(mode=self.mode, secrets=self.secrets, username=self.username)
 
 
-DryRun = Annotated[AskedFlag, Query(description="Change nothing; answer what would be.")]
 Force = Annotated[AskedFlag, Query(description="Also while messages are in transit.")]
 
 
@@ -139,6 +141,13 @@ class GatewayDetails(GatewayOut):
     )
 
 
+class Deletion(BaseModel):
+    """What a dry run of it says."""
+
+    key: str
+    in_transit: int = Field(description="Messages that wait for a final receipt from it; it goes on taking them.")
+
+
 class GatewayPage(Page[GatewayOut]):
     pass
 
@@ -161,11 +170,16 @@ class Kinds(BaseModel):
 # --- kinds -----------------------------------------------------------------------------------------------------------
 
 
-@router.get("/gateway-kinds", summary="The kinds of gateways, their options and auth modes")
-async def kinds(principal: GatewayReader) -> Kinds:
+@router.get(
+    "/gateway-kinds",
+    summary="The kinds of gateways, their options and auth modes",
+    response_model=Kinds,
+    responses=export.STREAMS,
+)
+async def kinds(request: Request, principal: GatewayReader) -> Any:
     """Both as JSON Schema, so that a form can be made of them."""
     found = [_kind(GATEWAYS[kind]) for kind in sorted(GATEWAYS)]
-    return Kinds(items=found, total=len(found))
+    return whole(request, principal, Kind, found, Kinds(items=found, total=len(found)))
 
 
 def _kind(adapter: Adapter) -> Kind:
@@ -237,10 +251,11 @@ async def list_all(request: Request, principal: GatewayReader, page: PageAsked) 
 
 @router.get("/gateways/{key}", summary="One gateway, with its figures")
 async def read(request: Request, principal: GatewayReader, key: PathName) -> GatewayDetails:
-    """`hint` says so, with the proof, when unmatched receipts would match under other id options."""
+    """`unmatched` and `rejected` are those of the lists at this moment (with more than 10 000 in all: of some minutes ago).
+    `hint` says so, with the proof, when unmatched receipts would match under other id options."""
     async with plain_snapshot(request) as connection:
         row = await _row(connection, key)
-        figures = await store.gateway_figures(connection, row.id)
+        figures = await store.gateway_figures(connection, row.id) | await shelved(connection, row.id)
         hint = await id_hint(connection, built(row))
     return GatewayDetails(**principal.shown({**_shown(request, row), **figures, "hint": hint}))
 
@@ -252,7 +267,7 @@ async def change(
     """Kind and key stay. When the id formats change, all ids of the gateway are computed anew and matched again,
     in this request. Another `implementation` parts its errors from those of the gateways that it shared one with, or shares
     theirs; `?dry_run=true` says what that moves, and changes nothing."""
-    async with writing(request) as connection, undone(connection, dry_run):
+    async with writing(request, dry_run=dry_run) as connection:
         changed = await changes.change_gateway(
             connection,
             key,
@@ -273,13 +288,27 @@ def _moved(moved: Moved) -> dict[str, Any]:
     return names | moved.figures() | {"per_error": list(moved.per_error)}
 
 
-@router.delete("/gateways/{key}", status_code=status.HTTP_204_NO_CONTENT, summary="Delete a gateway")
-async def delete(request: Request, principal: GatewayWriter, key: PathName, force: Force = False) -> None:
+_DELETED: dict[int | str, dict[str, Any]] = {200: {"model": Deletion, "description": "Of a dry run."}}
+
+
+@router.delete(
+    "/gateways/{key}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    summary="Delete a gateway",
+    responses=_DELETED,
+    response_class=Response,
+)
+async def delete(
+    request: Request, principal: GatewayWriter, key: PathName, force: Force = False, dry_run: DryRun = False
+) -> Response:
     """It cannot be named any more. What it said stays, and its callbacks are taken until its retention ends
     (`ACUSE_DELETED_GATEWAY_DAYS`). With messages in transit: 409 that says how many, unless forced. `POST` of its key and
     kind revives it."""
-    async with writing(request) as connection:
-        await changes.delete_gateway(connection, key, actor=principal.name, force=force)
+    async with writing(request, dry_run=dry_run) as connection:
+        waiting = await changes.delete_gateway(connection, key, actor=principal.name, force=force)
+    if not dry_run:
+        return Response(status_code=status.HTTP_204_NO_CONTENT)
+    return Response(Deletion(key=key, in_transit=waiting).model_dump_json(), media_type="application/json")
 
 
 # --- trying out ------------------------------------------------------------------------------------------------------
@@ -313,6 +342,7 @@ _TRIAL_BODY = {
 @router.post(
     "/gateways/{key}/test",
     summary="Try a callback out",
+    dependencies=[Depends(any_query)],
     openapi_extra={"requestBody": _TRIAL_BODY},
     responses={200: {"content": {"application/json": {"schema": {"type": "object"}}}}},
     response_model=None,

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from app.accounts import administering as changes
 from app.accounts import store
 from app.accounts.installation import ENV_ADMIN
-from app.api.fields import PathName, Slug
+from app.api.fields import DryRun, PathName, Slug
 from app.api.idempotency import once
 from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.api.paging import Page
@@ -81,8 +81,22 @@ async def list_all(request: Request, principal: Admin, page: PageAsked) -> Any:
     return await listed(page, principal, keys)
 
 
-@router.delete("/{name}", status_code=status.HTTP_204_NO_CONTENT, summary="Delete an API key")
-async def delete(request: Request, principal: Admin, name: PathName) -> None:
-    """It stops working at once. The last key with scope `admin` cannot be deleted (409)."""
-    async with writing(request) as connection:
-        await changes.delete_key(connection, name, actor=principal.name)
+_DELETED: dict[int | str, dict[str, Any]] = {200: {"model": Key, "description": "Of a dry run: what would be deleted."}}
+
+
+@router.delete(
+    "/{name}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    summary="Delete an API key",
+    responses=_DELETED,
+    response_class=Response,
+)
+async def delete(request: Request, principal: Admin, name: PathName, dry_run: DryRun = False) -> Response:
+    """It stops working at once, and its secret can never be had again. The last key with scope `admin` cannot be deleted
+    (409)."""
+    async with writing(request, dry_run=dry_run) as connection:
+        scopes, created_at = await changes.delete_key(connection, name, actor=principal.name)
+    if not dry_run:
+        return Response(status_code=status.HTTP_204_NO_CONTENT)
+    key = Key(name=name, scopes=list(scopes), created_at=created_at)
+    return Response(key.model_dump_json(), media_type="application/json")

@@ -55,7 +55,7 @@ FIELDS: Mapping[str, Class] = {
         renamed repeat_of replaced retried_at sample_bytes scheduled_at scope scopes seconds secret secrets sent sent_at seq
         share shipped short_url signature since spool spooled started_at state states_changed step steps
         submission_id submitted_at success success_of_processed targeted targets template text_bytes
-        timeline_complete timeline_omitted to to_send token total totals tracked tracking type unique_clicks
+        timeline_complete timeline_omitted expires_at ticket to to_send token total totals tracked tracking type unique_clicks
         unknown_receipts unmatched until updated_at usual_share validity_seconds verified version what where
         would_match
         kept_away_by_reason language opt_out opt_outs part_reference replies
@@ -78,7 +78,7 @@ FIELDS: Mapping[str, Class] = {
         Class.TEXT,
         """
         agent canonical_id cause content content_type detail_text error error_code error_text failure_key first_text
-        implementation label name network note provider_message_id provider_message_ids query raw reason reply rule
+        delivery_label implementation label name network note provider_message_id provider_message_ids query raw reason reply rule
         sample sentence source source_url status status_text text url words
         failure_source old_implementation
         """,
@@ -110,6 +110,7 @@ OF: Mapping[str, Mapping[str, Class]] = {
     "click": {"network": Class.HIDDEN},  # where somebody was
     "link": {"params": Class.DEEP},  # added to a URL, the same for everybody
     "proof": {"text": Class.WHOLE},  # with the params of one person filled in
+    "message": {"metadata": Class.WHOLE},  # of one person, like params
     "inbound": {"sender": Class.NUMBER},  # as the gateways' adapters call who wrote
     "key": {"name": Class.PLAIN},
 }

@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app import audit
-from app.api.fields import MOST_SEVERAL, AskedAddress, DeliveryId, PathAddress, Plain, Time, path_id
+from app.api.fields import MOST_SEVERAL, AskedAddress, DeliveryId, DryRun, PathAddress, Plain, Time, path_id
 from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.db import Connection, load_queries, plain, pool_of, snapshot, writing
 from app.errors import Conflict, NotFound
@@ -160,11 +161,16 @@ async def read_one(
 
 async def explained(request: Request, address: str, principal: Principal) -> models.AddressHealth:
     async with snapshot(request) as connection:
-        driver = await plain(connection)
-        name, events = await facts_of(driver, address)
-        thresholds = await read_thresholds(driver)
-        notes = await reading.notes(connection, events)
-        rows = await reading.page(connection, reading.Filter(address=name), after=None, limit=_ENTRIES)
+        return await explained_in(connection, address, principal)
+
+
+async def explained_in(connection: AsyncConnection, address: str, principal: Principal) -> models.AddressHealth:
+    """As a `snapshot` sees it."""
+    driver = await plain(connection)
+    name, events = await facts_of(driver, address)
+    thresholds = await read_thresholds(driver)
+    notes = await reading.notes(connection, events)
+    rows = await reading.page(connection, reading.Filter(address=name), after=None, limit=_ENTRIES)
     by_scope = {row["sender"]: row["status"] for row in rows}
     return models.AddressHealth(
         **principal.shown({"address": name if name.startswith(PREFIX) else address}),
@@ -209,14 +215,16 @@ async def release_one(
     sender: Annotated[
         Plain, Query(max_length=40, description="The row of this sender; none: that of whoever sends.")
     ] = ANYBODY,
+    dry_run: DryRun = False,
 ) -> models.AddressHealth:
     """A quarantine is lifted and its errors are forgotten; of a denylisted address the opt-out is lifted, and nothing
     else. Older failures that come in later do not undo it. 404 when the address is not in quarantine. Needs `pii:read`,
-    too."""
+    too. `dry_run` shows the rows as they would be then, with the evidence of now."""
     now = datetime.now(UTC)
-    async with writing(request) as connection:
-        name, __ = await facts_of(connection, number)
-        row = await connection.fetchrow(QUERIES["lock_standing"], [name, *spellings(name)], sender)
+    found = await explained(request, number, principal) if dry_run else None
+    async with writing(request, dry_run=dry_run) as connection:
+        names = await _names_of(connection, number)
+        row = await connection.fetchrow(QUERIES["lock_standing"], names, sender)
         if row is None:
             raise NotFound("This address is not in quarantine.")
         address, status = row["address"], row["status"]
@@ -235,27 +243,50 @@ async def release_one(
         data |= {"kind": decision.kind, "sender": sender or None}
         said, by_delivery = {"reason": reason}, moved.deliveries
         await _note(connection, RELEASED, "An address was released.", principal, now, data, said, by_delivery)
+        if found is not None:
+            return await _as_it_is_now(connection, names, found)
     return await explained(request, number, principal)
 
 
+async def _names_of(connection: Connection, number: str) -> Sequence[str]:
+    name, _ = await facts_of(connection, number)
+    return [name, *spellings(name)]
+
+
+async def _as_it_is_now(
+    connection: Connection, names: Sequence[str], found: models.AddressHealth
+) -> models.AddressHealth:
+    """Its rows as this transaction sees them."""
+    rows = await connection.fetch(QUERIES["find_standing"], names)
+    statuses = {row["sender"] or None: row["status"] for row in rows}
+    found.entries = [
+        each.model_copy(update={"status": statuses[each.sender]}) for each in found.entries if each.sender in statuses
+    ]
+    found.status = next((each.status for each in found.entries if not each.sender), "valid")
+    return found
+
+
 @router.post("/quarantine/release", summary="Release by a filter", response_model=models.Released)
-async def release_many(request: Request, body: models.Release, principal: QuarantineWriter) -> models.Released:
+async def release_many(
+    request: Request, body: models.Release, principal: QuarantineWriter, dry_run: DryRun = False
+) -> models.Released:
     """With `dry_run` it only counts. Opt-outs (`denylisted`) are never part of it: they are lifted one by one. All in one
     transaction, or nothing; the answer comes when the rows are gone."""
     now = datetime.now(UTC)
     asked = body.filter.asked()
     asks(principal, words=(asked.error_code, *asked.reasons))
+    dry_run = dry_run or body.dry_run
     async with writing(request) as connection:
         count, by_delivery = await changing.release_many(
-            connection, asked, actor=principal.name, note=body.reason, now=now, dry_run=body.dry_run
+            connection, asked, actor=principal.name, note=body.reason, now=now, dry_run=dry_run
         )
-        if count and not body.dry_run:
+        if count and not dry_run:
             said = {"filter": body.filter.model_dump(mode="json", exclude_none=True), "reason": body.reason}
             text = f"{count} addresses were released."
             await _note(connection, RELEASED, text, principal, now, {"addresses": count}, said, by_delivery)
-    if not body.dry_run:
+    if not dry_run:
         await changing.drain(pool_of(request), now)
-    return models.Released(addresses=count, dry_run=body.dry_run)
+    return models.Released(addresses=count, dry_run=dry_run)
 
 
 async def _note(
@@ -306,22 +337,32 @@ BreakerId = Annotated[int, Depends(path_id("breaker", most=2**31 - 1))]
 
 
 @router.post("/breakers/{id}/apply", summary="Apply what a breaker holds", response_model=models.Decided)
-async def apply(request: Request, id: BreakerId, body: models.Decide, principal: QuarantineWriter) -> models.Decided:
+async def apply(
+    request: Request, id: BreakerId, body: models.Decide, principal: QuarantineWriter, dry_run: DryRun = False
+) -> models.Decided:
     """The failures count as if nothing had been: the addresses go into quarantine as the rules say."""
-    return await _decide(request, id, "apply", body.reason, principal)
+    return await _decide(request, id, "apply", body.reason, principal, dry_run=dry_run)
 
 
 @router.post("/breakers/{id}/discard", summary="Discard what a breaker holds", response_model=models.Decided)
-async def discard(request: Request, id: BreakerId, body: models.Decide, principal: QuarantineWriter) -> models.Decided:
+async def discard(
+    request: Request, id: BreakerId, body: models.Decide, principal: QuarantineWriter, dry_run: DryRun = False
+) -> models.Decided:
     """The failures never count for the addresses; the messages stay failed."""
-    return await _decide(request, id, "discard", body.reason, principal)
+    return await _decide(request, id, "discard", body.reason, principal, dry_run=dry_run)
 
 
 async def _decide(
-    request: Request, id: int, decision: Literal["apply", "discard"], reason: str, principal: Principal
+    request: Request,
+    id: int,
+    decision: Literal["apply", "discard"],
+    reason: str,
+    principal: Principal,
+    *,
+    dry_run: bool,
 ) -> models.Decided:
     now = datetime.now(UTC)
-    async with writing(request) as connection:
+    async with writing(request, dry_run=dry_run) as connection:
         found = await breaker.decide(connection, id, decision, actor=principal.name, note=reason, now=now)
         if found is not None:
             data = {
@@ -339,6 +380,7 @@ async def _decide(
         raise NotFound("There is no such breaker.")
     if found is None:
         raise Conflict(f"This breaker was closed before: {shown['decision']}.")
-    await changing.drain(pool_of(request), now)
+    if not dry_run:
+        await changing.drain(pool_of(request), now)
     told = models.Breaker(**principal.shown(models.shown_breaker(shown)))
     return models.Decided(addresses=found["addresses"], messages=found["messages"], breaker=told)

@@ -4,14 +4,17 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import StreamingResponse
 
-from app.api.fields import DeliveryId, Plain, Time
+from app.api import export
+from app.api.fields import DeliveryId, Id, Plain, Time
+from app.api.listing import whole
 from app.db import snapshot
 from app.errors import Invalid, NotFound
-from app.security import Reader
+from app.security import Principal, Reader, allowed, authenticate, by_ticket, hash_secret, secret_of
+from app.server.tickets import LIFE, tickets_of
 from app.stats import store
 from app.stats.events import Streams, events
 from app.stats.steps import MAX_POINTS, automatic, iso, minute, minutes_of
@@ -136,10 +139,15 @@ From = Annotated[
 To = Annotated[Time | None, Query(description="None: the last event.", examples=["2026-11-23T09:00:00Z"])]
 
 
-@router.get("/v1/deliveries/{id}/history", summary="A delivery over time", response_model=History)
+@router.get(
+    "/v1/deliveries/{id}/history",
+    summary="A delivery over time",
+    response_model=History,
+    responses=export.STREAMS,
+)
 async def read_history(
-    request: Request, id: DeliveryId, _: Reader, step: Step = None, from_: From = None, to: To = None
-) -> History:
+    request: Request, id: DeliveryId, principal: Reader, step: Step = None, from_: From = None, to: To = None
+) -> Any:
     """Counts by step, rounded outwards to whole steps. A step that would give over 2 000 points is refused."""
     async with snapshot(request) as connection:
         span = await store.span(connection, id)
@@ -149,7 +157,8 @@ async def read_history(
         found = await store.history(connection, id, start=start, end=end, step=width)
     zeros = dict.fromkeys(store.SERIES, 0)
     points = [Point(at=_time(at), **(zeros | dict(found.get(at, {})))) for at in range(start, end, width)]
-    return History(step=iso(width), from_=_time(start), to=_time(end), items=points)
+    answer = History(step=iso(width), from_=_time(start), to=_time(end), items=points)
+    return whole(request, principal, Point, points, answer)
 
 
 def _window(span: store.Span, step: str | None, from_: datetime | None, to: datetime | None) -> tuple[int, int, int]:
@@ -185,6 +194,37 @@ def _time(minutes: int) -> datetime:
 # --- events ----------------------------------------------------------------------------------------------------------
 
 
+class NewTicket(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    delivery_id: Id | None = Field(None, description="Only for this delivery's events; none: for those of each.")
+
+
+class Ticket(BaseModel):
+    ticket: str = Field(description="To be given as `?ticket=` of an event stream.")
+    expires_at: datetime = Field(description="In 60 s. A stream that is open by then goes on.")
+
+
+@router.post("/v1/tickets", status_code=201, summary="A ticket for an event stream")
+async def make_ticket(request: Request, principal: Reader, body: NewTicket | None = None) -> Ticket:
+    """A browser's `EventSource` can send no header: `GET /v1/deliveries/{id}/events?ticket=` takes this in the place of the
+    key, for 60 s. It opens nothing else, and ends with the key. Make a new one before the stream is opened again."""
+    until = datetime.now(UTC) + LIFE
+    only = None if body is None or body.delivery_id is None else str(int(body.delivery_id))
+    return Ticket(ticket=tickets_of(request).make(hash_secret(secret_of(request)), only, until), expires_at=until)
+
+
+async def follower(
+    request: Request,
+    ticket: Annotated[
+        Plain | None, Query(max_length=400, description="In the place of the key: `POST /v1/tickets` makes one.")
+    ] = None,
+) -> Principal:
+    if ticket is None:
+        return allowed(await authenticate(request), "deliveries:read")
+    return allowed(await by_ticket(request, ticket, request.path_params["id"]), "deliveries:read")
+
+
 @router.get(
     "/v1/deliveries/{id}/events",
     summary="The summary, whenever it changes",
@@ -196,8 +236,9 @@ def _time(minutes: int) -> datetime:
         }
     },
 )
-async def follow(request: Request, id: DeliveryId, _: Reader) -> StreamingResponse:
-    """Ends when the client goes, and after an hour (open it anew). 503 when too many are open."""
+async def follow(request: Request, id: DeliveryId, _: Annotated[Principal, Depends(follower)]) -> StreamingResponse:
+    """Ends when the client goes, and after an hour (open it anew). 503 when too many are open. Takes a key in the header, or
+    a ticket in the query (`POST /v1/tickets`)."""
     if await _read(request, id) is None:
         raise NotFound("There is no such delivery.")
     streams = streams_of(request)

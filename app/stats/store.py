@@ -35,6 +35,14 @@ async def main_figures(connection: AsyncConnection, delivery_ids: Sequence[int])
     return {id: main_indicators(_by_status(counts), beside(counts)) for id, counts in found.items()}
 
 
+async def pending_messages(connection: AsyncConnection, delivery_id: int) -> int:
+    """How many nobody has handed over yet, by the counters."""
+    pending = select(func.sum(counters.c.value)).where(
+        counters.c.delivery_id == delivery_id, counters.c.metric == "status", counters.c.label == "pending"
+    )
+    return int(await connection.scalar(pending) or 0)
+
+
 def _by_status(counts: Iterable[tuple[str, str, int]]) -> dict[str, int]:
     return {label: value for metric, label, value in counts if metric == "status"}
 

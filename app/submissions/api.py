@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Annotated, Any
 
+import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import (
@@ -22,7 +23,7 @@ from app.accounts.named import Named
 from app.api import fields
 from app.api.bulk import Line, Tally, chunks
 from app.api.columns import Shape
-from app.api.fields import Address, DeliveryId, Plain, Time
+from app.api.fields import Address, DeliveryId, FreeJson, Plain, Time
 from app.api.reader import RowRefused
 from app.api.readings import AskedAddressReading, AskedReading, Reading
 from app.api.uploads import journalled
@@ -97,8 +98,19 @@ class _Submitted(BaseModel):
 
 
 class MessageRow(_Submitted):
+    """`metadata` is whatever the caller wants to be told again of the message; in CSV it is JSON in a cell."""
+
     address: Address
     recipient_id: Id | None = None
+    metadata: FreeJson | None = None
+
+    @field_validator("metadata", mode="before")
+    @classmethod
+    def _read_cell(cls, value: Any) -> Any:
+        try:
+            return (orjson.loads(value) if value else None) if isinstance(value, str) else value
+        except orjson.JSONDecodeError:
+            raise ValueError("must be an object, as JSON") from None
 
     @field_validator("reference")
     @classmethod
@@ -129,7 +141,8 @@ _SUBMISSIONS = Shape(fields=tuple(SubmissionRow.model_fields))
 @router.post("/deliveries/{id}/messages", tags=["deliveries"], summary="Record messages sent elsewhere", **MESSAGES)
 async def post_messages(id: DeliveryId, request: Request, principal: Writer, asked: AskedAddressReading) -> Response:
     """Rows are recorded in their order, some hundred at a time; rows that stand already are recognised, so that an
-    interrupted upload can be sent again. The first row locks the delivery's content."""
+    interrupted upload can be sent again: by their ids and reference, and without any by address, `recipient_id`, gateway,
+    `submitted_at` and `metadata` together. The first row locks the delivery's content."""
     delivery = await delivery_of(request, id)
     if delivery["status"] not in OPEN:
         raise Conflict(f"This delivery is {delivery['status']}: messages sent elsewhere cannot be added to it.")
@@ -150,6 +163,7 @@ async def post_messages(id: DeliveryId, request: Request, principal: Writer, ask
         return Sent(
             line=line.number, address=address, gateway=gateway, provider_message_ids=row.ids, reference=row.reference,
             recipient_id=row.recipient_id, submitted_at=row.at(now),
+            said_at=row.submitted_at, metadata=row.metadata or None,
         )  # fmt: skip
 
     async def record(connection: Connection, rows: Sequence[Sent], now: datetime) -> Outcome:

@@ -7,7 +7,15 @@ from app.api.described import NOT_ONE, TEXT, TEXT_OR_NONE, TIME, answer, bulk
 
 _IDS = {"provider_message_id": TEXT, "provider_message_ids": {"type": "array", "items": TEXT}}
 MESSAGES = bulk(
-    {"address": TEXT, **_IDS, "reference": TEXT, "recipient_id": TEXT, "gateway": TEXT, "submitted_at": TIME},
+    {
+        "address": TEXT,
+        **_IDS,
+        "reference": TEXT,
+        "recipient_id": TEXT,
+        "gateway": TEXT,
+        "submitted_at": TIME,
+        "metadata": {"type": "object"},
+    },
     ["address"],
 )
 SUBMISSIONS = bulk(

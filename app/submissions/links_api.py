@@ -39,6 +39,7 @@ from app.links.tokens import LINKS as MOST_LINKS
 from app.links.tokens import Keys, encode
 from app.matching.recording import Sent, record_awaited
 from app.numbers import normalise, unread, why_not
+from app.problems import field_errors
 from app.security import Principal, Writer
 from app.settings import settings_of
 from app.submissions.docs import LINKS as DOCS
@@ -133,9 +134,8 @@ async def _object(request: Request, body: AsyncIterator[bytes]) -> NewLink:
     try:
         return NewLink.model_validate_json(read)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)
-        errors = [{"pointer": "".join(f"/{part}" for part in each["loc"]), "detail": each["msg"]} for each in found]
-        raise Invalid("The request is not valid.", errors=errors) from None
+        errors = [{**each, "loc": ("body", *each["loc"])} for each in error.errors(include_url=False)]
+        raise Invalid.fields(field_errors(errors)) from None
 
 
 async def _register_one(request: Request, id: int, wanted: NewLink, principal: Principal) -> Response:

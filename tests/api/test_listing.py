@@ -1,11 +1,14 @@
 """Every list of the API is one: declared by `paged`, asked by `PageAsked`, answered by `listed`."""
 
 import ast
+import csv
 import inspect
+import io
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import orjson
 import pytest
 from fastapi.routing import APIRoute, iter_route_contexts
@@ -15,6 +18,7 @@ from app.api import export, listing
 from app.main import create_app
 from app.openapi.document import document
 from app.settings import Settings
+from tests.conftest import Headers
 
 APP = create_app(Settings(database_url="postgresql://nobody@127.0.0.1:9/none"))
 DOCUMENT = document(APP)
@@ -115,3 +119,26 @@ async def test_a_streamed_document_is_one_object_also_without_rows() -> None:
         "rows": 2,
     }
     assert await body(export.document(chunks(), {})) == {"items": []}
+
+
+@pytest.mark.parametrize("path", sorted(WHOLE | {"/v1/deliveries/{id}/history"}))
+def test_what_is_given_whole_is_a_stream_too(path: str) -> None:
+    """But the outbox and one number's data: what is to be sent or proven stands there as it is, and cells are defused."""
+    assert routes()[path].responses == export.STREAMS
+
+
+async def test_a_whole_list_as_csv_has_its_fields_as_columns_and_json_in_nested_cells(
+    client: httpx.AsyncClient, admin: Headers
+) -> None:
+    answer = await client.get("/v1/gateway-kinds", headers=admin | {"Accept": "text/csv"})
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    kinds = (await client.get("/v1/gateway-kinds", headers=admin)).json()["items"]
+    assert [row["kind"] for row in rows] == [each["kind"] for each in kinds]
+    assert [orjson.loads(row["options"]) for row in rows] == [each["options"] for each in kinds]
+    made = (await client.post("/v1/deliveries", json={"label": "Sale", "sender": "Acme"}, headers=admin)).json()
+    history = f"/v1/deliveries/{made['id']}/history?step=1h"
+    table = await client.get(history, headers=admin | {"Accept": "text/csv"})
+    points = (await client.get(history, headers=admin)).json()["items"]
+    assert [row["at"] for row in csv.DictReader(io.StringIO(table.text))] == [each["at"] for each in points]
+    lines = await client.get(f"/v1/deliveries/{made['id']}/links", headers=admin | {"Accept": "application/x-ndjson"})
+    assert (lines.status_code, lines.text) == (200, "")

@@ -191,7 +191,11 @@ async def test_what_was_prepared_must_be_prepared_again(
 ) -> None:
     one = await created(client, admin)
     await set_status(app, one["id"], "prepared")
-    assert (await client.patch(f"{URL}/{one['id']}", json={"label": "B"}, headers=admin)).json()["status"] == "editing"
+    named = await client.patch(f"{URL}/{one['id']}", json={"label": "B", "metadata": {"a": 1}}, headers=admin)
+    assert named.json()["status"] == "prepared"  # no message has anything of these
+    assert (await client.patch(f"{URL}/{one['id']}", json={"sender": "B2"}, headers=admin)).json()[
+        "status"
+    ] == "editing"
 
 
 @pytest.mark.parametrize("status", ["preparing", "in_progress", "finished", "cancelled", "failed"])
@@ -200,9 +204,25 @@ async def test_a_delivery_is_locked_from_its_start_on(
 ) -> None:
     one = await created(client, admin)
     await set_status(app, one["id"], status)
-    answer = await client.patch(f"{URL}/{one['id']}", json={"label": "B"}, headers=admin)
-    assert answer.status_code == 409
+    for change in ({"sender": "B2"}, {"label": "B", "sender": "B2"}, {"metadata": {}, "content": "x"}):
+        answer = await client.patch(f"{URL}/{one['id']}", json=change, headers=admin)
+        assert answer.status_code == 409
+        assert "label and metadata" in answer.json()["detail"]
     assert (await client.get(f"{URL}/{one['id']}", headers=admin)).json()["label"] == "Autumn sale"
+
+
+@pytest.mark.parametrize("status", get_args(lifecycle.Status))
+async def test_label_and_metadata_can_change_at_any_time(
+    client: httpx.AsyncClient, admin: Headers, app: FastAPI, status: str
+) -> None:
+    one = await created(client, admin)
+    await set_status(app, one["id"], status)
+    change = {"label": "B", "metadata": {"order": 7}}
+    answer = await client.patch(f"{URL}/{one['id']}", json=change, headers=admin)
+    assert answer.status_code == 200, answer.text
+    assert (answer.json()["label"], answer.json()["metadata"], answer.json()["status"]) == ("B", {"order": 7}, status)
+    entry = next(e for e in await journal(client, admin, one["id"]) if e["code"] == "DLV-EDITED")
+    assert entry["data"]["changes"]["label"] == {"old": "Autumn sale", "new": "B"}
 
 
 @pytest.mark.parametrize("status", get_args(lifecycle.Status))

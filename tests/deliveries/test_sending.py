@@ -131,7 +131,7 @@ async def test_start_cancel_and_edit_at_once_have_one_winner_and_no_half_state(
             await asyncio.sleep(wait)
             return await call
 
-        edit = client.patch(one.url, json={"label": "Other"}, headers=one.headers)
+        edit = client.patch(one.url, json={"sender": "Other"}, headers=one.headers)
         calls = (one.post("start"), one.post("start"), edit, one.post("cancel"))
         answers = await asyncio.gather(*(later(call, chance.random() * 0.01) for call in calls))
         codes = [answer.status_code for answer in answers]

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 import pytest
 from starlette.requests import Request
 
@@ -39,7 +40,7 @@ FORMULAS = [
     "=1+1", "+SUM(A1)", "-2+3", "@x", "\tx", "\rx", "\nx", "+34600=1", '=HYPERLINK("http://x")', "＝1+1", "＋1+A1", "－1+A1",
     "＠SUM(1)", "﹦1", "\u2212A1", ";=1+1", "a;=1+1", "a;＝1", "a,=1+1", "a\t=1+1", "a\n=1+1", "a|=1", "x; \u200b=1", " =1+1",
     "\u200b=1+1", "\ufeff=1+1", "\x0b=1+1", "\x00=1", "\xa0=1", "\u3000=1", "\u202e=1", "\u2060@x", "\u3164=1", "\U000e0020=1",
-    ";;=1", "+34600123123;=1+1",
+    ";;=1", "+34600123123;=1+1", 'a;"=1+1"', '"=1+1"', 'x;"＝SUMA(1;2)', 'a; ""=1',
 ]  # fmt: skip
 
 
@@ -73,6 +74,20 @@ async def test_no_part_of_a_cell_begins_with_a_formula_wherever_it_is_parted(for
 )
 async def test_numbers_with_a_sign_stay_as_they_are(number: str) -> None:
     assert (await written(number)).strip('"') == number
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"a": "x;=cmd"}, {"a": "x,＝1"}, ["|@a", -1, {"b": "; +1"}], {"a;=1": 1}, [1, -2, -3], {"a": "=1"}, {"q": 'x";=1'},
+        {"a": ";\u200b=1"}, [], {},
+    ],
+)  # fmt: skip
+async def test_a_nested_cell_is_the_same_json_and_no_part_of_it_a_formula(value: Any) -> None:
+    cell = next(csv.reader(io.StringIO(await written(value), newline="")))[0]
+    assert orjson.loads(cell) == value
+    for part in re.split(r"[;|]", cell):
+        assert not unicodedata.normalize("NFKC", part.strip(" \u200b")[:1]).startswith(("=", "+", "-", "@"))
 
 
 async def test_a_stream_is_a_file_to_be_kept_and_not_to_be_guessed_about() -> None:

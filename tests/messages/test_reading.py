@@ -84,7 +84,8 @@ COMBINATIONS = [
 async def found(connection: AsyncConnection, world: World, asked: Filter, **place: int) -> reading.Found:
     cells = await reading.cells(connection, world.delivery)
     assert cells is not None
-    return await reading.find(connection, world.delivery, cells, asked, **({"after": 0, "limit": 10_000} | place))
+    after, limit = place.get("after", 0), place.get("limit", 10_000)
+    return await reading.find(connection, world.delivery, cells, asked, after=after, limit=limit)
 
 
 async def test_every_combination_of_filters_finds_its_rows_and_counts_them(world: World, engine: AsyncEngine) -> None:
