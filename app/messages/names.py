@@ -10,6 +10,7 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.db import load_queries, plain
+from app.identities import spellings
 from app.privacy import disguises, pseudonyms
 from app.references import message_of
 
@@ -44,7 +45,7 @@ async def candidates(connection: AsyncConnection, asked: Named, keys: Keys, deli
     place = {"delivery": delivery}
     found: list[set[int]] = []
     if asked.address is not None:
-        addresses = await _spellings(connection, asked.address)
+        addresses = await _names(connection, asked.address)
         values: dict[str, Any] = {"addresses": addresses, "limit": MOST, **place}
         found.append(await _ids(connection, BY_ADDRESS, values))
     if asked.recipient_id is not None:
@@ -60,12 +61,12 @@ async def candidates(connection: AsyncConnection, asked: Named, keys: Keys, deli
     return sorted(set.intersection(*found)) if found else []
 
 
-async def _spellings(connection: AsyncConnection, address: str) -> list[str]:
-    """An erased number is found by itself, too."""
+async def _names(connection: AsyncConnection, address: str) -> list[str]:
+    """All that the phone's messages may stand under: its spellings, and once numbers were erased their pseudonyms."""
     driver = await plain(connection)
     if not await pseudonyms.any_erased(driver):
-        return [address]
-    return [address, (await pseudonyms.load(driver)).of(address)]
+        return list(spellings(address))
+    return list((await pseudonyms.load(driver)).names(address))
 
 
 async def _by_reference(connection: AsyncConnection, reference: str, place: Mapping[str, Any]) -> set[int]:

@@ -176,6 +176,17 @@ async def test_messages_to_all_spellings_count_together(client: httpx.AsyncClien
     assert await again.prepared([other]) == {1: "excluded_by_arbitration"}
 
 
+async def test_messages_are_found_by_any_spelling_and_after_the_number_was_erased(client: httpx.AsyncClient) -> None:
+    account = await make(client)
+    one, other = argentine()
+    await account.messages({"address": one, "provider_message_id": f"{account.key}-found"})
+    for path in ("/v1/messages", f"/v1/deliveries/{account.delivery}/messages"):
+        found = (await client.get(path, params={"address": other})).json()
+        assert ([item["address"] for item in found["items"]], found["total"]) == ([one], 1), path
+    assert (await client.delete(f"/v1/addresses/{quote(one)}", params={"reason": "asked"})).status_code == 200
+    assert (await client.get("/v1/messages", params={"address": other})).json()["total"] == 1
+
+
 async def test_what_a_delivery_left_out_is_found_by_another_spelling(client: httpx.AsyncClient, app: FastAPI) -> None:
     one, other = argentine()
     delivery = await Delivery.make(app, client, {})
