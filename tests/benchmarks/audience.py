@@ -43,7 +43,7 @@ async def measure(bench: Bench) -> list[Figure]:
         highest = group.create_task(_highest(service, over := asyncio.Event()))
         try:
             uploading = await service.post_rows(f"{path}/targets", audience.rows)
-            preparing = await _prepare(service, path)
+            preparing = await prepare(service, path)
         finally:
             over.set()
     wrong = await _wrong(service, path, delivery, audience)
@@ -88,7 +88,8 @@ async def _put_away(service: Service, quarantine: list[tuple[str, str]]) -> None
         )
 
 
-async def _prepare(service: Service, path: str) -> float:
+async def prepare(service: Service, path: str) -> float:
+    """Prepares the delivery at `path`; how many seconds it took."""
     began = time.perf_counter()
     await service.http.post(f"{path}/prepare", params={"wait": 60})
     while (found := (await service.http.get(path)).json())["status"] == "preparing":

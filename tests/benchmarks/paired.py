@@ -21,6 +21,7 @@ from pathlib import Path
 
 import orjson
 
+from .audience import prepare
 from .bulk import rows_of
 from .load import Target, visit, wrk
 from .service import Service, running
@@ -29,6 +30,7 @@ Measure = Callable[[int], Awaitable[float]]
 _LINK = "https://shop.example/offer?campaign=autumn"
 _MESSAGES = 50_000
 _BULK_ROWS = 100_000
+_TARGETS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +115,19 @@ async def _side(name: str, service: Service, tokens: Path, seconds: float) -> Si
         await service.drained()
         return round.rate
 
+    async def preparation(number: int) -> float:
+        body = {"label": f"Audience {number}", "sender": "Bench", "content": "Hello {{name}}. STOP to 25252"}
+        answer = await service.http.post("/v1/deliveries", json=body)
+        path = f"/v1/deliveries/{answer.raise_for_status().json()['id']}"
+        await service.post_rows(f"{path}/targets", _targets(_TARGETS))
+        return _TARGETS / await prepare(service, path)
+
     measures: dict[str, Measure] = {
         "callbacks-generic": lambda number: callbacks(targets["generic"], number),
         "callbacks-kannel": lambda number: callbacks(targets["kannel"], number),
         "visible": visible,
         "bulk": receipts,
+        "preparation": preparation,
         "redirects": redirects,
     }
     return Side(name, measures)
@@ -136,6 +146,13 @@ async def _target(service: Service, format: str) -> Target:
 def _messages(prefix: str, count: int) -> list[bytes]:
     return [
         orjson.dumps({"address": f"+{34_600_000_000 + number}", "provider_message_id": f"{prefix}{number:07d}"})
+        for number in range(count)
+    ]
+
+
+def _targets(count: int) -> list[bytes]:
+    return [
+        orjson.dumps({"address": f"+{34_600_000_000 + number}", "params": {"name": f"Ana {number}"}})
         for number in range(count)
     ]
 
@@ -167,7 +184,7 @@ def main() -> None:
     parser.add_argument(
         "names",
         nargs="*",
-        help="callbacks-generic, callbacks-kannel, visible (until applied), bulk, redirects (default: all)",
+        help="callbacks-generic, callbacks-kannel, visible (until applied), bulk, preparation, redirects (default: all)",
     )
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=6, help="of one turn of wrk")
