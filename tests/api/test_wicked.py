@@ -102,7 +102,7 @@ async def world(client: httpx.AsyncClient) -> dict[str, str]:
     assert (await client.post(f"/v1/deliveries/{id}/messages", json=[row])).status_code == 200
     return {
         "id": id, "key": "acme", "gateway": "acme", "reference": "order-7", "address": "%2B34600123000", "number": "0",
-        "name": "crm", "receipt_id": "1", "token": "3fQ7xKz0",
+        "name": "crm", "position": "1", "receipt_id": "1", "token": "3fQ7xKz0",
     }  # fmt: skip
 
 
