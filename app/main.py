@@ -38,6 +38,7 @@ from app.deliveries.pausing_api import router as pausing
 from app.deliveries.preparation_api import router as preparation
 from app.deliveries.preparer import Preparer
 from app.deliveries.sending_api import router as sending
+from app.deliveries.starting import Limits
 from app.deliveries.targets_api import router as single_targets
 from app.inbound import api as inbound_api
 from app.inbound import rules_api as reply_rules
@@ -167,7 +168,11 @@ def _set_state(app: FastAPI, settings: Settings, database_url: str) -> None:
     bases = Bases.of(settings.short_hosts, state.public_base, settings.listened_url)
     state.links = Links(bases=bases, private_links=settings.private_links)
     state.short_hosts = ShortHosts.of(bases.hosts, state.public_base or settings.listened_url)
-    state.preparer = Preparer(database_url, state.links, oldest_hours=settings.scheduled_prepare_hours)
+    limits = Limits(
+        oldest=timedelta(hours=settings.scheduled_prepare_hours),
+        latest=timedelta(hours=settings.scheduled_latest_hours),
+    )
+    state.preparer = Preparer(database_url, state.links, limits)
     state.routes = Routes(
         database_url,
         state.process,

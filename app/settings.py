@@ -117,6 +117,9 @@ class Settings(BaseSettings):
     scheduled_prepare_hours: float = Field(
         24.0, ge=0.25, le=8_760, description="A start at a time prepares again what was prepared longer ago."
     )
+    scheduled_latest_hours: float = Field(
+        2.0, ge=0.25, le=8_760, description="A start at a time that could not be made for longer is not made by itself."
+    )
     inbox_queue: int = Field(
         10_000, ge=1, description="Receipts waiting for the next group commit; beyond it: 503 with Retry-After."
     )

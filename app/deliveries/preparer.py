@@ -7,7 +7,7 @@ a little later. Only one that fails at the same place again and again, with the 
 
 import asyncio
 import contextlib
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import asyncpg
 from starlette.requests import HTTPConnection
@@ -16,7 +16,7 @@ from app import audit
 from app.db import POOL_SIZES, Pool, create_pool, is_away, renew
 from app.deliveries import codes
 from app.deliveries.preparation import POOL_SETTINGS, QUERIES, Stopped, prepare
-from app.deliveries.starting import start_due
+from app.deliveries.starting import Limits, start_due
 from app.links.shortening import Links
 from app.logs import log
 
@@ -39,11 +39,10 @@ _TRANSIENT = (
 class Preparer:
     """Opens no connection before it is asked, like all that runs beside the requests."""
 
-    def __init__(self, database_url: str, links: Links, *, oldest_hours: float = 24.0) -> None:
+    def __init__(self, database_url: str, links: Links, limits: Limits) -> None:
         self._url = database_url
         self._links = links
-        #: A delivery that starts by itself is prepared again when that was done longer ago.
-        self._oldest = timedelta(hours=oldest_hours)
+        self._limits = limits
         self._pool: Pool
         self._looking: asyncio.Task[None] | None = None
         self._under_way: dict[int, asyncio.Task[None]] = {}
@@ -81,7 +80,7 @@ class Preparer:
                 await asyncio.wait_for(self._wanted.wait(), _LOOK_SECONDS)
 
     async def _look(self) -> None:
-        await start_due(self._pool, datetime.now(UTC), oldest=self._oldest)
+        await start_due(self._pool, datetime.now(UTC), self._limits)
         async with self._pool.acquire() as connection:
             waiting = [row["id"] for row in await connection.fetch(QUERIES["list_waiting"])]
         for id in waiting:

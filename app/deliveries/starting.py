@@ -1,10 +1,12 @@
 """The start of a delivery: by hand now, or by itself at a time that was set for it.
 
-Every process looks for what is due; whoever locks a delivery first starts it, and the others pass it over. What was due while no
-process ran is started when one does. A preparation that is older than a setting is made again before.
+Every process looks for what is due; whoever locks a delivery first starts it, and the others pass it over. What came due while no
+process ran is started when one does, unless that is too late: nobody wants an evening's offer in the night. A preparation that is
+older than a setting is made again before.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -81,20 +83,28 @@ async def take_back(
 # --- when the time has come ------------------------------------------------------------------------------------------
 
 
-async def start_due(pool: Pool, now: datetime, *, oldest: timedelta) -> None:
-    """Starts what is due, each delivery in a transaction of its own, or prepares it again first: when that was `oldest` ago."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What is prepared longer ago than `oldest` is prepared again; what was due longer ago than `latest` is not started."""
+
+    oldest: timedelta
+    latest: timedelta
+
+
+async def start_due(pool: Pool, now: datetime, limits: Limits) -> None:
+    """Starts what is due, each delivery in a transaction of its own, or prepares it again first."""
     async with pool.acquire() as connection:
         for due in await connection.fetch(QUERIES["list_due"], now):
             try:
                 async with connection.transaction():
-                    await _start_one(connection, due["id"], now, oldest)
+                    await _start_one(connection, due["id"], now, limits)
             except Exception as error:
                 if is_away(error):
                     raise
                 log.exception("start.failed", delivery_id=due["id"])
 
 
-async def _start_one(connection: Connection, id: int, now: datetime, oldest: timedelta) -> None:
+async def _start_one(connection: Connection, id: int, now: datetime, limits: Limits) -> None:
     """Nothing when somebody else has it, or it is not due any more: the next look finds it if it still is."""
     if not await connection.fetchval(SENDING["lock_handling"], id):
         return
@@ -103,17 +113,33 @@ async def _start_one(connection: Connection, id: int, now: datetime, oldest: tim
     row = await store.lock(connection, id)
     assert row is not None
     due, prepared_at = row["scheduled_at"], row["preparation_finished_at"]
-    if prepared_at is None or now - prepared_at > oldest:
-        await _prepare_again(connection, row, now, oldest)
+    if now - due > limits.latest:
+        hours = f"{limits.latest / timedelta(hours=1):g} h"
+        await _give_up(connection, row, now, f"nobody could start it then, and that is more than {hours} ago")
+    elif prepared_at is None or now - prepared_at > limits.oldest:
+        await _prepare_again(connection, row, now, limits.oldest)
     elif found := await errors(connection, id):
-        await connection.execute(QUERIES["forget_time"], id)
-        text = f"Not started, as it was set for {said(due)}: the preparation found what must be mended first."
-        await audit.append(
-            connection, id, codes.NOT_STARTED, text, at=now, actor=_SYSTEM, level="error",
-            data={"scheduled_at": iso(due)}, personal={"reason": " ".join(found)},
-        )  # fmt: skip
+        why = "the preparation found what must be mended first"
+        await _give_up(connection, row, now, why, personal={"reason": " ".join(found)})
     else:
         await begin(connection, row, actor=_SYSTEM, now=now, due=due)
+
+
+async def _give_up(
+    connection: Connection,
+    row: Mapping[str, Any],
+    now: datetime,
+    why: str,
+    *,
+    personal: Mapping[str, Any] | None = None,
+) -> None:
+    """Its time is taken away: whoever starts it then does so on purpose."""
+    due = row["scheduled_at"]
+    await connection.execute(QUERIES["forget_time"], row["id"])
+    await audit.append(
+        connection, row["id"], codes.NOT_STARTED, f"Not started, as it was set for {said(due)}: {why}.", at=now,
+        actor=_SYSTEM, level="error", data={"scheduled_at": iso(due)}, personal=personal,
+    )  # fmt: skip
 
 
 async def _prepare_again(connection: Connection, row: Mapping[str, Any], now: datetime, oldest: timedelta) -> None:

@@ -18,7 +18,7 @@ from .audience import Delivery, mobile
 from .sending import Sending
 
 NAMES: list[dict[str, Any]] = [{"name": "Ana"}, {"name": "Bo"}, {"name": "Cy"}]
-DAY = timedelta(days=1)
+LIMITS = starting.Limits(oldest=timedelta(days=1), latest=timedelta(hours=2))
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ async def test_many_processes_start_it_once(sending: Sending) -> None:
     await sending.prepare(NAMES)
     await due(sending, seconds=1)
     now, pool = datetime.now(UTC), sending.app.state.pool
-    await asyncio.gather(*(starting.start_due(pool, now, oldest=DAY) for _ in range(4)))
+    await asyncio.gather(*(starting.start_due(pool, now, LIMITS) for _ in range(4)))
     await becomes(sending.get, "in_progress")
     assert len(await sending.journal("DLV-STARTED")) == 1
 
@@ -87,11 +87,11 @@ async def test_one_that_somebody_holds_is_passed_over_and_taken_later(sending: S
     async with pool.acquire() as connection, connection.transaction():
         assert await connection.fetchval(outbox.QUERIES["lock_handling"], sending.id)
         await due(sending, seconds=1)
-        await asyncio.wait_for(starting.start_due(pool, datetime.now(UTC), oldest=DAY), 20)
+        await asyncio.wait_for(starting.start_due(pool, datetime.now(UTC), LIMITS), 20)
         assert await sending.status() == "prepared"
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("SELECT 1 FROM deliveries WHERE id = $1 FOR UPDATE", sending.id)
-        await asyncio.wait_for(starting.start_due(pool, datetime.now(UTC), oldest=DAY), 20)
+        await asyncio.wait_for(starting.start_due(pool, datetime.now(UTC), LIMITS), 20)
     await becomes(sending.get, "in_progress")
     assert len(await sending.journal("DLV-STARTED")) == 1
 
@@ -106,7 +106,7 @@ async def test_what_was_due_while_nobody_looked_is_started_by_the_next_process(
         assert (await sending.post("start", {"scheduled_at": later(milliseconds=200)})).status_code == 200
         await asyncio.sleep(0.5)
         assert await sending.status() == "prepared"
-        next_process = Preparer(database_url, sending.app.state.links)
+        next_process = Preparer(database_url, sending.app.state.links, LIMITS)
         await next_process.start()
         try:
             await becomes(sending.get, "in_progress")
@@ -157,6 +157,20 @@ async def test_errors_found_since_stop_the_start_and_the_journal_says_why(sendin
     assert (entry["level"], entry["data"]["reason"]) == ("error", "`name` is missing.")
     shown = await sending.get()
     assert (shown["status"], shown["scheduled_at"]) == ("prepared", None)
+
+
+async def test_what_was_due_too_long_ago_is_not_started_by_itself(sending: Sending) -> None:
+    await sending.prepare(NAMES)
+    await due(sending, hours=2, seconds=1)
+    for _ in range(600):
+        if entries := await sending.journal("DLV-NOT-STARTED"):
+            break
+        await asyncio.sleep(0.05)
+    (entry,) = entries
+    assert (entry["level"], "more than 2 h ago" in entry["text"]) == ("error", True)
+    shown = await sending.get()
+    assert (shown["status"], shown["scheduled_at"]) == ("prepared", None)
+    assert (await sending.post("start")).status_code == 200
 
 
 async def test_a_time_is_moved_and_taken_back(sending: Sending) -> None:
@@ -213,7 +227,7 @@ async def test_a_change_takes_the_time_back(
     if change not in ("link", "cancel"):
         assert "must be prepared again" in (await one.journal("DLV-SCHEDULED"))[-1]["text"]
     await due(one, seconds=1)  # and whatever stands there, only what is prepared starts
-    await starting.start_due(app.state.pool, datetime.now(UTC), oldest=DAY)
+    await starting.start_due(app.state.pool, datetime.now(UTC), LIMITS)
     assert (await one.get())["status"] == shown["status"]
 
 
