@@ -6,7 +6,6 @@ not reach it. Whoever was given one can show it again to `…/audit/verify`.
 """
 
 import asyncio
-import contextlib
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ from starlette.requests import HTTPConnection
 from app.audit import GENESIS, Known
 from app.db import Connection, Pool, is_away, load_queries
 from app.logs import log
+from app.tasks import ended
 
 QUERIES = load_queries(__file__, "audit_heads.sql")
 
@@ -155,10 +155,7 @@ class Signing:
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await ended(self._task)
 
     async def _run(self) -> None:
         while True:

@@ -77,6 +77,7 @@ from app.stats.api import router as stats
 from app.stats.events import Streams
 from app.submissions.api import router as submissions
 from app.submissions.links_api import router as asking_links
+from app.tasks import ended
 
 #: How long a start waits for the database before it serves without it.
 FIRST_WAIT_SECONDS = 5.0
@@ -238,9 +239,7 @@ async def _lifespan(app: FastAPI, *, migrating: bool) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        installing.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await installing
+        await ended(installing)
         await state.disclosures.stop(state.pool)
         await signing.stop()
         await state.directory.stop()

@@ -10,7 +10,6 @@ A gateway that was deleted cannot be named any more, and still takes its receipt
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -30,6 +29,7 @@ from app.gateways.receipt import Auth, AuthMode, Gateway
 from app.logs import log
 from app.sealing import SealError
 from app.security import KeyRing, Principal
+from app.tasks import ended
 
 REFRESH_SECONDS = 2.0
 #: Least pause between two questions that strangers can cause.
@@ -204,10 +204,7 @@ class GatewayDirectory:
         self._task = asyncio.create_task(self._refresh_for_ever())
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await ended(self._task)
         if self._pool is not None:
             self._pool.terminate()
 

@@ -19,6 +19,7 @@ from app.deliveries.preparation import POOL_SETTINGS, QUERIES, Stopped, prepare
 from app.deliveries.starting import Limits, start_due
 from app.links.shortening import Links
 from app.logs import log
+from app.tasks import ended
 
 #: Deliveries prepared at the same time by one process; each takes a connection, and of the rest one while it reads ahead.
 _AT_ONCE = 2
@@ -54,10 +55,7 @@ class Preparer:
 
     async def stop(self) -> None:
         """What is under way is left as it stands; the next start goes on with it."""
-        tasks = [*([self._looking] if self._looking else []), *self._under_way.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await ended(self._looking, *self._under_way.values())
         try:
             await asyncio.wait_for(self._pool.close(), 5)
         except TimeoutError:

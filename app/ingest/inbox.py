@@ -8,7 +8,6 @@ its rows go to the spool until it takes rows again (`outage.py`).
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Sequence
 
@@ -28,6 +27,7 @@ from app.ingest.store import append
 from app.links.clicks import ClickRow
 from app.logs import log
 from app.settings import Settings
+from app.tasks import ended
 
 _PROBE_SECONDS = 0.25
 _ADOPT_SECONDS = 5.0
@@ -57,10 +57,7 @@ class Inbox:
     async def stop(self) -> None:
         """Makes everything that waits durable, then ends."""
         await asyncio.gather(self._receipts.stop(), self._clicks.stop())
-        if self._watch is not None:
-            self._watch.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watch
+        await ended(self._watch)
         await self._spool.close()
 
     @property

@@ -24,6 +24,7 @@ from app.ingest.kinds import new_id
 from app.ingest.rows import RejectedRow, clean
 from app.ingest.store import append
 from app.logs import log
+from app.tasks import ended
 
 QUERIES = load_queries(__file__, "dead_letters.sql")
 #: Of a gateway and day: so many of the first, and so many of the last.
@@ -68,9 +69,7 @@ class RefusedShelf:
         """Writes what waits, if the database is there."""
         if self._task is None:
             return
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await ended(self._task)
         with contextlib.suppress(Exception):
             await asyncio.wait_for(self._write(), 2)
 

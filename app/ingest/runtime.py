@@ -1,7 +1,6 @@
 """What runs beside the requests: inbox, worker and clock, started and stopped together."""
 
 import asyncio
-import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from app.ingest.refused import RefusedShelf
 from app.ingest.spool import Spool
 from app.ingest.worker import Worker
 from app.settings import Settings
+from app.tasks import ended
 
 #: The worker's plans: always by index, whatever the statistics of a table that was empty a minute ago say.
 WORKER_SETTINGS = {
@@ -59,10 +59,7 @@ class Runtime:
         """What was acknowledged is durable; what waits is made so. Batches under way are left to be claimed again."""
         await self.inbox.stop()
         await self.refused.stop()
-        for task in self._tasks:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await ended(*self._tasks)
         for pool in (self.pool, self._inbox_pool):
             try:
                 await asyncio.wait_for(pool.close(), 5)

@@ -32,6 +32,7 @@ from app.links.tokens import Keys
 from app.logs import log
 from app.processes import Process, beat, behind, gone
 from app.server.whole import Whole
+from app.tasks import ended
 
 REFRESH_SECONDS = 1.0
 _PIECE = 200
@@ -165,10 +166,7 @@ class Routes:
             self._tasks.append(asyncio.create_task(pulling.run()))
 
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await ended(*self._tasks)
         if self._tasks:
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(_LOOKUP_SECONDS), self._pool.acquire() as connection:

@@ -18,6 +18,7 @@ from starlette.requests import HTTPConnection
 from app import audit
 from app.db import POOL_TIMEOUT_SECONDS, Pool
 from app.logs import log
+from app.tasks import ended
 
 CODE = "PII-READ"
 #: How often it is looked whether an hour is over.
@@ -77,10 +78,7 @@ class Disclosures:
 
     async def stop(self, pool: Pool) -> None:
         """Writes what there is, the hour that is not over included; what cannot be written now is said in the log."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await ended(self._task)
         await self.flush(pool, everything=True)
         if self._waiting:
             log.warning("disclosures.lost", entries=len(self._waiting), rows=self._waiting.total())
