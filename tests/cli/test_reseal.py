@@ -68,7 +68,9 @@ def test_an_embedded_database_has_its_key_in_a_file_beside_it(tmp_path: Path) ->
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert "a copy of the data directory shows all" in words(acuse(tmp_path, "doctor"))
     file.chmod(0o644)
-    assert "a copy of the data directory shows all" in words(acuse(tmp_path, "doctor"))
+    assert "chmod 600" in words(acuse(tmp_path, "doctor"))
+    assert stat.S_IMODE(file.stat().st_mode) == 0o644, "the doctor changes nothing"
+    assert acuse(tmp_path, "gateways", "list").returncode == 0
     assert stat.S_IMODE(file.stat().st_mode) == 0o600, "whoever starts the server makes what stands beside it private"
 
 

@@ -429,7 +429,7 @@ async def test_the_log_streams_and_masks(
     url = f"/v1/deliveries/{made.delivery}/clicks"
     lines = (await client.get(url, headers=admin | {"Accept": "application/x-ndjson"})).text.splitlines()
     first = orjson.loads(lines[0])
-    assert (len(lines), first["reasons"], first["network"]) == (2, "preview_agent", "203.0.113.0/24")
+    assert (len(lines), first["reasons"], first["network"]) == (2, ["preview_agent"], "203.0.113.0/24")
     table = (await client.get(url, headers=admin | {"Accept": "text/csv"})).text.splitlines()
     assert table[0].split(",")[:3] == ["id", "message_id", "address"]
     assert "'=Offer" in table[1]
