@@ -225,10 +225,14 @@ class Reading:
 
 
 def _short(row: dict[str, Any]) -> dict[str, Any]:
-    """As much of `row` as is shown of one."""
-    found = {name: value[:_SAMPLE_LETTERS] if isinstance(value, str) else value for name, value in row.items()}
-    while found and len(orjson.dumps(found)) > _MOST_BYTES:
-        found.popitem()
+    """As much of `row` as is shown of one: its first fields."""
+    found, size = {}, 0
+    for name, value in row.items():
+        short = value[:_SAMPLE_LETTERS] if isinstance(value, str) else value
+        size += len(orjson.dumps({name: short}))
+        if size > _MOST_BYTES:
+            break
+        found[name] = short
     return found
 
 

@@ -17,6 +17,7 @@ from fastapi.dependencies.models import Dependant
 
 from app.errors import Invalid
 
+_ASKED = "acuse.parameters_known"
 _MOST_TOLD = 20
 _EMPTY = (b"", b"{}", b"null")
 _EMPTY_BYTES = 20
@@ -34,7 +35,11 @@ _known: dict[Callable[..., Any], Mapping[str, bool] | None] = {}
 
 
 async def refuse_unknown(request: Request) -> None:
-    """Raises `Invalid`, which names each. Costs nothing without a query and a body."""
+    """Raises `Invalid`, which names each. Costs nothing without a query and a body, nor when it is asked again: an operation may
+    ask for the key in several dependencies, and its body can be read once."""
+    if request.scope.get(_ASKED):
+        return
+    request.scope[_ASKED] = True
     _refuse_parameters(request)
     headers = request.headers
     if ("content-length" in headers or "transfer-encoding" in headers) and not _takes_body(request.scope["route"]):
