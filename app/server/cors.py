@@ -15,7 +15,10 @@ from app.errors import problem_response
 ANY = "*"
 _METHODS = "GET, POST, PUT, PATCH, DELETE"
 _TAKEN = "Authorization, Content-Type, Accept, Idempotency-Key, Last-Event-ID, Cache-Control"
-_SHOWN = "Allow, Content-Disposition, Idempotency-Replayed, Location, Retry-After, WWW-Authenticate"
+_SHOWN = (
+    "Acuse-Paused-At, Acuse-Reading, Allow, Content-Disposition, Idempotency-Replayed, Location, Retry-After, "
+    "WWW-Authenticate"
+)
 #: How long a browser need not ask again.
 _SECONDS = "600"
 
