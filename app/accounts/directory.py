@@ -38,6 +38,8 @@ PAUSE_SECONDS = 0.05
 TIMEOUT_SECONDS = 2.5
 #: How long a failed question stands for the next ones.
 AWAY_SECONDS = 1.0
+#: A timer that fires so much too late was held up here.
+STOOD_STILL_SECONDS = 0.5
 #: How long a deleted gateway goes on taking receipts, unless the settings say otherwise.
 RETENTION = timedelta(days=90)
 
@@ -262,11 +264,15 @@ class GatewayDirectory:
             await asyncio.sleep(REFRESH_SECONDS)
 
     async def _read(self) -> None:
-        """Holds the turn. Notes when it began, and whether it failed."""
-        self._asked_at = time.monotonic()
+        """Holds the turn. Notes when it began, and whether it failed. One that is cancelled, since its caller went away, says
+        nothing of the database: whoever shares it asks anew."""
+        before, self._asked_at = self._asked_at, time.monotonic()
         try:
-            await asyncio.wait_for(self._read_changes(), TIMEOUT_SECONDS)
-        except BaseException:
+            await self._read_in_time()
+        except asyncio.CancelledError:
+            self._asked_at = before
+            raise
+        except Exception:
             if self._failed_at is None:
                 log.warning("directory.out_of_reach", known_gateways=len(self._gateways.by_key))
             self._failed_at = time.monotonic()
@@ -275,6 +281,16 @@ class GatewayDirectory:
             log.info("directory.in_reach")
         self._failed_at = None
         await self._keep()
+
+    async def _read_in_time(self) -> None:
+        """Asks once more when it was this process that stood still (suspended, say): that is no answer of the database's."""
+        began = time.monotonic()
+        try:
+            await asyncio.wait_for(self._read_changes(), TIMEOUT_SECONDS)
+        except TimeoutError:
+            if time.monotonic() - began < TIMEOUT_SECONDS + STOOD_STILL_SECONDS:
+                raise
+            await asyncio.wait_for(self._read_changes(), TIMEOUT_SECONDS)
 
     async def _read_changes(self) -> None:
         assert self._pool is not None, "start() comes first"

@@ -10,7 +10,7 @@ import pytest
 
 from app.accounts import administering as changes
 from app.accounts import store
-from app.accounts.directory import GatewayDirectory, Gateways
+from app.accounts.directory import TIMEOUT_SECONDS, GatewayDirectory, Gateways
 from app.db import Pool
 from app.errors import Busy
 from app.security import KeyRing, hash_secret, new_secret
@@ -117,6 +117,32 @@ async def test_a_database_away_costs_nothing_that_is_known(
     await directory.refresh()
     assert directory.reachable
     assert await directory.find("unknown") is None
+
+
+async def test_who_goes_away_while_he_asks_says_nothing_of_the_database(
+    directory: GatewayDirectory, pool: Pool
+) -> None:
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("LOCK TABLE gateways IN ACCESS EXCLUSIVE MODE")
+        gone = asyncio.create_task(directory.find("first"))
+        await asyncio.sleep(0.2)
+        others = [asyncio.create_task(directory.find(f"other-{number}")) for number in range(3)]
+        await asyncio.sleep(0)
+        gone.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+    assert await asyncio.gather(*others) == [None] * 3
+    assert directory.reachable
+
+
+async def test_a_process_that_stood_still_does_not_blame_the_database(directory: GatewayDirectory, pool: Pool) -> None:
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("LOCK TABLE gateways IN ACCESS EXCLUSIVE MODE")
+        asking = asyncio.create_task(directory.find("unknown"))
+        await asyncio.sleep(0.2)
+        time.sleep(TIMEOUT_SECONDS + 1)  # noqa: ASYNC251
+    assert await asking is None
+    assert directory.reachable
 
 
 async def test_never_reached_is_never_no() -> None:
