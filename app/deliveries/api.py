@@ -126,7 +126,8 @@ async def change(request: Request, id: DeliveryId, body: DeliveryChange, princip
         status = old["status"] if noted_only else allowed(lifecycle.after_edit, old["status"])
         if not changed:
             return await _shown(request, old, principal)
-        await starting.take_back(connection, old, actor=principal.name, now=now, why=starting.CHANGED)
+        if not noted_only:
+            await starting.take_back(connection, old, actor=principal.name, now=now, why=starting.CHANGED)
         new = await store.change(connection, id, changed | {"status": status}, now)
         await register_links(request, connection, new, changed)
         if changed.keys() & _FOLDED:

@@ -231,6 +231,15 @@ async def test_a_change_takes_the_time_back(
     assert (await one.get())["status"] == shown["status"]
 
 
+@pytest.mark.parametrize("change", [{"label": "Other"}, {"metadata": {"order": 8}}, {"label": "A", "metadata": {}}])
+async def test_what_no_message_has_anything_of_leaves_the_time(sending: Sending, change: dict[str, Any]) -> None:
+    await sending.prepare(NAMES)
+    at = (await patch(sending, {"scheduled_at": later(days=1)})).json()["scheduled_at"]
+    answer = await patch(sending, change)
+    assert (answer.status_code, answer.json()["status"], answer.json()["scheduled_at"]) == (200, "prepared", at)
+    assert len(await sending.journal("DLV-SCHEDULED")) == 1
+
+
 async def test_what_was_prepared_too_long_ago_is_prepared_again_before_it_starts(
     app: FastAPI, client: httpx.AsyncClient, admin: Headers
 ) -> None:
