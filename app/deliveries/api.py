@@ -184,9 +184,8 @@ async def cancel(request: Request, id: DeliveryId, principal: Writer, dry_run: D
         async with connection.transaction():
             old = existing(await store.lock(connection, id))
             if old["status"] != "cancelled":
-                status = allowed(lifecycle.after_cancel, old["status"])
-                await store.change(connection, id, {"status": status, "scheduled_at": None, "paused_at": None}, now)
-                data = {"changes": {"status": {"old": old["status"], "new": status}}}
+                await store.change(connection, id, _cancelled(old), now)
+                data = {"changes": {"status": {"old": old["status"], "new": "cancelled"}}}
                 await note(connection, old, codes.CANCELLED, "Cancelled.", principal, now, data)
         await _cancel_messages(request, connection, id, now)
     return await read(request, id, principal)
@@ -195,12 +194,16 @@ async def cancel(request: Request, id: DeliveryId, principal: Writer, dry_run: D
 async def _if_cancelled(request: Request, id: int, principal: Principal) -> Delivery:
     async with snapshot(request) as connection:
         row = existing(await store.read(connection, id))
-        if row["status"] != "cancelled":
-            allowed(lifecycle.after_cancel, row["status"])
+        after = row if row["status"] == "cancelled" else {**row, **_cancelled(row)}
         figures = (await main_figures(connection, [id]))[id]
         pending = await pending_messages(connection, id)
     figures = figures | {"cancelled": figures["cancelled"] + pending, "in_transit": figures["in_transit"] - pending}
-    return Delivery(**principal.shown(shown({**row, "status": "cancelled"}, figures)))
+    return Delivery(**principal.shown(shown(after, figures)))
+
+
+def _cancelled(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What changes of a delivery that is cancelled. Raises `Conflict`."""
+    return {"status": allowed(lifecycle.after_cancel, row["status"]), "scheduled_at": None, "paused_at": None}
 
 
 async def _cancel_messages(request: Request, connection: Connection, id: int, now: datetime) -> None:

@@ -264,6 +264,19 @@ async def test_what_was_prepared_too_long_ago_is_prepared_again_before_it_starts
     await one.books_balance()
 
 
+@pytest.mark.parametrize("paused", [False, True])
+async def test_a_cancel_that_is_only_tried_shows_neither_time_nor_pause(sending: Sending, paused: bool) -> None:
+    if paused:
+        await sending.started(1)
+        await sending.post("pause")
+    else:
+        await sending.prepare(NAMES)
+        await sending.post("start", {"scheduled_at": later(days=1)})
+    tried, done = (await sending.post("cancel?dry_run=true")).json(), (await sending.post("cancel")).json()
+    assert (tried["status"], tried["scheduled_at"], tried["paused_at"]) == ("cancelled", None, None)
+    assert tried | {"updated_at": None} == done | {"updated_at": None}
+
+
 # --- a pause ---------------------------------------------------------------------------------------------------------
 
 
