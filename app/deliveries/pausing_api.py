@@ -25,7 +25,7 @@ async def pause(request: Request, id: DeliveryId, principal: Writer) -> Delivery
         row = existing(await store.lock(connection, id))
         allowed(lifecycle.check_pause, row["status"])
         if row["paused_at"] is None:
-            await connection.execute(QUERIES["set_paused"], id, now)
+            await store.change(connection, id, {"paused_at": now}, now)
             await note(connection, row, codes.PAUSED, "Paused: the outbox gives nothing.", principal, now, {})
     return await read(request, id, principal)
 

@@ -74,7 +74,7 @@ async def take_back(
     before = row["scheduled_at"]
     if before is None:
         return
-    await connection.execute(QUERIES["forget_time"], row["id"])
+    await store.change(connection, row["id"], {"scheduled_at": None}, now)
     text = f"The start that was set for {said(before)} is off: {why}."
     data = {"scheduled_at": None, "before": iso(before)}
     await audit.append(connection, row["id"], codes.SCHEDULED, text, at=now, actor=actor, data=data)
@@ -135,7 +135,7 @@ async def _give_up(
 ) -> None:
     """Its time is taken away: whoever starts it then does so on purpose."""
     due = row["scheduled_at"]
-    await connection.execute(QUERIES["forget_time"], row["id"])
+    await store.change(connection, row["id"], {"scheduled_at": None}, now)
     await audit.append(
         connection, row["id"], codes.NOT_STARTED, f"Not started, as it was set for {said(due)}: {why}.", at=now,
         actor=_SYSTEM, level="error", data={"scheduled_at": iso(due)}, personal=personal,

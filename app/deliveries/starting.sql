@@ -6,14 +6,6 @@ SELECT id FROM deliveries WHERE scheduled_at <= $1 AND status = 'prepared' ORDER
 -- Whether delivery `$1` is due at `$2`, and ours until the commit; nobody waits for another one.
 SELECT 1 FROM deliveries WHERE id = $1 AND status = 'prepared' AND scheduled_at <= $2 FOR UPDATE SKIP LOCKED
 
--- name: forget_time
--- Delivery `$1` does not start by itself.
-UPDATE deliveries SET scheduled_at = NULL WHERE id = $1
-
--- name: set_paused
--- From `$2` on nobody is given messages of delivery `$1`.
-UPDATE deliveries SET paused_at = $2, updated_at = $2 WHERE id = $1
-
 -- name: release_paused
 -- Delivery `$1` goes on at `$2`: its validity period is longer by the pause.
 UPDATE deliveries SET paused_seconds = paused_seconds + ceil(extract(epoch FROM $2 - paused_at))::int, paused_at = NULL,

@@ -184,6 +184,7 @@ async def test_a_time_is_moved_and_taken_back(sending: Sending) -> None:
     for _ in range(2):
         back = (await patch(sending, {"scheduled_at": None})).json()
         assert (back["scheduled_at"], back["status"]) == (None, "prepared")
+        assert back["updated_at"] > moved["updated_at"]
     entries = await sending.journal("DLV-SCHEDULED")
     assert len(entries) == 3
     assert entries[-1]["text"].endswith("is off: somebody took it back.")
