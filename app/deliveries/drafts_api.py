@@ -51,8 +51,10 @@ async def copy(request: Request, id: DeliveryId, principal: Writer, body: Copy |
 
         async def make() -> Response:
             now = datetime.now(UTC)
+            # Of the audience, which this takes as it stands; the delivery itself is not held: a long copy must keep nobody from
+            # pausing or cancelling, nor the clock from what it has to do.
             await hold_alone(connection, id)
-            old = existing(await store.lock(connection, id))
+            old = existing(await store.find(connection, id))
             values = await _values(request, old, wanted)
             new = await store.create(connection, values, now)
             await register_links(request, connection, new, values)

@@ -62,9 +62,15 @@ async def create(connection: Connection, values: Mapping[str, Any], now: datetim
     made = (
         insert(deliveries).values(**given, status="editing", created_at=now, updated_at=now).returning(deliveries.c.id)
     )
-    row = await connection.fetchrow(QUERIES["find_delivery"], await connection.fetchval(*compiled(made)))
+    row = await find(connection, await connection.fetchval(*compiled(made)))
     assert row is not None
-    return dict(row)
+    return row
+
+
+async def find(connection: Connection, id: int) -> Mapping[str, Any] | None:
+    """The delivery as it stands, held by nobody; None when there is none."""
+    row = await connection.fetchrow(QUERIES["find_delivery"], id)
+    return None if row is None else dict(row)
 
 
 async def lock(connection: Connection, id: int) -> Mapping[str, Any] | None:
@@ -79,9 +85,9 @@ async def change(connection: Connection, id: int, values: Mapping[str, Any], now
     assert values.keys() <= {*EDITABLE_COLUMNS, "status", "scheduled_at", "paused_at"}
     changed = update(deliveries).where(deliveries.c.id == id).values(**values, updated_at=now)
     await connection.execute(*compiled(changed))
-    row = await connection.fetchrow(QUERIES["find_delivery"], id)
+    row = await find(connection, id)
     assert row is not None
-    return dict(row)
+    return row
 
 
 async def cancel_pending(connection: Connection, id: int, now: datetime, after: int) -> list[int]:

@@ -1,5 +1,6 @@
 """A copy of a delivery, and a draft that is given up."""
 
+import asyncio
 from typing import Any, get_args
 
 import httpx
@@ -115,6 +116,22 @@ async def test_a_gateway_that_is_deleted_is_not_taken_over(one: Delivery) -> Non
 async def test_the_same_idempotency_key_makes_one_copy(one: Delivery) -> None:
     answers = [await copied(one, {"label": "Once"}, **{"Idempotency-Key": f"copy-{one.id}"}) for _ in range(3)]
     assert len({answer.json()["id"] for answer in answers}) == 1
+
+
+async def test_a_copy_and_whoever_holds_the_original_do_not_wait_for_each_other(one: Delivery) -> None:
+    async with one.app.state.pool.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT FROM deliveries WHERE id = $1 FOR UPDATE", one.id)
+        answer = await asyncio.wait_for(copied(one), 20)
+        assert (answer.status_code, answer.json()["targets"]) == (201, 3)
+
+
+async def test_an_audience_that_is_being_changed_is_not_copied(one: Delivery) -> None:
+    from app.deliveries import outbox
+
+    async with one.app.state.pool.acquire() as connection, connection.transaction():
+        assert await connection.fetchval(outbox.QUERIES["lock_handling"], one.id)
+        assert (await copied(one)).status_code == 409
+    assert (await copied(one)).status_code == 201
 
 
 async def test_only_what_is_there_is_copied(one: Delivery, client: httpx.AsyncClient, admin: Headers) -> None:
