@@ -232,10 +232,11 @@ FROM deliveries WHERE id = $1
 SELECT position, given, recipient_id, coalesce(params, '{}'::jsonb) AS params, control FROM targets
 WHERE delivery_id = $1 AND position = $2
 
--- name: find_target_of
--- The first target of delivery `$1` with the recipient id `$2`. Read one by one: no index serves this rare question.
-SELECT position, coalesce(params, '{}'::jsonb) AS params FROM targets
-WHERE delivery_id = $1 AND recipient_id = $2 ORDER BY position LIMIT 1
+-- name: find_targets_of
+-- The first target of delivery `$1` with each of the recipient ids `$2`. The audience is gone through once for all of them: no
+-- index serves this rare question.
+SELECT DISTINCT ON (recipient_id) recipient_id, coalesce(params, '{}'::jsonb) AS params FROM targets
+WHERE delivery_id = $1 AND recipient_id = ANY($2::text[]) ORDER BY recipient_id, position
 
 -- name: take_out_target
 DELETE FROM targets WHERE delivery_id = $1 AND position = $2

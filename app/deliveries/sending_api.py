@@ -235,18 +235,16 @@ async def make_proofs(request: Request, id: DeliveryId, body: NewProofs, princip
 
 async def _wanted(connection: Connection, id: int, body: NewProofs) -> list[proofs.Wanted]:
     """Each with its own params on top of those of the target that it is like. Raises `Invalid` when there is no such target."""
-    found: dict[str, Mapping[str, Any]] = {}
+    likes = [each.like or body.like for each in body.addresses]
+    asked = {like.recipient_id for like in likes if like is not None}
+    rows = await connection.fetch(PREPARATION["find_targets_of"], id, sorted(asked)) if asked else []
+    found: Mapping[str, Mapping[str, Any]] = {row["recipient_id"]: row["params"] for row in rows}
     wanted: list[proofs.Wanted] = []
-    for number, each in enumerate(body.addresses):
-        like, params = each.like or body.like, each.params
-        if like is not None:
-            if like.recipient_id not in found:
-                row = await connection.fetchrow(PREPARATION["find_target_of"], id, like.recipient_id)
-                if row is None:
-                    pointer = f"/addresses/{number}/like" if each.like else "/like"
-                    raise Invalid.field(f"{pointer}/recipient_id", "The audience has no target with this recipient id.")
-                found[like.recipient_id] = row["params"]
-            params = {**found[like.recipient_id], **params}
+    for number, (each, like) in enumerate(zip(body.addresses, likes, strict=True)):
+        if like is not None and like.recipient_id not in found:
+            pointer = f"/addresses/{number}/like" if each.like else "/like"
+            raise Invalid.field(f"{pointer}/recipient_id", "The audience has no target with this recipient id.")
+        params = {**found[like.recipient_id], **each.params} if like is not None else each.params
         wanted.append(proofs.Wanted(address=each.address, params=params))
     return wanted
 

@@ -275,6 +275,17 @@ async def test_each_address_can_be_like_another_target(sending: Sending) -> None
     assert [row["text"] for row in rows] == ["Hello Ana, STOP to 25252", "Hello Two, STOP to 25252"]
 
 
+async def test_a_hundred_proofs_can_be_like_a_hundred_targets_each_like_the_first_of_its_id(sending: Sending) -> None:
+    rows = [
+        {"address": f"+346000100{k:02d}", "recipient_id": f"h-{k}", "params": {"name": f"N{k}"}} for k in range(100)
+    ]
+    again = [{**row, "params": {"name": "Later"}} for row in rows]
+    assert (await sending.post("targets", [*rows, *again])).json()["accepted"] == 200
+    wanted = [{"address": "600 000 001", "like": {"recipient_id": f"h-{k}"}} for k in reversed(range(100))]
+    found = await made(sending, *wanted)
+    assert [row["text"] for row in found] == [f"Hello N{k}, STOP to 25252" for k in reversed(range(100))]
+
+
 @pytest.mark.parametrize(
     ("addresses", "fields", "pointer"),
     [
