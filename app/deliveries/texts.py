@@ -33,11 +33,12 @@ class Text:
         links = [link for link in find_links(content) if link.text in numbers]
         whole = Template.parse(content)
         template = _with_slots(content, links)
+        here = frozenset(template.required)
         return cls(
             names=whole.names,
             template=template,
             defaults=whole.defaults,
-            _in_links=tuple(name for name in whole.required if name not in template.required),
+            _in_links=tuple(name for name in whole.required if name not in here),
             _numbers=tuple({_slot(link): numbers[link.text] for link in links}.items()),
             _shortener=shortener,
         )

@@ -12,8 +12,9 @@ Reach = Literal["this machine", "a private network"]
 _PRIVATE_ENDS = (
     ".local", ".localdomain", ".internal", ".intranet", ".private", ".lan", ".home", ".corp", ".mail", ".home.arpa",
 )  # fmt: skip
-#: What browsers read as an IPv4 address, in whatever spelling: `127.1`, `0x7f000001`, `2130706433`.
-_NUMERIC = re.compile(r"[0-9a-fx.]*?(?:[0-9]+|0x[0-9a-f]*)")
+#: What browsers read as an IPv4 address, in whatever spelling: `127.1`, `0x7f000001`, `2130706433`. Possessive, label by label:
+#: a host may have two thousand digits.
+_NUMERIC = re.compile(r"(?:[0-9a-fx]*+\.)*+(?:[0-9]++|0x[0-9a-f]*+)")
 
 
 def private_reach(host: str) -> Reach | None:

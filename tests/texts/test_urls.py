@@ -137,6 +137,13 @@ def test_a_link_to_this_machine_or_a_private_network_is_known(link: str, reach: 
     assert private_reach(found.host) == reach
 
 
+@pytest.mark.parametrize("host", ["1" * 50_000 + "g", "0x" * 25_000 + "g", "1." * 25_000 + "g", "1.0x" * 10_000 + "g"])
+def test_a_host_of_many_digits_is_no_address_and_takes_no_time(host: str) -> None:
+    begin = perf_counter()
+    assert private_reach(f"{host}.example") is None
+    assert perf_counter() - begin < 2
+
+
 @pytest.mark.parametrize(
     "content",
     [
