@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from app.db import Connection, load_queries
+from app.deliveries.kept_away import said_of, strictest
 from app.deliveries.screening import Screened
 from app.identities import identity, spellings
 from app.privacy.pseudonyms import Pseudonyms
@@ -34,9 +35,8 @@ async def settle(
     addresses = {screened.addresses[place] for place in screened.spelt}
     names = {address: pseudonyms.names(address) for address in addresses}
     standing = await _standing(connection, delivery_id, addresses)
-    asked = sorted({name for each in names.values() for name in each})
-    kept_away = {row["address"] for row in await connection.fetch(QUERIES["find_kept_away"], asked, sender)}
-    got = await _count(connection, delivery_id, asked, limit)
+    said = await said_of(connection, names.values(), sender)
+    got = await _count(connection, delivery_id, sorted({name for each in names.values() for name in each}), limit)
     screened.others.extend([None] * (len(screened.addresses) - len(screened.others)))
     for place in screened.spelt:
         address = screened.addresses[place]
@@ -45,8 +45,7 @@ async def settle(
             screened.early[place] = "double"
             screened.details[place] = {name: first[name] for name in ("position", "recipient_id")}
         else:
-            others = names[address][1:]
-            screened.others[place] = next((name for name in others if name in kept_away), others[0])
+            screened.others[place] = strictest(names[address][1:], said)
             _limit(screened, place, sum(got.get(name, 0) for name in names[address]), limit)
 
 

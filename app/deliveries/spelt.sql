@@ -22,8 +22,3 @@ JOIN message_state s ON s.message_id = l.id
 JOIN deliveries d ON d.id = l.delivery_id
 WHERE l.address = ANY($2::text[]) AND l.delivery_id <> $1 AND NOT l.proof AND {counts_at} > $3
 GROUP BY l.address
-
--- name: find_kept_away
--- Those of the names `$1` that must not be sent to, whoever sends or by sender `$2`.
-SELECT DISTINCT address FROM quarantine
-WHERE address = ANY($1::text[]) AND sender IN ('', $2) AND status::text IN ('quarantined', 'denylisted')

@@ -14,7 +14,7 @@ import pytest_asyncio
 from fastapi import FastAPI
 
 from app.db import Connection, Pool, _leave_as_it_is, _use_orjson, asyncpg_dsn, create_pool
-from app.deliveries import preparation
+from app.deliveries import kept_away, preparation
 from app.deliveries.preparation import POOL_SETTINGS, QUERIES
 from app.deliveries.spelt import QUERIES as SPELT
 from app.privacy import pseudonyms
@@ -588,6 +588,17 @@ async def _broken_off_after(statements: int, id: int, database_url: str) -> bool
         pool.terminate()
 
 
+@pytest.mark.parametrize("denylisted", ["+2414123456", "+24104123456"])
+async def test_of_what_stands_in_other_spellings_the_stricter_word_is_the_reason(
+    delivery: Delivery, denylisted: str
+) -> None:
+    async with delivery.app.state.pool.acquire() as connection:
+        await connection.execute("DELETE FROM quarantine WHERE address LIKE '+241%'")
+        for address in ("+2414123456", "+24104123456"):
+            await put_away(connection, address, "denylisted" if address == denylisted else "quarantined")
+    assert await delivery.prepared(["+24174123456"]) == {1: "denylisted"}
+
+
 # --- the plan --------------------------------------------------------------------------------------------------------
 
 
@@ -608,12 +619,12 @@ async def test_a_chunk_is_decided_by_index_however_large_the_tables(delivery: De
         plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {QUERIES['decide_outcomes']}", *values))
         names = values[9]
         of_spellings = {
-            "list_standing": (delivery.id, names),
-            "find_kept_away": (names, "Acme"),
-            "count_messages": (delivery.id, names, NOW),
+            SPELT["list_standing"]: (delivery.id, names),
+            kept_away.QUERIES["find_kept_away"]: (names, "Acme"),
+            SPELT["count_messages"]: (delivery.id, names, NOW),
         }
-        for name, asked in of_spellings.items():
-            plan += "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {SPELT[name]}", *asked))
+        for query, asked in of_spellings.items():
+            plan += "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {query}", *asked))
     assert "Seq Scan" not in plan
     for index in ("ix_messages_address_delivery_id", "ix_exclusions_address", "pk_quarantine"):
         assert index in plan
