@@ -1,6 +1,6 @@
 """What every endpoint about one delivery needs: its id, and the two ways in which it can say no."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -37,9 +37,14 @@ def allowed(rule: Callable[[lifecycle.Status], ResultT], status: lifecycle.Statu
         raise Conflict(str(refusal)) from refusal
 
 
+async def errors_of(connection: Connection, id: int) -> Sequence[str]:
+    """What the preparation found that forbids the start, as sentences."""
+    return [row[0] for row in await connection.fetch(QUERIES["find_errors"], id)]
+
+
 async def refuse_errors(connection: Connection, id: int, principal: Principal) -> None:
     """Raises `Conflict` with all that the preparation found that forbids the start."""
-    found = [principal.text(row[0]) for row in await connection.fetch(QUERIES["find_errors"], id)]
+    found = [principal.text(sentence) for sentence in await errors_of(connection, id)]
     if found:
         errors = [{"pointer": "/content", "detail": text} for text in found]
         raise Conflict(f"The preparation found what must be mended first: {' '.join(found)}", errors=errors)

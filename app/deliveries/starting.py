@@ -5,7 +5,7 @@ process ran is started when one does, unless that is too late: nobody wants an e
 older than a setting is made again before.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,6 +14,7 @@ from app import audit
 from app.db import Connection, Pool, is_away, load_queries
 from app.deliveries import codes, lifecycle, store
 from app.deliveries.preparation import QUERIES as PREPARATION
+from app.deliveries.requests import errors_of
 from app.errors import Invalid
 from app.logs import log
 
@@ -21,11 +22,6 @@ QUERIES = load_queries(__file__, "starting.sql")
 SENDING = load_queries(__file__, "sending.sql")
 CHANGED = "the delivery was changed, and must be prepared again"
 _SYSTEM = "system"
-
-
-async def errors(connection: Connection, id: int) -> Sequence[str]:
-    """What its preparation found that forbids the start, as sentences."""
-    return [row[0] for row in await connection.fetch(SENDING["find_errors"], id)]
 
 
 async def begin(
@@ -118,7 +114,7 @@ async def _start_one(connection: Connection, id: int, now: datetime, limits: Lim
         await _give_up(connection, row, now, f"nobody could start it then, and that is more than {hours} ago")
     elif prepared_at is None or now - prepared_at > limits.oldest:
         await _prepare_again(connection, row, now, limits.oldest)
-    elif found := await errors(connection, id):
+    elif found := await errors_of(connection, id):
         why = "the preparation found what must be mended first"
         await _give_up(connection, row, now, why, personal={"reason": " ".join(found)})
     else:
