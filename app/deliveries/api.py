@@ -251,16 +251,4 @@ async def _columns(request: Request, fields: dict[str, Any]) -> dict[str, Any]:
 
 def said(row: Mapping[str, Any]) -> dict[str, Any]:
     """A delivery's values by the API's names. The journal keeps them beside its chain: they may name somebody."""
-    names = (
-        "label",
-        "sender",
-        "content",
-        "gateway",
-        "default_region",
-        "validity_seconds",
-        "tracking",
-        "metadata",
-        "rules",
-        "status",
-    )
-    return {name: row[name] for name in names}
+    return {name: row[name] for name in (*store.EDITABLE_FIELDS, "status")}

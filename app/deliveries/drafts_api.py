@@ -63,7 +63,7 @@ async def copy(request: Request, id: DeliveryId, principal: Writer, body: Copy |
                 await connection.execute(QUERIES["copy_targets"], id, new["id"])
                 await connection.execute(preparation.QUERIES["set_targets"], new["id"], old["targets"], now)
                 new = {**new, "targets": old["targets"]}
-            taken = [name for name in _TAKEN if values.get(name) is not None and values.get(name) == old.get(name)]
+            taken = [name for name in store.EDITABLE_FIELDS if values[name] is not None and values[name] == old[name]]
             taken += ["targets"] if new["targets"] else []
             text = f"Created as a copy of DM{id}: {', '.join(taken)}."
             data = {"copied_from": str(id), "copied": taken, "targets": new["targets"]}
@@ -73,20 +73,6 @@ async def copy(request: Request, id: DeliveryId, principal: Writer, body: Copy |
             return Response(answer.model_dump_json(), 201, headers, "application/json")
 
         return await once(request, principal, connection, make)
-
-
-#: By the API's names, in its order.
-_TAKEN = (
-    "label",
-    "sender",
-    "content",
-    "gateway",
-    "default_region",
-    "validity_seconds",
-    "tracking",
-    "metadata",
-    "rules",
-)
 
 
 async def _values(request: Request, old: Mapping[str, Any], wanted: Copy) -> dict[str, Any]:

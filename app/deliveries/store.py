@@ -29,6 +29,8 @@ EDITABLE_COLUMNS = (
     "metadata",
     "rules",
 )
+#: The same by the API's names.
+EDITABLE_FIELDS = tuple("gateway" if name == "gateway_id" else name for name in EDITABLE_COLUMNS)
 #: Messages cancelled and folded at a time.
 _CANCEL_CHUNK = 2_000
 
