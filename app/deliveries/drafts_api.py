@@ -24,7 +24,6 @@ from app.stats.store import main_figures
 router = APIRouter(tags=["deliveries"])
 
 QUERIES = load_queries(__file__, "drafts.sql")
-_DISCARDED_AT_ONCE = 10_000
 
 
 # --- copy ------------------------------------------------------------------------------------------------------------
@@ -135,11 +134,9 @@ async def _delete(
 ) -> None:
     """All of it, in the caller's transaction: nobody is given anything of a draft, so that nobody waits for it."""
     id = row["id"]
-    for name in ("discard_messages", "discard_exclusions"):
+    for name in preparation.DISCARDED:
         last = 0
-        while (found := await connection.fetchrow(preparation.QUERIES[name], id, last, _DISCARDED_AT_ONCE)) and found[
-            "rows"
-        ]:
+        while found := await preparation.discard_chunk(connection, id, name, last):
             last = found["last"]
     await connection.execute(preparation.QUERIES["delete_targets"], id)
     for name in ("delete_preparation", "delete_links", "delete_link_blocks", "delete_counters", "delete_delivery"):

@@ -35,6 +35,8 @@ CHUNK = 2_500
 #: Targets screened without a break: callbacks wait as long.
 SLICE = 500
 _DISCARD_CHUNK = 10_000
+#: What takes back all that a preparation made, in this order.
+DISCARDED = ("discard_messages", "discard_exclusions")
 #: Plans are made once and kept, always by index. A foreign key's check is a query, too: planned anew for each row it
 #: costs more than the row.
 POOL_SETTINGS = {
@@ -163,7 +165,7 @@ async def _hold(connection: Connection, work: Work) -> None:
 async def discard(connection: Connection, work: Work, links: Links | None = None) -> None:
     """Takes back all of an earlier result, and reserves the message ids of the new one, whose links are known from here."""
     began, count = perf_counter(), 0
-    for name in ("discard_messages", "discard_exclusions"):
+    for name in DISCARDED:
         last = 0
         while gone := await _discard_chunk(connection, work, name, last):
             count += gone["rows"]
@@ -181,7 +183,13 @@ async def discard(connection: Connection, work: Work, links: Links | None = None
 async def _discard_chunk(connection: Connection, work: Work, name: str, last: int) -> asyncpg.Record | None:
     async with connection.transaction():
         await _hold(connection, work)
-        gone = await connection.fetchrow(QUERIES[name], work.delivery_id, last, _DISCARD_CHUNK)
+        return await discard_chunk(connection, work.delivery_id, name, last)
+
+
+async def discard_chunk(connection: Connection, delivery_id: int, name: str, last: int) -> asyncpg.Record | None:
+    """Takes back some more of `name` (one of `DISCARDED`), those behind `last`: how many, and the last one. None: there are none
+    left. The caller holds the delivery, and commits."""
+    gone = await connection.fetchrow(QUERIES[name], delivery_id, last, _DISCARD_CHUNK)
     return gone if gone and gone["rows"] else None
 
 
