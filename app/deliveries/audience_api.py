@@ -81,7 +81,7 @@ async def post_targets(
         )  # fmt: skip
         total = row["targets"]
         if reading.dry_run:
-            upload.before = total if mode == "append" else 0
+            upload.standing = total if mode == "append" else 0
             await upload.only_read()
         else:
             with suppress(_NothingAccepted):

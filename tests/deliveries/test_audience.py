@@ -157,9 +157,12 @@ async def test_an_upload_without_one_good_row_changes_nothing(delivery: Delivery
 async def test_an_audience_that_is_too_large_is_refused_whole(delivery: Delivery, mode: str) -> None:
     await delivery.upload(["1", "2"])
     most = MOST - 2 if mode == "append" else MOST
-    answer = await delivery.upload([mobile(number) for number in range(most + 1)], mode=mode)
-    assert answer.status_code == 413
-    assert str(MOST) in answer.json()["detail"]
+    for way in (f"{mode}&dry_run=true", mode):
+        answer = await delivery.upload([mobile(number) for number in range(most + 1)], mode=way)
+        assert answer.status_code == 413
+        assert str(MOST) in answer.json()["detail"]
+    fits = await delivery.upload([mobile(number) for number in range(most)], mode=f"{mode}&dry_run=true")
+    assert (fits.status_code, fits.json()["accepted"]) == (200, most)
     assert len(await kept(delivery)) == 2
     assert (await delivery.upload([mobile(number) for number in range(most)], mode=mode)).json()["total"] == MOST
     assert len(await kept(delivery)) == MOST
