@@ -28,6 +28,14 @@ def _change(other: str, identity: str, of: str, back: str, *, lives: bool = True
     return _Change(other=compile(other), identity=identity, of=compile(of), back=back, lives=lives)
 
 
+def _put_before(country: str, digits: str, put: str, *, lives: bool = True) -> _Change:
+    """Numbers of a country with such `digits` got `put` before them."""
+    tail = rf"({digits})"
+    return _change(
+        rf"\+{country}{tail}", rf"+{country}{put}\1", rf"\+{country}{put}{tail}", rf"+{country}\1", lives=lives
+    )
+
+
 def _moved(old: str, new: str, digits: int, *, lives: bool = True) -> _Change:
     """What stood behind the beginning `old` stands behind `new`, digit for digit."""
     tail = rf"(\d{{{digits}}})"
@@ -50,41 +58,29 @@ _CHANGES: dict[str, tuple[_Change, ...]] = {
     # Mexico, August 2019: the 1 before mobile numbers was abolished.
     "52": (_moved("521", "52", 10, lives=False),),
     # Argentina: 9 before mobile numbers when called from abroad, none for SMS; area code and number have ten digits.
-    "54": (_change(r"\+54((?:11|[23]\d)\d{8})", r"+549\1", r"\+549((?:11|[23]\d)\d{8})", r"+54\1"),),
+    "54": (_put_before("54", r"(?:11|[23]\d)\d{8}", "9"),),
     # Brazil, 2012 to 2016: a 9 before mobile numbers, which began with 6 to 9; landlines begin with 2 to 5.
     "55": (_change(r"\+55([1-9]\d)([6-9]\d{7})", r"+55\g<1>9\2", r"\+55([1-9]\d)9([6-9]\d{7})", r"+55\1\2"),),
     # Colombia, September 2021: 60 before landlines' numbers.
-    "57": (_change(r"\+57([124-8]\d{7})", r"+5760\1", r"\+5760([124-8]\d{7})", r"+57\1"),),
+    "57": (_put_before("57", r"[124-8]\d{7}", "60"),),
     # Vietnam, 2018.
     "84": tuple(_moved(f"84{old}", f"84{new}", 7) for old, new in _VIETNAM.items()),
     "22": (
         # Benin, November 2024: 01 before all numbers.
-        _moved("229", "22901", 8),
+        _put_before("229", r"\d{8}", "01"),
         # Côte d'Ivoire, January 2021: two digits before all numbers, by operator. Mobile: the second digit tells …
         *(
-            _change(
-                rf"\+225([04-9][{told}]\d{{6}})",
-                rf"+225{new}\1",
-                rf"\+225{new}([04-9][{told}]\d{{6}})",
-                r"+225\1",
-                lives=False,
-            )
+            _put_before("225", rf"[04-9][{told}]\d{{6}}", new, lives=False)
             for told, new in (("0-3", "01"), ("4-6", "05"), ("7-9", "07"))
         ),
         # … fixed: the third.
         *(
-            _change(
-                rf"\+225([23]\d[{told}]\d{{5}})",
-                rf"+225{new}\1",
-                rf"\+225{new}([23]\d[{told}]\d{{5}})",
-                r"+225\1",
-                lives=False,
-            )
+            _put_before("225", rf"[23]\d[{told}]\d{{5}}", new, lives=False)
             for told, new in (("8", "21"), ("0", "25"), ("1-79", "27"))
         ),
     ),
     # Cameroon, November 2014: 6 before mobile numbers.
-    "23": (_change(r"\+237([79]\d{7})", r"+2376\1", r"\+2376([79]\d{7})", r"+237\1"),),
+    "23": (_put_before("237", r"[79]\d{7}", "6"),),
     "24": tuple(_moved(f"241{zero}{old}", f"241{new}", 6) for old, new in _GABON.items() for zero in ("", "0")),
     # Palestine: the mobile networks 56 and 59 are reached behind Israel's calling code, too.
     "97": (_moved("97256", "97056", 7), _moved("97259", "97059", 7)),
