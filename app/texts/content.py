@@ -12,8 +12,10 @@ from app.texts.placeholders import Template
 from app.texts.scripts import foreign_word
 from app.texts.urls import Link, blanked, find_links, other_schemes, public_shorteners
 
-#: What a text may say so that people know how to opt out. The shipped reply rules act on the same words.
-OPT_OUT_WORDS = ("STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "BAJA", "PARAR", "ALTO", "ARRET")
+#: What a text may say so that people know how to opt out. The shipped reply rules act on the same words; a test holds them equal.
+OPT_OUT_WORDS = (
+    "STOP", "STOPALL", "UNSUBSCRIBE", "REVOKE", "OPTOUT", "OPT OUT", "CANCEL", "END", "QUIT", "BAJA", "PARAR", "ALTO", "ARRET",
+)  # fmt: skip
 #: More parts than these are seldom meant, and many carriers take no more.
 MANY_PARTS = 10
 #: Describing a link measures the whole text again; a thousand of them would hold up everybody for seconds.
@@ -259,7 +261,8 @@ def run_on_links(draft: Draft) -> Iterator[Finding]:
 def opt_out(draft: Draft, words: Iterable[str]) -> Iterator[Finding]:
     """Whether the text says how to opt out: one of `words` outside of links, or an https link that is for it."""
     words = list(words)
-    said = f" {_words(draft.filled(blanked(draft.content, draft.links)))} "
+    content = blanked(draft.content, [*draft.links, *other_schemes(draft.content, draft.links)])
+    said = f" {_words(draft.filled(content))} "
     if any(f" {folded} " in said for word in words if (folded := _words(word))):
         return
     if any(_is_for_opting_out(link) for link in draft.links):

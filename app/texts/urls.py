@@ -115,7 +115,7 @@ def public_shorteners(content: str, links: Sequence[Link]) -> list[str]:
     return list(dict.fromkeys(host for host in hosts + bare if host in PUBLIC_SHORTENERS))
 
 
-def blanked(content: str, links: Sequence[Link]) -> str:
+def blanked(content: str, links: Sequence[Link | OtherScheme]) -> str:
     """`content` with blanks in place of the links, so that everything else stays where it is."""
     for link in links:
         content = content[: link.start] + " " * (link.end - link.start) + content[link.end :]

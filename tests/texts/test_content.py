@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.inbound.rules import SHIPPED
 from app.texts.content import OPT_OUT_WORDS, Finding, examine
 
 STOP = " STOP"
@@ -234,6 +235,10 @@ def test_an_opt_out_is_a_whole_word_in_any_dress_or_an_https_link_for_it(content
 )
 def test_other_words_and_other_links_are_no_opt_out(content: str) -> None:
     assert ("warning", "opt_out_missing") in codes(content)
+
+
+def test_a_text_may_say_every_word_that_the_shipped_rules_act_on() -> None:
+    assert set(OPT_OUT_WORDS) == {rule.keyword for rule in SHIPPED if rule.action == "denylist"}
 
 
 def test_the_opt_out_words_are_the_callers() -> None:
