@@ -22,6 +22,8 @@ router = APIRouter(tags=["deliveries"])
 CHANGED = "DLV-LINK-CHANGED"
 MOST_PARAMS = 20
 _EDITABLE = ("editing", "prepared")
+#: What texts are made by: a change of it must be prepared.
+_PREPARED = frozenset({"tracked", "params"})
 
 
 _Label = Annotated[
@@ -86,7 +88,7 @@ async def _link(connection: Connection, id: int, number: int) -> Mapping[str, An
 def _check(delivery: Mapping[str, Any], old: Mapping[str, Any], changed: Mapping[str, Any]) -> None:
     """Raises `Conflict` for what is locked, `Invalid` for params with which the link would lead nowhere."""
     status = delivery["status"]
-    if changed.keys() & {"tracked", "params"} and status not in _EDITABLE:
+    if changed.keys() & _PREPARED and status not in _EDITABLE:
         said = status.replace("_", " ")
         raise Conflict(
             f"What a link does can be changed while its delivery is editing or prepared; this one is {said}."
@@ -106,17 +108,13 @@ async def _write(
     now: datetime,
 ) -> None:
     id, number = delivery["id"], old["number"]
-    new = {**old, **changed}
+    new, anew = {**old, **changed}, bool(changed.keys() & _PREPARED)
     await connection.execute(QUERIES["update_link"], id, number, new["label"], new["tracked"], new["params"])
-    await connection.execute(QUERIES["touch_delivery"], id, now, bool(changed.keys() & {"tracked", "params"}))
+    await connection.execute(QUERIES["touch_delivery"], id, now, anew)
+    text = f"Changed {', '.join(changed)} of link {number}."
+    data: dict[str, Any] = {"number": number}
+    if anew and (at := delivery["scheduled_at"]) is not None:
+        text += f" The start that was set for {at:%Y-%m-%d %H:%M:%S} UTC is off: the delivery must be prepared again."
+        data |= {"scheduled_at": None, "before": at.isoformat().replace("+00:00", "Z")}
     changes = {name: {"old": old[name], "new": value} for name, value in changed.items()}
-    await audit.append(
-        connection, id, CHANGED, f"Changed {', '.join(changed)} of link {number}.", at=now, actor=actor,
-        data={"number": number} | _without_time(delivery, changed), personal={"changes": changes},
-    )  # fmt: skip
-
-
-def _without_time(delivery: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
-    """What must be prepared again does not start by itself any more: the journal says so, and for when it was set."""
-    at = delivery["scheduled_at"]
-    return {"scheduled_at": None, "before": at} if at is not None and changed.keys() & {"tracked", "params"} else {}
+    await audit.append(connection, id, CHANGED, text, at=now, actor=actor, data=data, personal={"changes": changes})

@@ -211,7 +211,7 @@ async def test_a_change_takes_the_time_back(
     one = await Delivery.make(app, client, admin, content="Hello https://shop.example/offer STOP", tracking=False)
     await one.upload([mobile(1), mobile(2)])
     await one.prepare()
-    assert (await patch(one, {"scheduled_at": later(days=1)})).status_code == 200
+    at = (await patch(one, {"scheduled_at": later(days=1)})).json()
     calls: dict[str, tuple[str, str, Any]] = {
         "content": ("PATCH", "", {"content": "Other STOP"}),
         "upload": ("POST", "/targets", [{"address": mobile(3)}]),
@@ -225,8 +225,10 @@ async def test_a_change_takes_the_time_back(
     assert answer.status_code == 200, answer.text
     shown = await one.get()
     assert (shown["scheduled_at"], shown["status"]) == (None, "cancelled" if change == "cancel" else "editing")
-    if change not in ("link", "cancel"):
-        assert "must be prepared again" in (await one.journal("DLV-SCHEDULED"))[-1]["text"]
+    if change != "cancel":
+        entry = (await one.journal("DLV-LINK-CHANGED" if change == "link" else "DLV-SCHEDULED"))[-1]
+        assert "must be prepared again" in entry["text"]
+        assert (entry["data"]["scheduled_at"], entry["data"]["before"]) == (None, at["scheduled_at"])
     await due(one, seconds=1)  # and whatever stands there, only what is prepared starts
     await starting.start_due(app.state.pool, datetime.now(UTC), LIMITS)
     assert (await one.get())["status"] == shown["status"]
