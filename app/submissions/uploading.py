@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
+import asyncpg
 from fastapi import Request
 
 from app import audit
@@ -20,6 +21,7 @@ from app.security import Principal
 QUERIES = load_queries(__file__)
 #: States of a delivery in which messages sent elsewhere are taken; `finished` is opened again by them.
 OPEN = ("editing", "in_progress", "finished")
+NO_DELIVERY = "There is no such delivery."
 HAS_TARGETS = "This delivery has an audience here: messages sent elsewhere belong to a delivery of their own."
 _TRIES = 5
 #: Ids recorded in one go: more than a chunk of ordinary rows has.
@@ -52,7 +54,7 @@ async def delivery_of(request: Request, delivery_id: int) -> Any:
     async with pool_of(request).acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
         row = await connection.fetchrow(QUERIES["find_delivery"], delivery_id)
     if row is None:
-        raise NotFound("There is no such delivery.")
+        raise NotFound(NO_DELIVERY)
     return row
 
 
@@ -130,11 +132,14 @@ async def record_chunk(
     record: Callable[[Connection, Sequence[Any], datetime], Awaitable[ResultT]],
     now: datetime,
 ) -> ResultT:
-    """What `record` makes of the rows, in one transaction; tried again when others were faster. Raises `Conflict`."""
+    """What `record` makes of the rows, in one transaction; tried again when others were faster. Raises `Conflict`, and
+    `NotFound` when the delivery, a draft until then, was deleted meanwhile."""
     for _ in range(_TRIES):
         try:
             async with writing(request) as connection:
                 return await record(connection, rows, now)
         except (KeyTaken, *TRANSIENT):
             continue
+        except asyncpg.ForeignKeyViolationError as error:
+            raise NotFound(NO_DELIVERY) from error
     raise Conflict("Other uploads carry the same provider message ids at the same time; send this again.")

@@ -191,6 +191,26 @@ async def test_a_draft_with_proofs_is_not_deleted_for_receipts_may_come(one: Del
     assert (answer.status_code, "Proofs" in answer.json()["detail"]) == (409, True)
 
 
+@pytest.mark.parametrize(
+    ("path", "row", "status"),
+    [
+        ("messages", {"address": mobile(1)}, 404),
+        ("links", {"address": mobile(1), "reference": "r-1", "url": "https://shop.example/offer"}, 409),
+    ],
+)
+async def test_messages_of_a_draft_that_is_deleted_meanwhile_find_no_delivery(
+    app: FastAPI, client: httpx.AsyncClient, admin: Headers, path: str, row: dict[str, str], status: int
+) -> None:
+    made = await Delivery.make(app, client, admin, content=None, gateway=await make_gateway(client, admin))
+    async with app.state.pool.acquire() as connection:
+        async with connection.transaction():
+            await connection.execute("DELETE FROM deliveries WHERE id = $1", made.id)
+            told = asyncio.create_task(client.post(f"{made.url}/{path}", json=[row], headers=admin))
+            await asyncio.sleep(0.5)
+        assert (await asyncio.wait_for(told, 20)).status_code == status
+        assert await connection.fetchval("SELECT count(*) FROM messages WHERE delivery_id = $1", made.id) == 0
+
+
 async def test_a_draft_that_is_being_uploaded_to_or_prepared_is_not_deleted(one: Delivery) -> None:
     from app.deliveries import outbox
 
