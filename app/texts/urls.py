@@ -36,8 +36,10 @@ _LINK = re.compile(
     rf"|(?<![-.@/])(?P<bare>[Ww]{{3}}\.{_NAME})){_AFTER}"
 )
 _BEGIN = re.compile(r"[Hh][Tt][Tt][Pp][Ss]?://|[Ww]{3}\.")
-#: Longer ones lead nowhere (`links/destinations.py`): without an end, texts without blanks are gone through once a link.
-_LONGEST = 2_048
+#: So far a link is looked for at first: without an end, texts without blanks would be gone through once a link. One that comes
+#: nearer to that than a placeholder is long, in the middle of which it may be cut off, is looked for anew.
+_FIRST_LOOK = 2_048
+_NEARLY = _FIRST_LOOK - 512
 _OTHER = re.compile(rf"(?<![A-Za-z0-9+.-])(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://[^{_ENDS}]+")
 _SHORTENER = re.compile(
     rf"(?<![0-9A-Za-zÀ-ɏ_.@/-])(?:www\.)?(?P<host>{'|'.join(map(re.escape, sorted(PUBLIC_SHORTENERS)))})(?=[/?#])",
@@ -86,10 +88,19 @@ def _stretches(content: str) -> Iterator[tuple[int, int]]:
     while begun := _BEGIN.search(content, place):
         start = begun.start()
         place = start + 1
-        if found := _LINK.match(content, start, start + _LONGEST):
-            host_start, host_end = found.span("bare") if found["bare"] else (begun.end(), found.end("host"))
-            place = start + script_end(found[0], host_start - start, host_end - start)
+        if found := _LINK.match(content, start, start + _FIRST_LOOK):
+            place = _script_end_of(found)
+            if place >= start + _NEARLY and (whole := _LINK.match(content, start)):
+                place = _script_end_of(whole)
             yield start, place
+
+
+def _script_end_of(found: re.Match[str]) -> int:
+    start = found.start()
+    host_start, host_end = (
+        found.span("bare") if found["bare"] else (found.end("scheme") + len("://"), found.end("host"))
+    )
+    return start + script_end(found[0], host_start - start, host_end - start)
 
 
 def other_schemes(content: str, links: Sequence[Link] | None = None) -> list[OtherScheme]:

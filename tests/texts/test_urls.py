@@ -126,6 +126,14 @@ def test_a_link_ends_where_its_script_does(content: str, found: list[str]) -> No
     assert texts(content) == found
 
 
+@pytest.mark.parametrize("many", [1, 20, 60, 300])
+@pytest.mark.parametrize("begin", ["https://a.es/?", "www.a.es/?", "https://" + "a" * 2_040 + ".es/?"])
+def test_a_link_is_whole_however_long_it_is(begin: str, many: int) -> None:
+    link = begin + "&".join(f"p{number}={{{{p{number} | no value}}}}" for number in range(many))
+    assert texts(f"{link}, 看 {link} www.b.es") == [link, link, "www.b.es"]
+    assert texts(f"{link}查看")[0] == link
+
+
 def test_another_scheme_and_a_shortener_end_and_begin_there_as_well() -> None:
     assert [each.text for each in other_schemes("打开myapp://open/x查看")] == ["myapp://open/x"]
     assert public_shorteners("点击bit.ly/3abc查看", []) == ["bit.ly"]
