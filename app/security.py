@@ -84,7 +84,7 @@ def hash_secret(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
 
 
-async def _nobody(secret: str) -> Principal | None:
+async def _nobody(key_hash: bytes) -> Principal | None:
     return None
 
 
@@ -94,15 +94,12 @@ class KeyRing:
     def __init__(self) -> None:
         self._by_hash: Mapping[bytes, Principal] = {}
         #: Asks the database for a key that is not known yet: the directory does. Raises `Busy` when nobody can tell now.
-        self.find_new: Callable[[str], Awaitable[Principal | None]] = _nobody
+        self.find_new: Callable[[bytes], Awaitable[Principal | None]] = _nobody
 
     def replace(self, keys: Mapping[bytes, Principal]) -> None:
         self._by_hash = keys
 
-    def find(self, secret: str) -> Principal | None:
-        return self.of_hash(hash_secret(secret))
-
-    def of_hash(self, key_hash: bytes) -> Principal | None:
+    def find(self, key_hash: bytes) -> Principal | None:
         return self._by_hash.get(key_hash)
 
 
@@ -110,13 +107,20 @@ async def authenticate(request: Request) -> Principal:
     """The key that `request` came with. Raises `Unauthenticated`, `TooMany`, or `Busy` when nobody can tell now; and `Invalid`
     for what the operation would pass over: a query parameter that it does not know, a body that it does not take."""
     secret = secret_of(request)
+    key_hash, reason = (hash_secret(secret), "wrong") if secret else (None, "missing")
+    return await _holder(request, key_hash, reason, Unauthenticated())
+
+
+async def _holder(request: Request, key_hash: bytes | None, reason: str, refusal: Unauthenticated) -> Principal:
+    """Whose key has this hash; raises `refusal`, and counts it under `reason`, when nobody's has."""
     rates, source = rates_of(request), source_of(request.client.host if request.client else "")
-    principal = key_ring_of(request).find(secret)
-    if principal is None and secret and not rates.is_guessing(source):
-        principal = await key_ring_of(request).find_new(secret)
+    keys = key_ring_of(request)
+    principal = None if key_hash is None else keys.find(key_hash)
+    if principal is None and key_hash is not None and not rates.is_guessing(source):
+        principal = await keys.find_new(key_hash)
     if not isinstance(principal, Principal):
-        rates.failed(source, "wrong" if secret else "missing", hash_secret(secret).hex()[:8] if secret else None)
-        raise Unauthenticated
+        rates.failed(source, reason, None if key_hash is None else key_hash.hex()[:8])
+        raise refusal
     rates.passed(source, principal.name)
     await refuse_unknown(request)
     return principal
@@ -129,16 +133,10 @@ def secret_of(request: Request) -> str:
 
 
 async def by_ticket(request: Request, ticket: str, delivery_id: str) -> Principal:
-    """The key that a ticket stands for. Raises `Unauthenticated` and `TooMany`."""
-    rates, source = rates_of(request), source_of(request.client.host if request.client else "")
+    """The key that a ticket stands for. Raises as `authenticate` does."""
     key_hash = tickets_of(request).open(ticket, delivery_id, datetime.now(UTC))
-    principal = None if key_hash is None else key_ring_of(request).of_hash(key_hash)
-    if principal is None:
-        rates.failed(source, "wrong", None)
-        raise Unauthenticated("This ticket is over, or is none for this stream: POST /v1/tickets makes a new one.")
-    rates.passed(source, principal.name)
-    await refuse_unknown(request)
-    return principal
+    told = "This ticket is over, or is none for this stream: POST /v1/tickets makes a new one."
+    return await _holder(request, key_hash, "wrong", Unauthenticated(told))
 
 
 def allowed(principal: Principal, scope: str) -> Principal:

@@ -180,12 +180,12 @@ class GatewayDirectory:
             raise _unreadable()
         return self.get(key)
 
-    async def find_key(self, secret: str) -> Principal | None:
-        """The API key with this secret; asks as `find` does."""
-        found = self._keys.find(secret)
-        if found is None and secret:
+    async def find_key(self, key_hash: bytes) -> Principal | None:
+        """The API key whose secret has this hash; asks as `find` does."""
+        found = self._keys.find(key_hash)
+        if found is None:
             await self._ask()
-            found = self._keys.find(secret)
+            found = self._keys.find(key_hash)
         return found
 
     @property

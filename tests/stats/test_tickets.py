@@ -7,7 +7,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.security import hash_secret
+from app.accounts.store import insert_key
+from app.db import Pool
+from app.security import hash_secret, new_secret
 from app.server.tickets import LIFE, Tickets
 from tests.conftest import ADMIN_SECRET, Headers, KeyMaker
 
@@ -81,6 +83,16 @@ async def test_a_ticket_ends_with_its_key(client: httpx.AsyncClient, admin: Head
     ticket = (await client.post("/v1/tickets", headers=theirs)).json()["ticket"]
     assert (await client.delete("/v1/keys/page", headers=admin)).status_code == 204
     assert (await client.get(f"/v1/deliveries/{id}/events?ticket={ticket}")).status_code == 401
+
+
+async def test_a_ticket_of_a_key_that_another_process_made_just_now_opens_a_stream(
+    app: FastAPI, client: httpx.AsyncClient, admin: Headers, pool: Pool
+) -> None:
+    id, key_hash = await delivery(client, admin), hash_secret(new_secret())
+    async with pool.acquire() as connection:
+        await insert_key(connection, "just-now", key_hash, ["deliveries:read"], datetime.now(UTC))
+    ticket = app.state.tickets.make(key_hash, None, datetime.now(UTC) + LIFE)
+    assert (await first(app, f"/v1/deliveries/{id}/events?ticket={ticket}"))[0] == 200
 
 
 async def test_a_ticket_needs_the_scope_that_the_stream_needs(client: httpx.AsyncClient, key: KeyMaker) -> None:
