@@ -5,7 +5,9 @@ path does not take. large: a body beyond what it takes. id: one in the path that
 `-`: it has none. The answers are the service's own, on its database.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping
+from string import ascii_lowercase
 from typing import Any
 
 import httpx
@@ -17,6 +19,7 @@ from fastapi import FastAPI
 from app.main import create_app
 from app.openapi.document import document, operations
 from app.settings import Settings
+from tests.api.lag import lag
 from tests.conftest import Headers
 
 COLUMNS = ("unknown", "type", "method", "large", "id", "cursor")
@@ -309,6 +312,15 @@ async def test_names_with_a_slip_are_told_with_the_right_one(
     assert says in error["detail"]
     assert error["pointer"] in (named, "?…")
     assert "600123123" not in orjson.dumps(problem).decode()
+
+
+async def test_thousands_of_unknown_names_hold_nobody_up(client: httpx.AsyncClient, good: dict[str, str]) -> None:
+    names = map("".join, itertools.islice(itertools.product(ascii_lowercase, repeat=3), 16_000))
+    url = f"/v1/deliveries/{good['id']}/messages?{'&'.join(names)}"
+    async with lag() as seen:
+        problem = told(await client.get(url), 422)
+    assert len(problem["errors"]) == 20
+    assert seen.worst < 0.15
 
 
 async def test_a_filter_of_several_values_may_be_given_several_times(client: httpx.AsyncClient) -> None:
