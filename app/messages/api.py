@@ -164,7 +164,9 @@ async def list_messages(
     _ask(principal, asked)
     messages = Listing(
         scope=f"messages {id} {asked!r}",
-        find=lambda after, limit, _: _find(request, id, asked, after=after[0] if after else 0, limit=limit),
+        find=lambda after, limit, counted: _find(
+            request, id, asked, after=after[0] if after else 0, limit=limit, counted=counted
+        ),
         position=lambda row: [row["id"]], show=lambda rows: principal.all_shown(map(_item, rows)), model=Item,
     )  # fmt: skip
     return await listed(page, principal, messages)
@@ -177,7 +179,7 @@ def _ask(principal: Principal, asked: reading.Filter) -> None:
     )  # fmt: skip
 
 
-async def _find(request: Request, id: int, asked: reading.Filter, *, after: int, limit: int) -> Found:
+async def _find(request: Request, id: int, asked: reading.Filter, *, after: int, limit: int, counted: bool) -> Found:
     """Rows behind message `after`, and the total, both of one moment. Raises `NotFound` and `Invalid`."""
     async with snapshot(request) as connection:
         cells = await reading.cells(connection, id)
@@ -186,7 +188,7 @@ async def _find(request: Request, id: int, asked: reading.Filter, *, after: int,
         if asked.gateway not in (None, reading.NO_GATEWAY) and not any(c.gateway == asked.gateway for c in cells):
             await _must_exist(connection, asked.gateway)
         keys = id_keys(request, asked.provider_message_id)
-        found = await reading.find(connection, id, cells, asked, after=after, limit=limit, keys=keys)
+        found = await reading.find(connection, id, cells, asked, after=after, limit=limit, keys=keys, counted=counted)
         rows = await reading.details(connection, found.ids) if found.ids else []
         return Found([dict(row) for row in rows], found.total, at_least=found.at_least)
 

@@ -142,14 +142,16 @@ async def find(
     after: int,
     limit: int,
     keys: Keys = (),
+    counted: bool = True,
 ) -> Found:
-    """The first `limit` messages behind id `after` that fit. `keys`: under which the asked provider's id can stand."""
+    """The first `limit` messages behind id `after` that fit. `keys`: under which the asked provider's id can stand. `counted`:
+    with their total, also where no counter knows it."""
     fitting = [cell for cell in all_cells if cell.fits(asked)]
     place = {"delivery": delivery_id, "after": after, "limit": limit}
     if asked.names_some:
         return await _named(connection, fitting, asked, place, keys)
     if asked.timed:
-        return await _in_time(connection, all_cells, fitting, asked, place)
+        return await _in_time(connection, all_cells, fitting, asked, place, counted=counted)
     total = await _total(connection, delivery_id, fitting, asked)
     if not total:
         return Found(ids=[], total=0)
@@ -188,8 +190,11 @@ async def _in_time(
     fitting: Sequence[Cell],
     asked: Filter,
     place: Mapping[str, Any],
+    *,
+    counted: bool,
 ) -> Found:
-    """No index knows when: the ranges of the other filters are read in order until the page is full."""
+    """No index knows when: the ranges of the other filters are read in order until the page is full, or so many are counted
+    that the page lies among them."""
 
     async def find(place: Mapping[str, Any]) -> list[int]:
         if asked.contradictory and asked.doubtful:
@@ -200,9 +205,11 @@ async def _in_time(
             return await _ids(connection, DOUBTFUL_IN_TIME, {**place, **_in_cells(fitting), **asked.times})
         return await _by_ranges(connection, all_cells, fitting, asked, place)
 
-    counted = len(await find({**place, "after": 0, "limit": _COUNTED + 1}))
-    found = await find(place)
-    return Found(ids=found, total=counted) if counted <= _COUNTED else Found(ids=found, total=None, at_least=_COUNTED)
+    if counted:
+        first = await find({**place, "after": 0, "limit": _COUNTED + 1})
+        if len(first) <= _COUNTED:
+            return Found(ids=[id for id in first if id > place["after"]][: place["limit"]], total=len(first))
+    return Found(ids=await find(place), total=None, at_least=_COUNTED if counted else None)
 
 
 async def _total(connection: AsyncConnection, delivery_id: int, fitting: Sequence[Cell], asked: Filter) -> int:

@@ -4,7 +4,7 @@ import csv
 import io
 import itertools
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -19,7 +19,7 @@ from app.messages import reading
 from app.messages.reading import Filter
 from tests.conftest import Headers, KeyMaker
 
-from .rows import ERRORS, Row, add_delivery, add_gateway, add_messages, add_qualifications, random_rows
+from .rows import BEGIN, ERRORS, Row, add_delivery, add_gateway, add_messages, add_qualifications, random_rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +84,8 @@ COMBINATIONS = [
 async def found(connection: AsyncConnection, world: World, asked: Filter, **place: int) -> reading.Found:
     cells = await reading.cells(connection, world.delivery)
     assert cells is not None
-    after, limit = place.get("after", 0), place.get("limit", 10_000)
-    return await reading.find(connection, world.delivery, cells, asked, after=after, limit=limit)
+    after, limit, counted = place.get("after", 0), place.get("limit", 10_000), bool(place.get("counted", True))
+    return await reading.find(connection, world.delivery, cells, asked, after=after, limit=limit, counted=counted)
 
 
 async def test_every_combination_of_filters_finds_its_rows_and_counts_them(world: World, engine: AsyncEngine) -> None:
@@ -105,6 +105,28 @@ async def test_pages_put_together_are_the_whole_list(world: World, engine: Async
                 whole += page
                 after = page[-1]
             assert whole == [id for id, row in world.rows.items() if fits(world, row, asked)], asked
+
+
+IN_TIME = [replace(each, occurred_after=BEGIN) for each in COMBINATIONS[::7] if each.address is None]
+
+
+@pytest.mark.parametrize("most", [10_000, 50])
+async def test_what_is_narrowed_to_a_time_is_found_page_by_page_and_counted_so_far(
+    world: World, engine: AsyncEngine, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_COUNTED", most)
+    async with engine.connect() as connection:
+        for asked in IN_TIME:
+            expected = [id for id, row in world.rows.items() if fits(world, row, asked)]
+            total = (len(expected), None) if len(expected) <= most else (None, most)
+            whole, after = [], 0
+            while (page := await found(connection, world, asked, after=after, limit=37)).ids:
+                assert (page.total, page.at_least) == total, asked
+                whole += page.ids
+                after = page.ids[-1]
+            assert whole == expected, asked
+            uncounted = await found(connection, world, asked, limit=37, counted=False)
+            assert (uncounted.ids, uncounted.total, uncounted.at_least) == (expected[:37], None, None), asked
 
 
 # --- through the API -------------------------------------------------------------------------------------------------
