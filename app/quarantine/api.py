@@ -12,12 +12,11 @@ from app.api.fields import MOST_SEVERAL, AskedAddress, DeliveryId, DryRun, PathA
 from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.db import Connection, load_queries, plain, pool_of, snapshot, writing
 from app.errors import Conflict, NotFound
-from app.identities import spellings
 from app.privacy.masking import mask
 from app.privacy.pseudonyms import PREFIX, pseudonyms_of
 from app.quarantine import breaker, changing, models, reading
 from app.quarantine.rules import ANYBODY, Explained, explain
-from app.quarantine.store import facts_of
+from app.quarantine.store import facts_of, locked
 from app.quarantine.thresholds import read_thresholds
 from app.security import NumberReader, Principal, QuarantineReader, QuarantineWriter, asks
 
@@ -224,7 +223,7 @@ async def release_one(
     found = await explained(request, number, principal) if dry_run else None
     async with writing(request, dry_run=dry_run) as connection:
         names = await _names_of(connection, number)
-        row = await connection.fetchrow(QUERIES["lock_standing"], names, sender)
+        row = (await _by_sender(connection, names)).get(sender)
         if row is None:
             raise NotFound("This address is not in quarantine.")
         address, status = row["address"], row["status"]
@@ -249,16 +248,21 @@ async def release_one(
 
 
 async def _names_of(connection: Connection, number: str) -> Sequence[str]:
-    name, _ = await facts_of(connection, number)
-    return [name, *spellings(name)]
+    """All that its rows may stand under. Nobody else examines it until the commit."""
+    names = await locked(connection, [number])
+    return list({*names, *names.values()})
+
+
+async def _by_sender(connection: Connection, names: Sequence[str]) -> Mapping[str, Any]:
+    """The rows of one phone."""
+    return {row["sender"]: row for row in await connection.fetch(QUERIES["find_standing"], names)}
 
 
 async def _as_it_is_now(
     connection: Connection, names: Sequence[str], found: models.AddressHealth
 ) -> models.AddressHealth:
     """Its rows as this transaction sees them."""
-    rows = await connection.fetch(QUERIES["find_standing"], names)
-    statuses = {row["sender"] or None: row["status"] for row in rows}
+    statuses = {sender or None: row["status"] for sender, row in (await _by_sender(connection, names)).items()}
     found.entries = [
         each.model_copy(update={"status": statuses[each.sender]}) for each in found.entries if each.sender in statuses
     ]

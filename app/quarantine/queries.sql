@@ -188,10 +188,6 @@ WHERE h.breaker_id = ANY($1::int[]) AND h.message_id = ANY($2::bigint[]) AND s.m
 DELETE FROM counters WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM counters WHERE delivery_id = 0 AND metric IN ('failures', 'finals') AND bucket < $1 LIMIT 5000))
 
--- name: lock_standing
--- The row of the phone `$1` (all its names) for sender `$2`.
-SELECT address, status::text AS status FROM quarantine WHERE address = ANY($1::text[]) AND sender = $2 FOR UPDATE
-
 -- name: close_breaker
 UPDATE breakers SET closed_at = $2, decision = $3, decided_by = $4, note = $5 WHERE id = $1 AND closed_at IS NULL RETURNING *
 

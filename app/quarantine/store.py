@@ -47,7 +47,7 @@ async def reexamine(connection: Connection, addresses: Sequence[str], now: datet
     Others that examine the same addresses wait. Facts committed by others before that are seen."""
     if not addresses:
         return Moved(before=Counter(), after=Counter())
-    names = await _locked(connection, addresses)
+    names = await locked(connection, addresses)
     facts = await known(connection, names)
     thresholds = await read_thresholds(connection)
     standing = await _standing(connection, {*names, *names.values()})
@@ -64,9 +64,10 @@ async def lock_addresses(connection: Connection, addresses: Sequence[str]) -> No
     await connection.execute(QUERIES["lock_addresses"], addresses)
 
 
-async def _locked(connection: Connection, addresses: Sequence[str]) -> dict[str, str]:
-    """The identities of `addresses`, each ours until the commit. A number that is erased while we wait has another name
-    after that. One that was erased and comes back is remembered, so that its old facts and its new ones are found."""
+async def locked(connection: Connection, addresses: Sequence[str]) -> dict[str, str]:
+    """The identities of `addresses`, each ours until the commit: nobody else takes their rows of the quarantine. A number that is
+    erased while we wait has another name after that. One that was erased and comes back is remembered, so that its old facts
+    and its new ones are found."""
     before: dict[str, str] = {}
     names = await identities(connection, addresses)
     while names != before:

@@ -1,5 +1,6 @@
 """What receipts and operators teach about addresses, through the API."""
 
+import asyncio
 import itertools
 from datetime import UTC, datetime
 from typing import Any
@@ -9,7 +10,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.quarantine.store import forget_errors
+from app.quarantine.store import forget_errors, lock_addresses
 from tests.ingest.test_roads import Account, until
 
 _serial = itertools.count(1)
@@ -188,6 +189,29 @@ async def test_an_import_denylists_and_is_recognised_when_sent_again(client: htt
     assert len((await health(client, one))["evidence"]) == 1
     answer = await client.delete(f"/v1/quarantine/{quote(one)}", params={"reason": "asked for it"})
     assert answer.json()["status"] == "valid"
+
+
+async def test_a_release_and_an_examination_of_the_same_address_do_not_wait_for_each_other_in_a_circle(
+    client: httpx.AsyncClient, app: FastAPI
+) -> None:
+    address = number()
+    await client.post("/v1/quarantine", json=[{"address": address}])
+    async with app.state.pool.acquire() as examining:
+
+        async def waiting() -> int:
+            found: int = await examining.fetchval(
+                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = "
+                "(SELECT oid FROM pg_database WHERE datname = current_database())"
+            )
+            return found
+
+        async with examining.transaction():
+            await lock_addresses(examining, [address])
+            releasing = asyncio.create_task(client.delete(f"/v1/quarantine/{quote(address)}?reason=a+test"))
+            await until(waiting, bool)
+            await examining.execute("UPDATE quarantine SET errors = errors WHERE address = $1", address)
+    answer = await releasing
+    assert (answer.status_code, answer.json()["status"]) == (200, "valid")
 
 
 async def test_a_deactivation_list_is_imported_with_its_name_and_its_end(
