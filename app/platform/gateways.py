@@ -26,7 +26,7 @@ from app.gateways.receipt import SHORTEST_SECRET, Adapter, AuthMode
 from app.ingest import trying_out as trial
 from app.ingest.dead_letters import figures as shelved
 from app.matching.rekeying import id_hint, rekey
-from app.platform.fields import writing
+from app.platform.fields import deleted, deleting, writing
 from app.security import GatewayReader, GatewayWriter
 from app.server.parameters import any_query
 from app.settings import public_base_of, settings_of
@@ -288,16 +288,7 @@ def _moved(moved: Moved) -> dict[str, Any]:
     return names | moved.figures() | {"per_error": list(moved.per_error)}
 
 
-_DELETED: dict[int | str, dict[str, Any]] = {200: {"model": Deletion, "description": "Of a dry run."}}
-
-
-@router.delete(
-    "/gateways/{key}",
-    status_code=status.HTTP_204_NO_CONTENT,
-    summary="Delete a gateway",
-    responses=_DELETED,
-    response_class=Response,
-)
+@router.delete("/gateways/{key}", summary="Delete a gateway", **deleting(Deletion))
 async def delete(
     request: Request, principal: GatewayWriter, key: PathName, force: Force = False, dry_run: DryRun = False
 ) -> Response:
@@ -306,9 +297,7 @@ async def delete(
     kind revives it."""
     async with writing(request, dry_run=dry_run) as connection:
         waiting = await changes.delete_gateway(connection, key, actor=principal.name, force=force)
-    if not dry_run:
-        return Response(status_code=status.HTTP_204_NO_CONTENT)
-    return Response(Deletion(key=key, in_transit=waiting).model_dump_json(), media_type="application/json")
+    return deleted(Deletion(key=key, in_transit=waiting), dry_run=dry_run)
 
 
 # --- trying out ------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from app.api.idempotency import once
 from app.api.listing import Found, Listing, PageAsked, listed, paged
 from app.api.paging import Page
 from app.db import plain_snapshot
-from app.platform.fields import writing
+from app.platform.fields import deleted, deleting, writing
 from app.privacy.masking import in_pieces
 from app.security import Admin
 
@@ -81,22 +81,10 @@ async def list_all(request: Request, principal: Admin, page: PageAsked) -> Any:
     return await listed(page, principal, keys)
 
 
-_DELETED: dict[int | str, dict[str, Any]] = {200: {"model": Key, "description": "Of a dry run: what would be deleted."}}
-
-
-@router.delete(
-    "/{name}",
-    status_code=status.HTTP_204_NO_CONTENT,
-    summary="Delete an API key",
-    responses=_DELETED,
-    response_class=Response,
-)
+@router.delete("/{name}", summary="Delete an API key", **deleting(Key))
 async def delete(request: Request, principal: Admin, name: PathName, dry_run: DryRun = False) -> Response:
     """It stops working at once, and its secret can never be had again. The last key with scope `admin` cannot be deleted
     (409)."""
     async with writing(request, dry_run=dry_run) as connection:
         scopes, created_at = await changes.delete_key(connection, name, actor=principal.name)
-    if not dry_run:
-        return Response(status_code=status.HTTP_204_NO_CONTENT)
-    key = Key(name=name, scopes=list(scopes), created_at=created_at)
-    return Response(key.model_dump_json(), media_type="application/json")
+    return deleted(Key(name=name, scopes=list(scopes), created_at=created_at), dry_run=dry_run)
