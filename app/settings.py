@@ -16,7 +16,9 @@ SHORTEST_SEAL_KEY = 32
 #: Only what GSM-7 has in one septet, so that a short URL costs as many as it has characters.
 _SHORT_HOST = re.compile(r"(?:[^=,]{1,20}=)?(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
-_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9.-]{1,253}|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9.-]{1,253}|\[[0-9a-f:.]+\])(?::[1-9][0-9]{0,4})?")
+#: What browsers leave out of an origin.
+_OWN_PORT = re.compile(r"http://.*:80|https://.*:443")
 
 
 def guessable(secret: str) -> bool:
@@ -214,10 +216,13 @@ class Settings(BaseSettings):
     @field_validator("cors_origins")
     @classmethod
     def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if wrong := [entry for entry in value if entry != "*" and not _ORIGIN.fullmatch(entry)]:
+        if wrong := [
+            each for each in value if each != "*" and (not _ORIGIN.fullmatch(each) or _OWN_PORT.fullmatch(each))
+        ]:
             raise ValueError(
                 "An origin is scheme and host as browsers say them, such as `https://app.example` or "
-                f"`http://localhost:3000`, in small letters and without a path; this is none: {wrong[0]}"
+                "`http://localhost:3000`, in small letters, without a path, and without the port that the scheme has "
+                f"anyway; this is none: {wrong[0]}"
             )
         return value
 

@@ -72,9 +72,21 @@ async def test_a_star_lets_all_pages_call(settings: Settings) -> None:
 
 @pytest.mark.parametrize(
     "origins",
-    ["app.example", "https://app.example/", "https://app.example/page", "https://App.example", "https://", "null"],
-)
+    [
+        "app.example", "https://app.example/", "https://app.example/page", "https://App.example", "https://", "null",
+        "https://app.example:443", "http://app.example:80", "https://[2001:db8::1]:443", "http://localhost:03000",
+        "https://app.example:", "https://ok.example, https://app.example:443",
+    ],
+)  # fmt: skip
 def test_what_no_browser_calls_an_origin_is_refused_at_the_start(origins: str) -> None:
     given: Any = {"cors_origins": origins}
     with pytest.raises(ValidationError, match="An origin is scheme and host"):
         Settings(**given)
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://app.example:443", "https://app.example:80", "http://localhost:8000", "http://[::1]:3000"]
+)
+def test_a_port_that_browsers_say_is_part_of_an_origin(origin: str) -> None:
+    given: Any = {"cors_origins": origin}
+    assert Settings(**given).cors_origins == (origin,)
