@@ -304,9 +304,11 @@ async def metadata(connection: AsyncConnection, id: int) -> dict[str, Any] | Non
 
 async def found(connection: AsyncConnection, ids: Sequence[int]) -> list[dict[str, Any]]:
     """The rows of these messages in their order, with the label of their delivery."""
-    rows = {row["id"]: dict(row) for row in await details(connection, ids)} if ids else {}
+    if not ids:
+        return []
+    rows = {row["id"]: dict(row) for row in await details(connection, ids)}
     labels = await connection.execute(LABELS, {"deliveries": sorted({row["delivery_id"] for row in rows.values()})})
-    known = {row["id"]: row["label"] for row in labels.mappings()} if rows else {}
+    known = {row["id"]: row["label"] for row in labels.mappings()}
     return [rows[id] | {"delivery_label": known[rows[id]["delivery_id"]]} for id in ids if id in rows]
 
 
