@@ -146,9 +146,11 @@ async def change_gateway(
     if not changed:
         return Changed(before)
     now = datetime.now(UTC)
-    moved = await parting.parted(connection, before, after.implementation, now) if "implementation" in changed else None
-    after = await store.update_gateway(connection, after, now)
+    moved = None
     if "implementation" in changed:
+        moved = await parting.parted(connection, before, adapter, after.implementation, now)
+    after = await store.update_gateway(connection, after, now)
+    if moved:
         await _ship_qualifications(connection, adapter, after.implementation, now)
     figures = await _rekeyed(connection, before, after, rekey)
     data: dict[str, Any] = {"key": key} | ({"rekeyed": dict(figures)} if figures else {})

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from app.accounts.store import QUERIES, GatewayRow
 from app.db import Connection
 from app.errors import Conflict
-from app.gateways import GATEWAYS
+from app.gateways.receipt import Adapter
 
 #: Errors that a preview lists, those of most messages.
 MOST_SHOWN = 100
@@ -64,7 +64,7 @@ async def sharing(connection: Connection) -> Mapping[str, Sequence[GatewaySharin
     return found
 
 
-async def parted(connection: Connection, gateway: GatewayRow, name: str, now: datetime) -> Moved:
+async def parted(connection: Connection, gateway: GatewayRow, adapter: Adapter, name: str, now: datetime) -> Moved:
     """Takes along what is to go along from `gateway`'s present name to `name`; says what moves. Raises `Conflict`."""
     if await connection.fetchval(QUERIES["has_open_breaker"], gateway.id):
         raise Conflict(
@@ -77,9 +77,7 @@ async def parted(connection: Connection, gateway: GatewayRow, name: str, now: da
     had = await connection.fetch(QUERIES["list_had"], gateway.id, gateway.implementation, name)
     copied = 0
     if not shares_with:
-        documented = (
-            [key for key in GATEWAYS[gateway.kind].qualifications if key[0] != "*"] if gateway.kind in GATEWAYS else []
-        )
+        documented = [key for key in adapter.qualifications if key[0] != "*"]
         columns = [[status.upper() for status, _ in documented], [code for _, code in documented]]
         ids = [row["id"] for row in had]
         rows = await connection.fetch(QUERIES["copy_qualifications"], gateway.implementation, name, ids, *columns, now)
