@@ -23,7 +23,14 @@ from starlette.responses import Response
 #: What Python's versions call differently.
 _TITLES = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}
 _MOST_TOLD = 3
-_STEP = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}|[0-9]{1,4}", re.ASCII)
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,39}", re.ASCII)
+_DIGITS = re.compile(r"[0-9]{5}", re.ASCII)
+_INDEX = re.compile(r"[0-9]{1,4}", re.ASCII)
+
+
+def sayable(name: str) -> bool:
+    """Whether a name that came in is repeated: others can be anything, a number of somebody, too."""
+    return _NAME.fullmatch(name) is not None and not _DIGITS.search(name)
 
 
 def title_of(status: int) -> str:
@@ -109,7 +116,7 @@ def not_valid(errors: Sequence[Mapping[str, str]]) -> str:
 
 def _with_name(error: Mapping[str, str]) -> str:
     detail, steps = error["detail"], error["pointer"].lstrip("?/").split("/")
-    name = ".".join(step if _STEP.fullmatch(step) else "…" for step in steps)
+    name = ".".join(step if sayable(step) or _INDEX.fullmatch(step) else "…" for step in steps)
     return (
         detail
         if "`" in detail.partition(" ")[0] or not steps[-1] or f"`{steps[-1]}`" in detail

@@ -9,12 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from app.api.fields import SLUG
+from app.errors import sayable
 
 Context = Mapping[str, Any]
 
 _QUOTED = re.compile(r"'([^']*)'")
-_SAYABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}", re.ASCII)
-_DIGITS = re.compile(r"[0-9]{5}", re.ASCII)
 _MOST_CHOICES = 40
 #: What the patterns of `app/api/fields.py` and of the models mean.
 _PATTERNS: Mapping[str, str] = {
@@ -112,10 +111,6 @@ def name_of(place: Sequence[int | str]) -> str:
         else:
             found += ("." if found else "") + (step if sayable(step) else "…")
     return found
-
-
-def sayable(name: str) -> bool:
-    return _SAYABLE.fullmatch(name) is not None and not _DIGITS.search(name)
 
 
 def _goes_on(said: str) -> bool:

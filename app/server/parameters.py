@@ -5,7 +5,6 @@ A filter with a slip in its name would else be no filter, and `dry_run` in the b
 `authenticate`, through which everything under /v1 passes: callbacks and short URLs take whatever comes, and never come here.
 """
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
@@ -15,15 +14,12 @@ from urllib.parse import parse_qsl
 from fastapi import Request
 from fastapi.dependencies.models import Dependant
 
-from app.errors import Invalid
+from app.errors import Invalid, sayable
 
 _ASKED = "acuse.parameters_known"
 _MOST_TOLD = 20
 _EMPTY = (b"", b"{}", b"null")
 _EMPTY_BYTES = 20
-#: Names that are told: others can be anything, a number of somebody, too.
-_SAYABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,39}", re.ASCII)
-_DIGITS = re.compile(r"[0-9]{5}", re.ASCII)
 
 
 async def any_query() -> None:
@@ -99,7 +95,7 @@ def _is_list(annotation: Any) -> bool:
 
 
 def _said(name: str) -> str:
-    return name if _SAYABLE.fullmatch(name) and not _DIGITS.search(name) else "…"
+    return name if sayable(name) else "…"
 
 
 def _fault(name: str, known: Mapping[str, bool]) -> str:
