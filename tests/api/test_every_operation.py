@@ -20,6 +20,7 @@ from app.main import create_app
 from app.openapi.document import document, operations
 from app.settings import Settings
 from tests.api.lag import lag
+from tests.api.places import good_places
 from tests.conftest import Headers
 
 COLUMNS = ("unknown", "type", "method", "large", "id", "cursor")
@@ -145,17 +146,9 @@ async def client(app: FastAPI, admin: Headers) -> Any:
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def good(client: httpx.AsyncClient) -> dict[str, str]:
     """Of each parameter of a path a value that is there, or could be."""
-    gateway = {"key": "acme", "kind": "generic", "auth": {"mode": "none"}}
-    assert (await client.post("/v1/gateways", json=gateway)).status_code == 201
-    delivery = {"label": "Sale", "sender": "Acme", "gateway": "acme", "default_region": "ES"}
-    id = (await client.post("/v1/deliveries", json=delivery)).json()["id"]
-    draft = (await client.post("/v1/deliveries", json=delivery)).json()["id"]
-    row = {"address": "+34600123000", "provider_message_id": "A1"}
-    assert (await client.post(f"/v1/deliveries/{id}/messages", json=[row])).status_code == 200
-    return {
-        "id": id, "key": "acme", "address": "%2B34600123000", "number": "0", "name": "crm", "receipt_id": "1", "position": "1",
-        "draft": draft,
-    }  # fmt: skip
+    found = await good_places(client)
+    draft = {"label": "Sale", "sender": "Acme", "gateway": found["key"], "default_region": "ES"}
+    return found | {"draft": (await client.post("/v1/deliveries", json=draft)).json()["id"]}
 
 
 def url_of(path: str, good: dict[str, str]) -> str:

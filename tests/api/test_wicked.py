@@ -18,6 +18,7 @@ from fastapi import FastAPI
 from app.main import create_app
 from app.openapi.document import document, examples, operations
 from app.settings import Settings
+from tests.api.places import good_places
 from tests.conftest import ADMIN_SECRET
 
 DOCUMENT = document(create_app(Settings(database_url="postgresql://nobody@127.0.0.1:9/none")))
@@ -93,17 +94,7 @@ async def client(app: FastAPI) -> Any:
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def world(client: httpx.AsyncClient) -> dict[str, str]:
     """Good values for what is not the wicked one of a path: a gateway, a delivery with a message and a link, an error."""
-    gateway = {"key": "acme", "kind": "generic", "auth": {"mode": "none"}}
-    assert (await client.post("/v1/gateways", json=gateway)).status_code == 201
-    delivery = {"label": "Sale", "sender": "Acme", "gateway": "acme", "default_region": "ES"}
-    made = await client.post("/v1/deliveries", json=delivery)
-    id = made.json()["id"]
-    row = {"address": "+34600123000", "provider_message_id": "A1"}
-    assert (await client.post(f"/v1/deliveries/{id}/messages", json=[row])).status_code == 200
-    return {
-        "id": id, "key": "acme", "gateway": "acme", "reference": "order-7", "address": "%2B34600123000", "number": "0",
-        "name": "crm", "position": "1", "receipt_id": "1", "token": "3fQ7xKz0",
-    }  # fmt: skip
+    return await good_places(client) | {"gateway": "acme", "reference": "order-7", "token": "3fQ7xKz0"}
 
 
 async def ask(client: httpx.AsyncClient, where: str, url: str, content: bytes | None = None) -> int:
