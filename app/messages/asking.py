@@ -22,7 +22,9 @@ _Word = Annotated[Plain, StringConstraints(pattern=r"^[a-z_]{1,40}$")]
 _Code = Annotated[Plain, StringConstraints(min_length=1, max_length=100)]
 Statuses = Annotated[list[Status], Several, Query(description="One or several.", examples=[["failed"]])]
 Types = Annotated[list[FailureType], Several, Query(description="One or several.", examples=[["hard"]])]
-Reasons = Annotated[list[_Word], Several, Query(description="One or several.", examples=[["user_unknown"]])]
+Reasons = Annotated[
+    list[_Word], Several, Query(description="Of failed messages; one or several.", examples=[["user_unknown"]])
+]
 Codes = Annotated[
     list[_Code], Several, Query(description="The provider's, of failed messages; one or several.", examples=[["30003"]])
 ]
