@@ -32,7 +32,8 @@ IRREVERSIBLE = {
 }
 TABLES = (
     "deliveries", "targets", "preparations", "messages", "exclusions", "submissions", "message_state", "quarantine", "decisions",
-    "breakers", "held", "gateways", "api_keys", "links", "erased", "to_examine",
+    "breakers", "held", "gateways", "api_keys", "links", "erased", "to_examine", "counters", "correlations", "qualifications",
+    "meanings", "inbound", "idempotency", "uploads", "audit_private",
 )  # fmt: skip
 WHY = "?reason=a+test"
 
