@@ -286,6 +286,8 @@ async def test_no_statement_of_the_log_scans_a_table_of_messages(
     acme = (await connection.execute(text("SELECT id FROM gateways WHERE key = 'acme'"))).scalar_one()
     error = next(iter(world.errors))
     place = {"delivery": large, "after": after, "limit": 101}
+    cell = {"statuses": ["failed"], "gateways": [acme], "qualifications": [error]}
+    times = Filter(occurred_after=BEGIN).times
     asked: list[tuple[TextClause, dict[str, Any]]] = [
         (reading.EVERYTHING, place),
         (
@@ -305,8 +307,21 @@ async def test_no_statement_of_the_log_scans_a_table_of_messages(
             reading.RANGES["status", "any", False, False, True],
             place | {"keys": ["failed"], "gateways": [0]},
         ),
-        (reading.DOUBTFUL, place | {"statuses": ["failed"], "gateways": [acme], "qualifications": [error]}),
-    ]
+        (reading.DOUBTFUL, place | cell),
+        (reading.DOUBTFUL_IN_TIME, place | cell | times),
+        (reading.CONTRADICTORY, place | {"gateways": [acme]}),
+        (reading.CONTRADICTORY_IN_TIME, place | {"gateways": [acme]} | times),
+        (
+            reading.TIMED_RANGES["status", "any", False, False, False],
+            place | {"keys": ["received", "failed"], "gateways": [acme] * 2} | times,
+        ),
+        (
+            reading.NAMED,
+            {"ids": list(range(after, after + 100)), "delivery": large, "contradictory": None, "doubtful": None} | cell | times,
+        ),
+        (reading.LABELS, {"deliveries": [large]}),
+        (reading.METADATA, {"id": after}),
+    ]  # fmt: skip
     for query, values in asked:
         for node in await explained(connection, query, values):
             scanned = node["Node Type"] == "Seq Scan" and node["Relation Name"] in ("messages", "message_state")
