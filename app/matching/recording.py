@@ -30,6 +30,8 @@ Likeness = tuple[str, str | None, int, datetime | None, bytes | None]
 GatewayOf = Callable[[int], Gateway | None]  # by its id
 #: The status under which the errors of submissions are qualified: providers have none for them.
 SUBMIT_STATUS = "SUBMIT"
+#: Messages without id and reference that are read at a time: each may have 10 kB of metadata.
+_BARE_AT_A_TIME = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,10 +220,10 @@ async def _new_rows(connection: Connection, delivery_id: int, rows: Sequence[Sen
     in_chunk: dict[Key, Sent] = {}
     for row in rows:
         if not keys[row.line]:
-            if row.likeness in standing:
+            if (likeness := row.likeness) in standing:
                 outcome.accepted += 1
             else:
-                standing.add(row.likeness)
+                standing.add(likeness)
                 yield row, None
             continue
         if len(set(keys[row.line])) < len(keys[row.line]):
@@ -242,11 +244,17 @@ async def _new_rows(connection: Connection, delivery_id: int, rows: Sequence[Sen
 
 
 async def _standing(connection: Connection, delivery_id: int, rows: Sequence[Sent]) -> set[Likeness]:
-    """Messages of the delivery that stand without id and reference, and could be one of `rows`."""
+    """Which of `rows` stand already as messages of the delivery without id and reference. Of one phone there may be a million:
+    no more are in memory than are read at a time, and those that are like one of `rows`."""
     if not rows:
         return set()
-    found = await connection.fetch(QUERIES["list_bare"], delivery_id, sorted({row.address for row in rows}))
-    return {(*row[:4], in_one_form(row["metadata"])) for row in found}
+    asked, standing = {row.likeness for row in rows}, set()
+    addresses = sorted({row.address for row in rows})
+    async for row in connection.cursor(QUERIES["list_bare"], delivery_id, addresses, prefetch=_BARE_AT_A_TIME):
+        likeness = (*row[:4], in_one_form(row["metadata"]))
+        if likeness in asked:
+            standing.add(likeness)
+    return standing
 
 
 def _awaiting(row: Sent, delivery_id: int, owned: Sequence[asyncpg.Record]) -> int | None:

@@ -1,11 +1,13 @@
 """Rows with neither id nor reference are recognised when they are sent again: by all that they say together."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.matching import recording
 from tests.conftest import Headers, KeyMaker
 from tests.deliveries.sending import Sending
 
@@ -116,6 +118,31 @@ async def test_an_upload_that_broke_off_can_be_sent_again_whole(sending: Sending
     assert await recorded(sending, *rows[:700]) == 700
     assert await recorded(sending, *rows) == 1_500
     await sending.check_books()
+
+
+async def test_of_all_that_stands_at_one_phone_only_what_is_asked_for_is_kept(
+    sending: Sending, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A million rows to one phone, each with metadata, would fill the memory with every chunk that follows."""
+    monkeypatch.setattr(recording, "_BARE_AT_A_TIME", 7)
+    rows = [ROW | {"recipient_id": f"c-{number}"} for number in range(50)]
+    assert await recorded(sending, *rows) == 50
+    gateway = sending.app.state.directory.get(sending.key)
+    at = datetime(2026, 11, 23, 8, tzinfo=UTC)
+    asked = [
+        recording.Sent(
+            line=number,
+            address=ROW["address"],
+            gateway=gateway,
+            recipient_id=f"c-{number}",
+            submitted_at=at,
+            said_at=at,
+        )
+        for number in (3, 49, 50)
+    ]
+    async with sending.app.state.pool.acquire() as connection, connection.transaction():
+        standing = await recording._standing(connection, sending.id, asked)
+    assert standing == {each.likeness for each in asked[:2]}
 
 
 async def test_another_deliverys_message_is_none_of_ours(sending: Sending, client: httpx.AsyncClient) -> None:
