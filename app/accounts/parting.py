@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from app.accounts.store import QUERIES, GatewayRow
 from app.db import Connection
-from app.errors import Conflict
+from app.errors import Conflict, Invalid
 from app.gateways.receipt import Adapter
 
 #: Errors that a preview lists, those of most messages.
@@ -50,10 +50,14 @@ class Moved:
 
 
 async def own_name(connection: Connection, key: str) -> str:
-    """The key; with a number behind it where another gateway, also a deleted one, has its errors qualified under that."""
+    """The key; with a number behind it where another gateway, also a deleted one, has its errors qualified under that. Raises
+    `Invalid` where so many have."""
     names = [key, *(f"{key} {number}" for number in range(2, _NAMES))]
     taken = {row["implementation"] for row in await connection.fetch(QUERIES["find_implementations"], names)}
-    return next(name for name in names if name not in taken)
+    found = next((name for name in names if name not in taken), None)
+    if found is None:
+        raise Invalid.field("/implementation", "Give one: other gateways have this key, with any number, as theirs.")
+    return found
 
 
 async def sharing(connection: Connection) -> Mapping[str, Sequence[GatewaySharing]]:

@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 from fastapi import FastAPI
 
+from app.accounts import parting
 from app.db import Pool
 from app.doctor import examined
 from app.gateways import GATEWAYS
@@ -86,6 +87,18 @@ async def test_a_name_that_a_gateway_has_already_is_not_shared_by_chance(adminis
     await create(administrator, "chance-1", implementation="chance-2")
     assert (await create(administrator, "chance-2"))["implementation"] == "chance-2 2"
     assert (await create(administrator, "chance-3", implementation="chance-2"))["implementation"] == "chance-2"
+
+
+async def test_where_all_names_that_could_be_its_own_are_taken_it_is_asked_for_one(
+    administrator: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parting, "_NAMES", 4)
+    for number, name in enumerate(("full", "full 2", "full 3")):
+        await create(administrator, f"filling-{number}", implementation=name)
+    body = {"key": "full", "kind": "generic", "auth": {"mode": "none"}}
+    answer = await administrator.post("/v1/gateways", json=body)
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/implementation")
+    assert (await create(administrator, "full", implementation="Mine"))["implementation"] == "Mine"
 
 
 async def test_a_gateway_that_is_revived_keeps_its_name(administrator: httpx.AsyncClient) -> None:
