@@ -161,7 +161,9 @@ def _item(value: object, raw: bytes) -> Item:
 def _inbound(row: dict[str, Any], raw: bytes) -> Item:
     try:
         given = {name: read(name, row[name]) for name, read in _INBOUND.items() if row.get(name) not in (None, "")}
-        part, parts = (_part(name, row[name]) if row.get(name) is not None else None for name in ("part", "parts"))
+        part, parts = (
+            _part(name, row[name]) if row.get(name) not in (None, "") else None for name in ("part", "parts")
+        )
         piece = _piece(given.get("part_reference"), part, parts)
     except (Fault, _Aside) as fault:
         return Unreadable(reason=str(fault), raw=raw)

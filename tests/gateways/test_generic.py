@@ -149,6 +149,13 @@ class TestGeneric(GatewayContract):
         assert isinstance(item, Inbound)
         assert (item.opt_out, item.part) == (None, None)
 
+    @pytest.mark.parametrize("blank", ["", None])
+    def test_what_is_left_empty_in_a_message_is_absent(self, blank: str | None) -> None:
+        names = ("to", "provider_message_id", "opt_out_type", "part", "parts", "part_reference")
+        row = {"type": "inbound", "from": "447700900123", "text": "STOP", **dict.fromkeys(names, blank)}
+        raw = orjson.dumps(row)
+        assert self.parse(post(raw)) == [Inbound(sender="447700900123", recipient=None, text="STOP", raw=raw)]
+
     def test_a_long_message_is_cropped_and_odd_characters_are_replaced(self) -> None:
         [item] = self.parse(post(orjson.dumps({"type": "inbound", "from": "1", "text": "\0" + "x" * 9_999})))
         assert isinstance(item, Inbound)
