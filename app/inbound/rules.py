@@ -127,11 +127,12 @@ def verdict(
     Of a gateway whose callbacks prove nothing (`verified` false) an opt-out is believed, for a STOP that is missed is
     worse than one that is forged; an opt-in is not: it is kept for a person. So is whatever would touch an address when
     the sender is no phone number, and what is nearly an opt-out."""
-    rule = match(rules, text, recipient)
+    words = own_words(text)
+    rule = match(rules, words, recipient)
     if opt_out in ("denylist", "allow") and (rule is None or rule.action not in ("denylist", opt_out)):
         rule = _MARKS[opt_out]
     if rule is None:
-        missed, rest = near_miss(rules, text, recipient), _rest(rules, recipient)
+        missed, rest = near_miss(rules, words, recipient), _rest(rules, recipient)
         if missed is not None and (rest is None or rest.action != "denylist"):
             return Verdict(rule=missed, action="review")
         rule = _MARKS[opt_out] if opt_out else rest
@@ -150,9 +151,9 @@ _MARKS: Mapping[OptOut, Rule] = {
 }
 
 
-def match(rules: Sequence[Rule], text: str, recipient: str | None) -> Rule | None:
-    """The first rule whose keyword `text` has where it must, among those for messages to `recipient`."""
-    said = " ".join(own_words(text))
+def match(rules: Sequence[Rule], words: Sequence[str], recipient: str | None) -> Rule | None:
+    """The first rule whose keyword a text of these words has where it must, among those for messages to `recipient`."""
+    said = " ".join(words)
     if not said:
         return None
     return next((rule for rule in _meant_for(rules, recipient) if _has(said, rule)), None)
@@ -171,11 +172,10 @@ def _rest(rules: Sequence[Rule], recipient: str | None) -> Rule | None:
     return next((rule for rule in _meant_for(rules, recipient) if rule.keyword == REST), None)
 
 
-def near_miss(rules: Sequence[Rule], text: str, recipient: str | None) -> Rule | None:
+def near_miss(rules: Sequence[Rule], words: Sequence[str], recipient: str | None) -> Rule | None:
     """The rule that a text which matches none may have meant. An opt-out: it holds the word ("please stop"), begins with a
     longer one ("stopping"), has a blank in it ("S T O P", "un-subscribe"), or is misspelt by one letter ("stpo", "baha").
     Else an opt-in with more behind it ("start please"). The words that are shipped are looked for whatever the rules are."""
-    words = own_words(text)
     if not words:
         return None
     said = f" {' '.join(words)} "

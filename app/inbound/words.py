@@ -12,22 +12,17 @@ import unicodedata
 READ_LENGTH = 5_000
 
 
-def normalised_word(text: str) -> str:
-    """The first word of `text` as words are compared: letters and digits only, lower case, without accents; "" when it
-    has none."""
-    return next(iter(normalised_words(text)), "")
-
-
 def normalised_words(text: str) -> list[str]:
-    """All words of `text`, as `normalised_word` has them."""
-    if text.isascii():
-        folded = text[:READ_LENGTH].casefold()
-    else:
-        folded = "".join(char for char in _decomposed(text[:READ_LENGTH]) if not _is_invisible(char))
-    return "".join(char if char.isalnum() else " " for char in folded).split()
+    """The words of `text` as they are compared: letters and digits only, lower case, without accents."""
+    folded = _decomposed(text[:READ_LENGTH])
+    # A table of the few characters there are, because one of them can be decomposed into eighteen, and a text has thousands.
+    table = {ord(char): None if _is_invisible(char) else " " for char in set(folded) if not char.isalnum()}
+    return folded.translate(table).split()
 
 
 def _decomposed(text: str) -> str:
+    if text.isascii():
+        return text.casefold()
     # Twice, because folding the case can give letters with accents again ("ΐ").
     return unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
 
