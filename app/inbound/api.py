@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -19,7 +19,7 @@ from app.api.paging import Page
 from app.db import snapshot
 from app.errors import Invalid, NotFound
 from app.identities import spellings
-from app.inbound.rules import number
+from app.inbound.rules import TOGETHER, number
 from app.security import QuarantineReader, asks
 from app.tables import counters, gateways, inbound
 
@@ -67,7 +67,6 @@ COLUMNS = tuple(Item.model_fields)
 def _text() -> ColumnElement[str]:
     """The whole text: of a long message in pieces all that have come."""
     piece = inbound.alias("piece")
-    near = timedelta(minutes=10)  # as `same_message` in ingest/queries.sql
     pieces = select(
         func.string_agg(piece.c.text, aggregate_order_by(literal_column("''"), piece.c.part, piece.c.id))
     ).where(
@@ -76,7 +75,7 @@ def _text() -> ColumnElement[str]:
         piece.c.gateway_id == inbound.c.gateway_id,
         piece.c.parts == inbound.c.parts,
         piece.c.recipient.is_not_distinct_from(inbound.c.recipient),
-        piece.c.received_at.between(inbound.c.received_at - near, inbound.c.received_at + near),
+        piece.c.received_at.between(inbound.c.received_at - TOGETHER, inbound.c.received_at + TOGETHER),
         piece.c.repeat_of.is_(None),
     )
     return case((inbound.c.part_reference.is_(None), inbound.c.text), else_=pieces.correlate(inbound).scalar_subquery())

@@ -9,6 +9,7 @@ looks at, unless it is our own text that is quoted (`words`).
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Literal
@@ -29,6 +30,9 @@ Match = Literal["word", "prefix", "exact"]
 Source = Literal["law", "provider", "custom"]
 #: A keyword that takes what no other rule takes.
 REST = "*"
+#: Pieces of one long message come within this time: references are short, and used again. As `same_message` in
+#: ingest/queries.sql.
+TOGETHER = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 
@@ -16,7 +16,7 @@ from app import audit
 from app.db import Connection
 from app.gateways.receipt import Gateway, Inbound
 from app.identities import spellings
-from app.inbound.rules import Action, Rule, Verdict, number, rules_of, sender_of, verdict
+from app.inbound.rules import TOGETHER, Action, Rule, Verdict, number, rules_of, sender_of, verdict
 from app.ingest import pipeline
 from app.ingest.rows import sender_number
 from app.ingest.store import claim, finish
@@ -97,7 +97,7 @@ async def apply(
 def _judged(rows: Sequence[asyncpg.Record]) -> list[_Reply]:
     """What comes of each, in their order."""
     rules: dict[int, Sequence[Rule]] = {}
-    heads: dict[tuple[Any, ...], tuple[int, Action | None]] = {}
+    heads: dict[tuple[Any, ...], _Head] = {}
     found = []
     for row in rows:
         if row["gateway_id"] not in rules:
@@ -115,15 +115,26 @@ def _judged(rows: Sequence[asyncpg.Record]) -> list[_Reply]:
 _WEIGHT: Mapping[Action | None, int] = {None: 0, "none": 1, "review": 2, "allow": 3, "denylist": 4}
 
 
-def _joined(reply: _Reply, heads: dict[tuple[Any, ...], tuple[int, Action | None]]) -> None:
+class _Head(NamedTuple):
+    """The piece that stands for a long message."""
+
+    id: int
+    action: Action | None
+    received_at: datetime
+
+
+def _joined(reply: _Reply, heads: dict[tuple[Any, ...], _Head]) -> None:
     """A piece that says nothing new belongs to the one that stands for its message; one that does stands for itself."""
     row = reply.row
     key = (row["gateway_id"], row["address"], row["recipient"], row["part_reference"], row["parts"])
-    known = heads.get(key) or (row["judged"] and (row["judged"], row["judged_action"]))
-    if known and _WEIGHT[reply.verdict.action] <= _WEIGHT[known[1]]:
-        reply.part_of, reply.verdict = known[0], Verdict()
+    head = heads.get(key)
+    # Another message with the same reference may have waited with this one.
+    if head is None or abs(head.received_at - row["received_at"]) > TOGETHER:
+        head = _Head(row["judged"], row["judged_action"], row["received_at"]) if row["judged"] else None
+    if head is not None and _WEIGHT[reply.verdict.action] <= _WEIGHT[head.action]:
+        reply.part_of, reply.verdict = head.id, Verdict()
     else:
-        heads[key] = (row["id"], reply.verdict.action)
+        heads[key] = _Head(row["id"], reply.verdict.action, row["received_at"])
 
 
 def _verdict(row: asyncpg.Record, rules: Sequence[Rule]) -> Verdict:

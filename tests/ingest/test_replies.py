@@ -400,6 +400,20 @@ async def test_two_long_messages_with_one_reference_are_two(client: httpx.AsyncC
     assert [text for text, *_ in await shown(client, sender)] == ["Stop it", "hello there"]
 
 
+async def test_two_long_messages_that_waited_together_are_two(client: httpx.AsyncClient, pool: Pool) -> None:
+    key, sender = await gateway(client, "smpp"), phone()
+    id = await pool.fetchval("SELECT id FROM gateways WHERE key = $1", key)
+    rows = [
+        row_of(sender, gateway_id=id, text=text, part_reference="204", part=number, parts=2)._replace(received_at=at)
+        for at, texts in ((NOW, ("hello ", "there")), (NOW + timedelta(hours=1), ("good ", "bye")))
+        for number, text in enumerate(texts, 1)
+    ]
+    async with pool.acquire() as connection, connection.transaction():
+        await append(connection, rows)
+    await applied(pool, sender)
+    assert [text for text, *_ in await shown(client, sender)] == ["good bye", "hello there"]
+
+
 # --- one that cannot be applied --------------------------------------------------------------------------------------
 
 
