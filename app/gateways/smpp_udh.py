@@ -18,7 +18,8 @@ class Piece(NamedTuple):
 
     @property
     def sane(self) -> bool:
-        return self.parts > 1 and 1 <= self.part <= self.parts
+        """Both numbers are an octet on the wire."""
+        return 1 < self.parts <= 255 and 1 <= self.part <= self.parts
 
 
 @dataclass(frozen=True, slots=True)

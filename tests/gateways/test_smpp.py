@@ -200,6 +200,8 @@ class TestSmpp(GatewayContract):
             ({"text": "STOP", "esm_class": 0, "tlvs": {"sar_msg_ref_num": "x", "sar_total_segments": []}}, "STOP", None),
             ({"text": "STOP", "esm_class": 0,
               "tlvs": {"sar_msg_ref_num": 7, "sar_total_segments": 2, "sar_segment_seqnum": 3}}, "STOP", None),
+            ({"text": "STOP", "esm_class": 0,
+              "tlvs": {"sar_msg_ref_num": 7, "sar_total_segments": 40_000, "sar_segment_seqnum": 2}}, "STOP", None),
             ({"short_message_hex": b"STOP".hex(), "esm_class": 0x40}, "STOP", None),
         ],
     )  # fmt: skip
