@@ -217,25 +217,21 @@ ORDER BY i.id
 
 -- name: find_answered
 -- Which message each of the claimed replies `$1` most likely answers (`$2`: a name of its phone, one row each): of the newest 50 to
--- that phone, one that was sent from the number written to, by the gateway that the reply came by, and last. One that nobody
+-- each name, one that was sent from the number written to, by the gateway that the reply came by, and last. One that nobody
 -- reported yet may be on its way.
-SELECT i.id, a.message_id, a.delivery_id
-FROM (SELECT k.id, array_agg(k.name) AS names FROM unnest($1::bigint[], $2::text[]) AS k (id, name) GROUP BY k.id) phone
+SELECT DISTINCT ON (i.id) i.id, m.id AS message_id, m.delivery_id
+FROM unnest($1::bigint[], $2::text[]) AS phone (id, name)
 JOIN reply_batch i ON i.id = phone.id
 CROSS JOIN LATERAL (
-    SELECT m.id AS message_id, m.delivery_id
-    FROM (
-        SELECT l.id, l.delivery_id, l.proof, l.created_at FROM messages l WHERE l.address = ANY(phone.names)
-        ORDER BY l.delivery_id DESC, l.id DESC LIMIT 50
-    ) m
-    JOIN message_state s ON s.message_id = m.id
-    JOIN deliveries d ON d.id = m.delivery_id
-    WHERE NOT m.proof AND s.status <> 'cancelled' AND (s.status <> 'pending' OR d.status = 'in_progress')
-        AND coalesce(s.submitted_at, m.created_at) <= i.received_at + interval '10 minutes'
-    ORDER BY ltrim(d.sender, '+') = ltrim(coalesce(i.recipient, ''), '+') DESC, s.status <> 'pending' DESC,
-        coalesce(s.gateway_id = i.gateway_id, false) DESC, coalesce(s.submitted_at, m.created_at) DESC, m.id DESC
-    LIMIT 1
-) a
+    SELECT l.id, l.delivery_id, l.proof, l.created_at FROM messages l WHERE l.address = phone.name
+    ORDER BY l.delivery_id DESC, l.id DESC LIMIT 50
+) m
+CROSS JOIN LATERAL (SELECT * FROM message_state WHERE message_id = m.id OFFSET 0) s
+JOIN deliveries d ON d.id = m.delivery_id
+WHERE NOT m.proof AND s.status <> 'cancelled' AND (s.status <> 'pending' OR d.status = 'in_progress')
+    AND coalesce(s.submitted_at, m.created_at) <= i.received_at + interval '10 minutes'
+ORDER BY i.id, ltrim(d.sender, '+') = ltrim(coalesce(i.recipient, ''), '+') DESC, s.status <> 'pending' DESC,
+    coalesce(s.gateway_id = i.gateway_id, false) DESC, coalesce(s.submitted_at, m.created_at) DESC, m.id DESC
 
 -- name: add_decisions
 -- What replies decided: arrays of address, sender, kind, time, reason, gateway's key, reply.

@@ -177,3 +177,38 @@ async def test_statistics_of_before_the_first_failure_mislead_nobody(fresh: Pool
         await transaction.rollback()
         await connection.execute("VACUUM message_state")
     assert read <= BATCH * MOST_EACH, step
+
+
+async def test_which_message_a_reply_answers_is_looked_for_among_the_newest_of_its_phone(fresh: Pool) -> None:
+    """A provider's own phone has one message of every delivery, for years."""
+    phone, others = "+34699000000", "+34699000001"
+    async with fresh.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute(
+            "WITH made AS (INSERT INTO deliveries (label, sender, validity_seconds, tracking, metadata, status, created_at, "
+            "updated_at) SELECT n, 'Acme', 302400, true, '{}', 'in_progress', now(), now() FROM generate_series(1, 3000) n "
+            "RETURNING id) INSERT INTO messages (id, delivery_id, address, proof, created_at) "
+            "SELECT 1000000 + id, id, $1, false, now() FROM made UNION ALL "  # and newer ones to many others
+            "SELECT 2000000 + id, (SELECT max(id) FROM made), '+34698' || id, false, now() FROM made",
+            phone,
+        )
+        await connection.execute(
+            "INSERT INTO message_state (message_id, delivery_id, proof, status, occurred_at, updated_at, parts, parts_received, "
+            "contradictory, unknown_receipts) SELECT id, delivery_id, false, 'sent', now(), now(), 1, 0, false, 0 FROM messages "
+            "WHERE address = $1",
+            phone,
+        )
+        await connection.execute(INBOX["open_reply"])
+        await connection.execute(
+            "INSERT INTO reply_batch (id, gateway_id, received_at, address, text, verified, raw) "
+            "VALUES (1, 1, now(), $1, 'STOP', true, '')",
+            phone,
+        )
+        names = ([1, 1], [phone, others])
+        newest = await connection.fetchval("SELECT max(id) FROM messages WHERE address = $1", phone)
+        (found,) = await connection.fetch(QUERIES["find_answered"], *names)
+        read, step = await worst_step(connection, QUERIES["find_answered"], *names)
+        await transaction.rollback()
+    assert found["message_id"] == newest
+    assert read <= 60, step
