@@ -28,9 +28,9 @@ _LINES = "application/x-ndjson"
 
 def fault(callback: Callback, most: int) -> str | None:
     """Why this callback is kept whole instead of being read; None when it is of a size to be read at once."""
-    body = callback.payload
-    if len(body) < 2 * most and len(callback.query) < 2 * most:  # an item takes two bytes at the least
+    if len(callback.body) < 2 * most and len(callback.query) < 2 * most:  # an item takes two bytes at the least
         return None
+    body = callback.payload
     if callback.query.count("&") >= most or (not is_lines(callback) and _is_form(body) and body.count(b"&") >= most):
         return f"more than {most} parameters in one callback"
     if _has_more_items(callback, most):
