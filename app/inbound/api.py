@@ -226,13 +226,11 @@ async def _total(connection: AsyncConnection, asked: Asked) -> int:
     booked = select(func.coalesce(func.sum(counters.c.value), 0)).where(
         counters.c.delivery_id == (asked.delivery or 0), counters.c.metric == metric, *of_gateway, *of_action
     )
-    waiting = select(func.count()).select_from(inbound).where(inbound.c.applied_at.is_(None), *asked.conditions())
     found = int(await connection.scalar(booked) or 0)
-    return (
-        found
-        if asked.action is not None or asked.delivery is not None
-        else found + int(await connection.scalar(waiting) or 0)
-    )
+    if asked.action is not None or asked.delivery is not None:  # what waits has neither yet
+        return found
+    waiting = select(func.count()).select_from(inbound).where(inbound.c.applied_at.is_(None), *asked.conditions())
+    return found + int(await connection.scalar(waiting) or 0)
 
 
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
