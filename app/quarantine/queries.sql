@@ -24,8 +24,8 @@ WHERE e.pseudonym = n.pseudonym AND e.returned_as IS DISTINCT FROM n.address
 -- is decided after we know of the failure comes after it.
 SELECT m.address, m.id, d.sender, CASE WHEN m.proof THEN NULL ELSE m.delivery_id END AS delivery_id, s.status::text AS status,
     CASE WHEN s.status = 'failed' THEN least({failed_at}, (
-        SELECT min(h.received_at) FROM correlations c JOIN receipts h ON h.correlation_id = c.id
-        WHERE c.message_id = m.id AND h.status = 'failed'
+        SELECT min(h.received_at) FROM (SELECT id FROM correlations WHERE message_id = m.id OFFSET 0) c
+        CROSS JOIN LATERAL (SELECT * FROM receipts WHERE correlation_id = c.id OFFSET 0) h WHERE h.status = 'failed'
     ), (
         SELECT min(h.recorded_at) FROM submissions h
         WHERE h.message_id = m.id AND (h.error_code IS NOT NULL OR h.error_text IS NOT NULL)

@@ -16,6 +16,7 @@ from app.ingest.store import QUERIES as INBOX
 from app.links.store import QUERIES as CLICKS
 from app.matching.sql import QUERIES as MATCHING
 from app.messages.store import QUERIES as FOLD
+from app.quarantine.store import QUERIES as QUARANTINE
 from tests.messages.rows import add_delivery, add_gateway
 
 LARGE = 30_000
@@ -140,6 +141,7 @@ ASKED: Mapping[str, tuple[str, tuple[Any, ...]]] = {
     "submitted_among": (MATCHING["find_submitted"], (1, KEYS[2])),
     "lock_states": (FOLD["lock_states"], (NAMES,)),
     "refold": (FOLD["refold_messages"], (NAMES, datetime.now(UTC))),
+    "outcomes": (QUARANTINE["list_outcomes"], ([f"+346{n}" for n in NAMES], 1_000)),
     "record_clicks": (CLICKS["record_clicks"], (2.0,)),
     "settle": (CLICKS["settle_clicks"], (NAMES, [None] * BATCH)),
 }  # fmt: skip
