@@ -8,7 +8,7 @@ out”*), which phones send as a text to those who cannot show it.
 import re
 import unicodedata
 
-#: Words are looked for in so many characters: all that is kept of a text.
+#: Words are looked for in so many characters: all that is kept of a text. As `list_replies` in ingest/queries.sql.
 READ_LENGTH = 5_000
 
 

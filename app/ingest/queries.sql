@@ -186,33 +186,42 @@ l.address = i.address AND l.part_reference = i.part_reference AND l.gateway_id =
 -- name: list_replies
 -- The claimed replies with their gateways' rules. One that repeats another names it: same gateway, same id of the gateway's (or
 -- same piece of the same long message), same phone, same text (ids alone are used again by some). `whole` is the text of all
--- pieces that have come so far, `from_first` whether their first is among them; `judged` a piece that stands for them already.
+-- pieces that have come so far, as much of it as is judged, `from_first` whether their first is among them; `judged` a piece that
+-- stands for them already. Only so many are looked at, so that whoever sends one id or one piece for ever holds nobody up.
 SELECT i.id, i.gateway_id, g.key AS gateway, g.reply_rules, g.options->>'country' AS country, i.received_at, i.address, i.recipient, i.text,
     i.verified, i.opt_out, i.part_reference, i.parts, coalesce(w.text, i.text) AS whole, coalesce(w.from_first, true) AS from_first,
-    j.id AS judged, j.action AS judged_action,
+    w.judged, w.judged_action, w.piece_again,
     (SELECT min(o.id) FROM (
         SELECT * FROM inbound l
         WHERE l.gateway_id = i.gateway_id AND l.provider_message_id = i.provider_message_id AND l.address = i.address
-        OFFSET 0) o
+        LIMIT 1000) o
         WHERE o.text = i.text AND o.part IS NOT DISTINCT FROM i.part AND o.id <> i.id AND o.repeat_of IS NULL
             AND (o.applied_at IS NOT NULL OR o.id < i.id)
-    ) AS repeat_of,
-    (SELECT min(l.id) FROM inbound l
-        WHERE {same_message} AND l.part = i.part AND l.text = i.text AND l.id < i.id AND l.repeat_of IS NULL
-    ) AS piece_again
+    ) AS repeat_of
 FROM reply_batch i
 JOIN gateways g ON g.id = i.gateway_id
 LEFT JOIN LATERAL (
-    SELECT string_agg(p.text, '' ORDER BY p.part) AS text, min(p.part) = 1 AS from_first FROM (
-        SELECT DISTINCT ON (l.part) l.part, l.text FROM inbound l WHERE {same_message}
-        ORDER BY l.part, abs(extract(epoch FROM l.received_at - i.received_at)), l.id
-    ) p
+    WITH piece AS MATERIALIZED (
+        SELECT l.* FROM (
+            (SELECT * FROM inbound WHERE i.part_reference IS NOT NULL AND address = i.address AND id <= i.id ORDER BY id DESC LIMIT 300)
+            UNION ALL
+            (SELECT * FROM inbound WHERE i.part_reference IS NOT NULL AND address = i.address AND id > i.id ORDER BY id LIMIT 300)
+        ) l WHERE {same_message}
+    )
+    SELECT known.text, known.from_first, j.id AS judged, j.action AS judged_action,
+        (SELECT min(p.id) FROM piece p WHERE p.part = i.part AND p.text = i.text AND p.id < i.id AND p.repeat_of IS NULL) AS piece_again
+    FROM (
+        SELECT left(string_agg(k.text, '' ORDER BY k.part), 5000) AS text, min(k.part) = 1 AS from_first FROM (
+            SELECT DISTINCT ON (p.part) p.part, p.text FROM piece p
+            ORDER BY p.part, abs(extract(epoch FROM p.received_at - i.received_at)), p.id
+        ) k
+    ) known
+    LEFT JOIN (
+        SELECT p.id, p.action FROM piece p
+        WHERE p.id <> i.id AND p.applied_at IS NOT NULL AND p.repeat_of IS NULL AND p.part_of IS NULL
+        ORDER BY p.part <> i.part, p.id DESC LIMIT 1
+    ) j ON true
 ) w ON i.part_reference IS NOT NULL
-LEFT JOIN LATERAL (
-    SELECT l.id, l.action FROM inbound l
-    WHERE {same_message} AND l.id <> i.id AND l.applied_at IS NOT NULL AND l.repeat_of IS NULL AND l.part_of IS NULL
-    ORDER BY l.part <> i.part, l.id DESC LIMIT 1
-) j ON i.part_reference IS NOT NULL
 ORDER BY i.id
 
 -- name: find_answered

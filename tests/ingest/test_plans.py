@@ -214,3 +214,25 @@ async def test_which_message_a_reply_answers_is_looked_for_among_the_newest_of_i
         await transaction.rollback()
     assert found["message_id"] == newest
     assert read <= 60, step
+
+
+@pytest.mark.parametrize(
+    ("columns", "values"),
+    [("part_reference, part, parts", "'7', 1 + n % 250, 255"), ("provider_message_id", "'again'")],
+)
+async def test_one_piece_or_one_id_that_is_sent_for_ever_holds_nobody_up(
+    fresh: Pool, columns: str, values: str
+) -> None:
+    async with fresh.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute(
+            f"INSERT INTO inbound (gateway_id, received_at, address, text, verified, raw, {columns}) "
+            f"SELECT 1, now(), '+34697000000', 'text ' || n, true, '', {values} FROM generate_series(1, 3000) n"
+        )
+        await connection.execute(INBOX["open_reply"])
+        await connection.execute(INBOX["claim_reply"], BATCH, [], None)
+        assert len(await connection.fetch(QUERIES["list_replies"])) == BATCH
+        read, step = await worst_step(connection, QUERIES["list_replies"])
+        await transaction.rollback()
+    assert read <= BATCH * 1_000, step
