@@ -13,7 +13,8 @@ from re import Match, Pattern, compile
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Change:
-    """A change of one plan: numbers that have another spelling, and the one that is their identity."""
+    """A change of one plan: numbers that have another spelling, and the one that is their identity. In a new spelling `{0}` is
+    what the pattern's first group found."""
 
     other: Pattern[str]
     identity: str
@@ -32,14 +33,14 @@ def _put_before(country: str, digits: str, put: str, *, lives: bool = True) -> _
     """Numbers of a country with such `digits` got `put` before them."""
     tail = rf"({digits})"
     return _change(
-        rf"\+{country}{tail}", rf"+{country}{put}\1", rf"\+{country}{put}{tail}", rf"+{country}\1", lives=lives
+        rf"\+{country}{tail}", f"+{country}{put}{{0}}", rf"\+{country}{put}{tail}", f"+{country}{{0}}", lives=lives
     )
 
 
 def _moved(old: str, new: str, digits: int, *, lives: bool = True) -> _Change:
     """What stood behind the beginning `old` stands behind `new`, digit for digit."""
     tail = rf"(\d{{{digits}}})"
-    return _change(rf"\+{old}{tail}", rf"+{new}\1", rf"\+{new}{tail}", rf"+{old}\1", lives=lives)
+    return _change(rf"\+{old}{tail}", f"+{new}{{0}}", rf"\+{new}{tail}", f"+{old}{{0}}", lives=lives)
 
 
 #: Ministry of Information and Communications, 2018: mobile numbers lost a digit.
@@ -60,7 +61,7 @@ _CHANGES: dict[str, tuple[_Change, ...]] = {
     # Argentina: 9 before mobile numbers when called from abroad, none for SMS; area code and number have ten digits.
     "54": (_put_before("54", r"(?:11|[23]\d)\d{8}", "9"),),
     # Brazil, 2012 to 2016: a 9 before mobile numbers, which began with 6 to 9; landlines begin with 2 to 5.
-    "55": (_change(r"\+55([1-9]\d)([6-9]\d{7})", r"+55\g<1>9\2", r"\+55([1-9]\d)9([6-9]\d{7})", r"+55\1\2"),),
+    "55": (_change(r"\+55([1-9]\d)([6-9]\d{7})", "+55{0}9{1}", r"\+55([1-9]\d)9([6-9]\d{7})", "+55{0}{1}"),),
     # Colombia, September 2021: 60 before landlines' numbers.
     "57": (_put_before("57", r"[124-8]\d{7}", "60"),),
     # Vietnam, 2018.
@@ -124,4 +125,4 @@ def spellings(address: str, *, dead: bool = False) -> tuple[str, ...]:
 
 
 def _put(found: Match[str], template: str) -> str:
-    return found.expand(template)
+    return template.format(*found.groups())
