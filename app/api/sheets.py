@@ -1,8 +1,8 @@
 """CSV as spreadsheets write it: separator and encoding are found, and nothing that a table has around its rows costs one.
 
 A quote opens a cell only where the cell begins. One that never closes costs its own line; those behind it are read as if it
-were not there, each byte at most twice. A line's bytes are looked at as bytes, which is what they are in UTF-8 and in
-Windows-1252 alike.
+were not there, each byte at most `_AGAIN` times on average. A line's bytes are looked at as bytes, which is what they are in
+UTF-8 and in Windows-1252 alike.
 """
 
 import csv
@@ -20,6 +20,9 @@ from app.errors import Problem
 
 #: Lines in one go: of such as are read again there can be a hundred thousand.
 _SOME_LINES = 500
+#: How often the bytes behind open quotes are read again, on average. Each line of `a",",` closes a quote and opens one: beyond
+#: this a quote costs its line where the line does not close it.
+_AGAIN = 3
 #: What stands for nothing at a line's ends: blanks, and the mark by which DOS ends a file.
 _BLANK = b" \t\x1a"
 _SEP_LINE = re.compile(rb'\s*"?sep=(["\x20-\x7e\t])"?[\s,;|]*', re.IGNORECASE)
@@ -54,10 +57,13 @@ class Sheet:
         #: Lines of a record whose quote is open, and how many bytes these are.
         self._open: list[bytes] = []
         self._bytes = 0
+        #: How many bytes may still be read again.
+        self._spare = 0
         self._number = 0
         self._began = 0
 
     def feed(self, data: bytes) -> Iterator[list[Row]]:
+        self._spare += _AGAIN * len(data)
         yield from self._rows(self._splitter.feed(data))
 
     def end(self) -> Iterator[list[Row]]:
@@ -123,6 +129,8 @@ class Sheet:
             return self._refused(self._number, _NOT_DOUBLED)
         if state == _WHOLE and not self._open:
             return self._record(line)
+        if self._spare < 0 and not self._open:
+            return self._refused(self._number, NOT_CLOSED)
         self._open.append(line)
         if state == _OPEN:
             return None
@@ -132,6 +140,7 @@ class Sheet:
     def _given_up(self, todo: deque[bytes | None], *last: bytes | None) -> Row:
         """The open quote costs its own line; those behind it, and `last`, are read again."""
         again, self._open = [*self._open[1:], *last], []
+        self._spare -= self._bytes
         self._number = self._began
         todo.extendleft(reversed(again))
         return self._refused(self._began, NOT_CLOSED)

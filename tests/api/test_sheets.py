@@ -167,6 +167,8 @@ LONG: dict[str, bytes] = {
     "an open quote and empty lines": HEAD + (b'1,"' + b"\n" * 99_000) * 3,
     "open quotes": HEAD + b'"a\n' * 100_000,
     "open quotes and blanks": HEAD + b'"\n \n' * 70_000,
+    "quotes that close and open": HEAD + b'a",",\n' * 140_000,
+    "quotes that close and open, and a long cell": (HEAD + b'a",",\n' * 9_000 + b"1," + b"x" * 90_000 + b"\n") * 5,
     "quotes and commas": HEAD + (b'"",' * 33_000 + b"\n") * 7,
     "commas": HEAD + (b"," * 99_000 + b"\n") * 14,
     "cells": HEAD + (b"a," * 49_000 + b"\n") * 14,
