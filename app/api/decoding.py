@@ -22,14 +22,15 @@ _BOMS = (
 )
 _LONGEST_BOM = 4
 _PIECE_BYTES = 16_384
-#: Names that mean another encoding than Python's, or none of its.
+#: Names that mean another encoding than Python's, or none of its. UTF-16 and UTF-32 without a mark have the order in which
+#: nearly all write them.
 _LABELS = {
     "utf8": UTF8, "us-ascii": "", "ascii": "", "iso-8859-1": WINDOWS, "latin1": WINDOWS, "latin-1": WINDOWS, "l1": WINDOWS,
-    "cp1252": WINDOWS, "ansi": WINDOWS, "macintosh": "mac-roman", "x-mac-roman": "mac-roman", "gb2312": "gb18030",
-    "gbk": "gb18030",
+    "cp1252": WINDOWS, "ansi": WINDOWS, "utf-16": "utf-16le", "utf-32": "utf-32le", "macintosh": "mac-roman",
+    "x-mac-roman": "mac-roman", "gb2312": "gb18030", "gbk": "gb18030",
 }  # fmt: skip
 _KNOWN = re.compile(
-    r"utf-8|utf-(16|32)(le|be)?|(windows-|cp)125[0-8]|cp(437|850|852|858|866)|iso-8859-([2-9]|1[013-6])|mac-roman|koi8-[ru]"
+    r"utf-8|utf-(16|32)(le|be)|(windows-|cp)125[0-8]|cp(437|850|852|858|866)|iso-8859-([2-9]|1[013-6])|mac-roman|koi8-[ru]"
     r"|gb18030|big5|shift_jis|euc-(jp|kr)"
 )
 _LOST = "\udcff"

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from app.api.bulk import BadRow, Line, Reading, rows
 from app.api.columns import Shape
+from app.api.decoding import charset
 from app.api.sheets import NOT_CLOSED
 from app.deliveries import audience
 from app.errors import Problem
@@ -50,10 +51,11 @@ async def read(body: bytes, reading: Reading, step: int = LIMIT) -> list[Line | 
 
 
 def reading_of(case: dict[str, Any]) -> Reading:
-    kind, _, charset = case.get("content_type", "text/csv").partition("; charset=")
-    said = {"UTF-16LE": "utf-16le", "macintosh": "mac-roman", "ISO-8859-1": "windows-1252"}.get(charset)
+    said = case.get("content_type", "text/csv")
     column = case.get("query", "").removeprefix("?address_column=").replace("%20", " ")
-    return Reading(content_type=kind, charset=said, shape=audience.SHAPE, address_column=column or None)
+    return Reading(
+        content_type=said.partition(";")[0], charset=charset(said), shape=audience.SHAPE, address_column=column or None
+    )
 
 
 @pytest.mark.parametrize("step", [1, 7, LIMIT])
@@ -72,6 +74,21 @@ async def test_a_file_is_read_as_it_is_meant_however_it_is_cut(case: dict[str, A
     assert [row.number for row in found if isinstance(row, BadRow)] == case.get("rejected", [])
     assert reading.encoding == case.get("encoding", reading.encoding)
     assert reading.separator == case.get("separator", reading.separator)
+
+
+CHARSETS = (
+    "utf8 utf-16 utf-16be utf-32 utf-32be latin1 ansi windows-1250 windows-1258 cp437 cp866 iso-8859-2 iso-8859-16 macintosh"
+    " koi8-u gbk gb18030 big5 shift_jis euc-jp euc-kr"
+)
+
+
+@pytest.mark.parametrize("said", CHARSETS.split())
+async def test_whatever_charset_is_taken_what_can_be_read_is_read(said: str) -> None:
+    python = {"utf-16": "utf-16-le", "utf-32": "utf-32-le", "ansi": "cp1252", "macintosh": "mac-roman"}.get(said, said)
+    reading = Reading(content_type="text/csv", charset=charset(f"text/csv; charset={said}"), shape=TABLE)
+    body = "address,name\n1,Ana\n2,".encode(python) + b"\x81\xff\xff\xff\n\n"
+    found = await read(body, reading, 3)
+    assert found[0] == Line(2, {"address": "1", "name": "Ana"}, csv=True)
 
 
 # --- what is told ----------------------------------------------------------------------------------------------------
