@@ -58,7 +58,8 @@ def matched(columns: Sequence[str], shape: Shape, asked: str | None, separator: 
         if name in shape.fields and taken.get(name) != place:  # another column is this field: `?address_column=`
             found[place] = ""
     for field, place in taken.items():
-        found[place] = field
+        if field == ADDRESS or place != taken.get(ADDRESS):  # what is asked for as the numbers is nothing else
+            found[place] = field
     return found
 
 
