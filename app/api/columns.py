@@ -104,11 +104,13 @@ def _addresses(columns: Sequence[str]) -> list[int]:
     ]
 
 
-@lru_cache(maxsize=1_024)
 def _plain(name: str) -> str:
     """Letters and digits, small, without accents: `Teléfono móvil` → `telefonomovil`, `Nº Tel.` → `notel`."""
-    if len(name) > _SHOWN_LETTERS:
-        return name
+    return _letters(name) if len(name) <= _SHOWN_LETTERS else name  # a name may be as long as a row: it is not kept
+
+
+@lru_cache(maxsize=1_024)
+def _letters(name: str) -> str:
     text = unicodedata.normalize("NFKD", name).casefold()
     return "".join(each for each in text if each.isalnum())
 

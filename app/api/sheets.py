@@ -259,8 +259,7 @@ class Sheet:
         candidates = sorted((each for each in SEPARATORS if each in outside), key=outside.count, reverse=True)
         if self._reading.shape.needs_address:
             for each in candidates:
-                cells = next(csv.reader([line], delimiter=each), [])
-                if has_address([cell.strip() for cell in cells], self._reading.address_column):
+                if has_address(_cells_of(line, each), self._reading.address_column):
                     return each
         return candidates[0] if candidates else ","
 
@@ -278,6 +277,15 @@ class Sheet:
         self._width = len(columns)
         self._unread = "" in self._names
         reading.has_columns(columns, self._names)
+
+
+def _cells_of(line: str, separator: str) -> list[str]:
+    """So many as there may be columns; none where one is longer than `csv` takes, for which the header is refused."""
+    try:
+        cells = next(csv.reader([line], delimiter=separator), [])
+    except csv.Error:
+        return []
+    return [cell.strip() for cell in cells[:MOST_COLUMNS]]
 
 
 def _end(pattern: re.Pattern[bytes], line: bytes, at: int) -> int:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.api.bulk import BadRow, Line, Reading, rows
-from app.api.columns import Shape
+from app.api.columns import Shape, _letters
 from app.api.decoding import charset
 from app.api.sheets import NOT_CLOSED
 from app.deliveries import audience
@@ -199,6 +199,7 @@ LONG: dict[str, bytes] = {
     "UTF-16 that is none": b"\xff\xfe" + HEAD.decode().encode("utf-16-le") + b"\x00\xd8" * 170_000,
     "sep lines": b"sep=;\n" * 70_000,
     "a wide header": b",".join(b"c%d" % n for n in range(9_000)),
+    "a wide header with all separators": b"".join(b"c%d" % n + b",;\t|"[n % 4 :][:1] for n in range(15_000)),
 }
 
 
@@ -218,6 +219,23 @@ async def test_no_file_holds_up_the_loop(body: bytes) -> None:
             async for _ in chunks(body, Reading(content_type="text/csv", shape=TABLE), 65_536):
                 pass
     assert seen.worst < 0.05  # it is some milliseconds
+
+
+@pytest.mark.parametrize("header", [b"phone," + b"x" * 200_000, b'phone,"' + b"x" * 200_000 + b'"', b"x" * 200_000])
+async def test_a_name_that_is_longer_than_a_cell_may_be_is_refused_whatever_a_row_may_have(header: bytes) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield header + b"\n1,2\n"
+
+    with pytest.raises(Problem, match="first line cannot be read"):
+        await anext(rows(body(), Reading(content_type="text/csv", shape=TABLE), max_row_bytes=1_000_000))
+
+
+async def test_names_of_columns_are_not_kept_however_long_they_are() -> None:
+    _letters.cache_clear()
+    for number in range(50):
+        header = f"address,{number}{'é' * 40_000}\n1,2\n"
+        await read(header.encode(), Reading(content_type="text/csv", shape=TABLE))
+    assert _letters.cache_info().currsize <= 1
 
 
 def test_every_kind_of_file_has_at_least_four_cases() -> None:
