@@ -10,6 +10,7 @@ import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from string import whitespace
 
 from app.api.columns import MOST_COLUMNS, SEPARATORS, has_address, matched
 from app.api.decoding import UTF8, WINDOWS
@@ -102,7 +103,7 @@ class Sheet:
         except UnicodeDecodeError:
             return self._undecoded(self._number)
         if len(cells) > self._width:
-            rest = cells.pop().rstrip(f"{self._separator} ")
+            rest = cells.pop().rstrip(self._separator + whitespace)
             if rest:
                 return self._too_wide(self._number, self._width + 1 + rest.count(self._separator))
         return self._line(self._number, cells, line)
