@@ -101,7 +101,7 @@ async def read_rows(
     """What `read` makes of the rows, in their order; a row costs itself, whatever it raises. Rows of gateways that are
     not known yet are read a second time, when the database was asked."""
     found: dict[int, RowT] = {}
-    unknown: dict[Line, str] = {}
+    unknown: list[tuple[Line, str]] = []
 
     def take(line: Line | BadRow) -> None:
         try:
@@ -110,18 +110,18 @@ async def read_rows(
             found[line.number] = read(line)
         except UnknownGateway as error:
             assert isinstance(line, Line)
-            unknown[line] = error.key
+            unknown.append((line, error.key))
         except Exception as error:
             reject(line.number, detail_of(error))
 
     async for part in parts(chunk):
         for line in part:
             take(line)
-    again, unknown = unknown, {}
-    await named.found(again.values())
-    for line in again:
+    again, unknown = unknown, []
+    await named.found(key for _, key in again)
+    for line, _ in again:
         take(line)
-    for line in unknown:
+    for line, _ in unknown:
         reject(line.number, UnknownGateway.SENTENCE)
     return [found[number] for number in sorted(found)]
 

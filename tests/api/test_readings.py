@@ -165,6 +165,34 @@ async def test_rows_of_json_are_receipted_too(place: Place, kind: str) -> None:
     assert (bad["after"], bad["detail"]) == (None, "address: this must be a text.")
 
 
+ROWS: dict[str, dict[str, str]] = {
+    "messages": {"address": NUMBER, "provider_message_id": "g-1"},
+    "links": {"address": NUMBER, "reference": "g-2", "url": "https://a.example/"},
+    "receipts": {"provider_message_id": "g-3", "status": "sent"},
+}
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize("kind", [CSV, NDJSON, JSON])
+@pytest.mark.parametrize("path", ROWS)
+async def test_a_row_of_a_gateway_that_nobody_knows_costs_itself_in_every_form(
+    place: Place, path: str, kind: str, dry_run: bool
+) -> None:
+    rows = [ROWS[path] | {"gateway": name} for name in ("nobody", "reading", "no-one")]
+    table = "\n".join(",".join(row) for row in (list(rows[0]), *(row.values() for row in rows)))
+    body = {CSV: table, NDJSON: "\n".join(map(json.dumps, rows)), JSON: json.dumps(rows)}[kind]
+    answer = await place.post(path, body, kind, dry_run=dry_run)
+    assert answer.status_code in (200, 202), answer.text
+    if path == "links" and not dry_run:
+        errors = [each for each in map(json.loads, answer.text.splitlines()) if "detail" in each]
+    else:
+        assert (answer.json()["accepted"], answer.json()["rejected"]) == (1, 2)
+        errors = answer.json()["errors"]
+    first = 2 if kind == CSV else 1
+    assert [each["line"] for each in errors] == [first, first + 2]
+    assert all("here is no such gateway." in each["detail"] for each in errors)
+
+
 @pytest.mark.parametrize(
     ("path", "kind", "query"),
     [
