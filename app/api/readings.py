@@ -29,7 +29,8 @@ _FORMATS = {JSON: "json", NDJSON: "ndjson", CSV: "csv"}
 _SAMPLES = 5
 _SAMPLE_LETTERS = 500
 _MOST_BYTES = 4_000
-_HEADER_COLUMNS = 40
+#: Of the header: proxies and clients refuse an answer whose headers take some thousands, and it would be lost.
+_HEADER_BYTES = 2_000
 _MOST_FINDINGS = 30
 _OTHERS = {
     "refused": "is not known here: rows that fill it are refused",
@@ -172,11 +173,10 @@ class Reading:
         }
 
     def in_header(self, principal: Principal) -> dict[str, str]:
-        """The beginning of the receipt, for an answer that is a stream of rows."""
+        """The beginning of the receipt, for an answer that is a stream of rows; without columns whose names are long or many."""
         head = self._head(principal)
-        if head["columns"] is not None and len(head["columns"]) > _HEADER_COLUMNS:
-            head["columns"] = None
-        return {"Acuse-Reading": json.dumps(head)}
+        written = json.dumps(head)
+        return {"Acuse-Reading": written if len(written) <= _HEADER_BYTES else json.dumps(head | {"columns": None})}
 
     def _head(self, principal: Principal) -> dict[str, Any]:
         columns = self.columns

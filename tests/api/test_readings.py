@@ -134,6 +134,18 @@ async def test_the_first_rows_are_shown_before_and_after(place: Place) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("more", ["", ";n", ";" + "ñ" * 30_000, "".join(f";column {n}" for n in range(200))])
+async def test_a_receipt_that_is_a_header_is_short_whatever_the_columns_are_called(place: Place, more: str) -> None:
+    file = f"Móvil{more}\n{NUMBER}\n"
+    headers = {**place.headers, "Content-Type": CSV, "Accept": NDJSON}
+    answer = await place.client.post(place.paths["check"], content=file, headers=headers)
+    assert (answer.status_code, len(answer.text.splitlines())) == (200, 1)
+    assert len(answer.headers["acuse-reading"]) <= 2_000
+    told = reading_of("links", answer)
+    assert (told["encoding"], told["separator"]) == ("utf-8", ";" if more else ",")
+    assert (told["columns"] is None) == (len(more) > 1_000)
+
+
 async def test_without_the_scope_for_numbers_the_receipt_names_nobody(place: Place, key: KeyMaker) -> None:
     writer = await key("deliveries:write", "deliveries:read")
     body = f"phone,name\n{NUMBER},Ana Lopez\n"
