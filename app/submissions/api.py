@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Annotated, Any
 
-import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import (
@@ -16,6 +15,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import from_json
 
 from app import audit
 from app.accounts.directory import directory_of
@@ -108,8 +108,9 @@ class MessageRow(_Submitted):
     @classmethod
     def _read_cell(cls, value: Any) -> Any:
         try:
-            return (orjson.loads(value) if value else None) if isinstance(value, str) else value
-        except orjson.JSONDecodeError:
+            # not orjson, which rounds what is longer than 64 bits
+            return (from_json(value) if value else None) if isinstance(value, str) else value
+        except ValueError:
             raise ValueError("must be an object, as JSON") from None
 
     @field_validator("reference")

@@ -15,6 +15,8 @@ from app.submissions.api import MessageRow
 
 GOOD = {"label": "Sale", "sender": "Acme"}
 SLUG_SAYS = "must be 1 to 63 small letters, digits, `-` or `_`, a letter or digit first"
+METADATA = {"address": "+34600123123"}
+TOO_LARGE = "must not contain numbers of more than 64 bits; give them as texts"
 GATEWAY = {"key": "acme", "kind": "generic", "auth": {"mode": "none"}}
 
 
@@ -59,6 +61,17 @@ def test_a_wrong_field_of_a_body(model: type[BaseModel], body: Any, says: str) -
         ({"address": ""}, "`address` must have at least 1 character."),
         ({"address": "+34600123123", "provider_message_ids": ["a", 5]}, "`provider_message_ids[1]` must be a text."),
         ({"address": "+34600123123", "adress": 5}, "`adress` is no field here."),
+        (METADATA | {"metadata": '{"order": 7'}, "`metadata` must be an object, as JSON."),
+        (METADATA | {"metadata": "7"}, "`metadata` must be an object."),
+        (METADATA | {"metadata": '{"order": 123456789012345678901}'}, f"`metadata` {TOO_LARGE}."),
+        (METADATA | {"metadata": '{"order": ' + "9" * 90_000 + "}"}, "`metadata` must be an object, as JSON."),
+        (METADATA | {"metadata": '{"order": 1e400}'}, "`metadata` must not contain numbers that are none."),
+        (METADATA | {"metadata": '{"order": "\\ud800"}'}, "`metadata` must be an object, as JSON."),
+        (
+            METADATA | {"metadata": '{"a":' * 21 + "1" + "}" * 21},
+            "`metadata` must not be nested deeper than 20 levels.",
+        ),
+        (METADATA | {"metadata": '{"a":' * 5_000}, "`metadata` must be an object, as JSON."),
         (
             {"address": "+34600123123", "submitted_at": "yesterday"},
             "`submitted_at` must be a time with its zone, such as 2026-03-04T10:15:42Z (RFC 3339).",
