@@ -54,6 +54,17 @@ async def _receipt_rows(chunk: Sequence[Line | BadRow], named: Named, tally: Tal
     heads = Heads(named.get, now)
     rows: list[Row] = []
     homeless: list[tuple[int, str | None, Receipt]] = []
+
+    def take(number: int, key: str | None, receipt: Receipt) -> bool:
+        """Whether its gateway is known."""
+        gateway = named.get(key) if key else None
+        if gateway is None:
+            return False
+        rows.append(inbox_row(gateway, receipt, now, vouched=True))
+        for warning in receipt.details.get("warnings", ()):
+            tally.warn(number, warning)
+        return True
+
     async for part in parts(chunk):
         for line in part:
             if type(line) is Line and type(line.value) is bytes and (row := plain_row(line.value, heads)) is not None:
@@ -61,23 +72,15 @@ async def _receipt_rows(chunk: Sequence[Line | BadRow], named: Named, tally: Tal
                 continue
             try:
                 key, receipt = _read_receipt(line)
-                for warning in receipt.details.get("warnings", ()):
-                    tally.warn(line.number, warning)
-                gateway = named.get(key) if key else None
-                if gateway is None:
+                if not take(line.number, key, receipt):
                     homeless.append((line.number, key, receipt))
-                else:
-                    rows.append(inbox_row(gateway, receipt, now, vouched=True))
             except Exception as error:  # a bad row costs itself, whatever is wrong with it
                 tally.reject(line.number, detail_of(error))
     if homeless:
         await named.found(key for _, key, _ in homeless if key)
         for number, key, receipt in homeless:
-            gateway = named.get(key) if key else None
-            if gateway is None:
+            if not take(number, key, receipt):
                 tally.reject(number, "There is no such gateway.")
-            else:
-                rows.append(inbox_row(gateway, receipt, now, vouched=True))
     return rows
 
 

@@ -50,3 +50,14 @@ async def test_a_bulk_answer_tells_what_was_left_out_of_which_row(client: httpx.
     await account.becomes("received", "received", "received")
     cost = (await client.get(f"/v1/deliveries/{account.delivery}/summary")).json()["cost"]
     assert [float(value) for value in cost.values()] == [0.1]
+
+
+async def test_a_row_that_is_refused_is_not_among_those_that_were_taken_all_the_same(client: httpx.AsyncClient) -> None:
+    account = await Account.make(client)
+    rows = [
+        {"gateway": gateway, "provider_message_id": "1", "status": "delivered", "occurred_at": "2026-03-04T10:15:42"}
+        for gateway in ("nobody", account.key, "")
+    ]
+    answer = (await client.post("/v1/receipts", json=rows)).json()
+    assert (answer["accepted"], answer["rejected"]) == (1, 2)
+    assert answer["warnings"] == [{"line": 2, "detail": NO_ZONE}]
