@@ -5,14 +5,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal, NamedTuple
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, ConfigDict, TypeAdapter, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter
 from starlette.responses import Response
 
 from app import audit
 from app.api import bulk
 from app.api.bulk import BadRow, Line, Tally, chunks, parts
 from app.api.columns import Shape
-from app.api.fields import Address, Region, SenderName, Time
+from app.api.fields import Address, Region, SenderName, Time, refused
 from app.api.reader import RowRefused, detail_of
 from app.api.readings import AskedAddressReading, Reading
 from app.api.uploads import journalled
@@ -42,6 +42,15 @@ _LEAD = timedelta(minutes=10)
 _NOT_YET = datetime.min.replace(tzinfo=UTC)
 
 
+def _of_a_list(origin: str) -> str:
+    if origin in OWN_ORIGINS:
+        raise refused("is what did not come by an import; name the list")
+    return origin
+
+
+ListName = Annotated[models.Origin, AfterValidator(_of_a_list)]
+
+
 class Row(BaseModel):
     """One number. What is not given is as the query says."""
 
@@ -53,15 +62,8 @@ class Row(BaseModel):
     sender: SenderName | None = None
     at: Time | None = None
     note: Note | None = None
-    origin: models.Origin | None = None
+    origin: ListName | None = None
     until: Time | None = None
-
-    @field_validator("origin")
-    @classmethod
-    def _is_a_list(cls, origin: str | None) -> str | None:
-        if origin in OWN_ORIGINS:
-            raise ValueError("this is what did not come by an import; name the list")
-        return origin
 
 
 _ROW = TypeAdapter(Row)
@@ -80,7 +82,7 @@ async def import_rows(
     status: Annotated[Status, Query(description="Of rows that say none.")] = "denylisted",
     default_region: Annotated[Region | None, Query(description="Country of national numbers.", examples=["ES"])] = None,
     origin: Annotated[
-        models.Origin, Query(description="The list, for rows that name none.", examples=["deactivations"])
+        ListName, Query(description="The list, for rows that name none.", examples=["deactivations"])
     ] = "import",
     until: Annotated[Time | None, Query(description="Of rows that say none: they hold until then.")] = None,
 ) -> Response:
@@ -118,8 +120,6 @@ class Unsaid(NamedTuple):
 
 
 def _unsaid(status: Status, region: str | None, origin: str, until: datetime | None, principal: Principal) -> Unsaid:
-    if origin in OWN_ORIGINS:
-        raise Invalid.field("?origin", "This is what did not come by an import; name the list.")
     if until is not None and until <= datetime.now(UTC):
         raise Invalid.field("?until", "This time is over.")
     return Unsaid(status, region, origin, until, principal.name)
