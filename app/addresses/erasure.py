@@ -46,6 +46,8 @@ class Asked:
     actor: str
     now: datetime
     dry_run: bool = False
+    #: Entries of the chains that name the phone in other spellings.
+    journals: Sequence[Mapping[str, Any]] = ()
 
     @property
     def names(self) -> list[str]:
@@ -87,7 +89,7 @@ async def erase(pool: Pool, asked: Asked, note: Note) -> dict[str, Any]:
     await _look_through(pool, work)
     async with pool.acquire() as connection:
         unread = await _found(connection, "scan_exclusions", person.pattern, person.tail)
-        journals = await _in_journals(connection, person)
+        journals = await _in_journals(connection, person, asked.journals)
         certificate: dict[str, Any] = {}
         try:
             async with connection.transaction():
@@ -373,14 +375,16 @@ async def _forget_private(connection: Connection, work: _Erasure) -> None:
     work.rows["audit_private"] |= set(keys)
 
 
-async def _in_journals(connection: Connection, person: Person) -> list[dict[str, Any]]:
-    """Entries of the chains that name it all the same: of older versions."""
-    rows = await connection.fetch(QUERIES["scan_journals"], person.pattern)
-    return [
-        {"chain": str(row["chain"]), "seq": row["seq"]}
-        for row in rows
-        if person.replace(row["text"]) != row["text"] or person.replace(row["data"]) != row["data"]
-    ]
+async def _in_journals(
+    connection: Connection, person: Person, others: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """Entries of the chains that name it all the same: of older versions. `others` besides, each once."""
+    named = {(each["chain"], each["seq"]): each for each in others}
+    for row in await connection.fetch(QUERIES["scan_journals"], person.pattern):
+        if person.replace(row["text"]) != row["text"] or person.replace(row["data"]) != row["data"]:
+            chain, seq = str(row["chain"]), row["seq"]
+            named[chain, seq] = {"chain": chain, "seq": seq}
+    return list(named.values())
 
 
 async def _certify(connection: Connection, work: _Erasure, journals: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

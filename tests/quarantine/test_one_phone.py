@@ -11,6 +11,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app import audit
 from app.db import Pool
 from app.identities import SEVERAL_SPELLINGS
 from app.quarantine.store import examine_some
@@ -231,6 +232,25 @@ async def test_erasing_one_spelling_erases_the_phone_and_its_opt_out_holds(
         found = (await client.get(f"/v1/addresses/{quote(each)}")).json()
         assert (found["address"], found["totals"]["messages"]) == (answer.json()["pseudonym"], 2)
         assert found["health"]["status"] == "denylisted"
+
+
+async def test_the_certificate_names_the_entries_of_older_versions_in_each_spelling(
+    client: httpx.AsyncClient, pool: Pool
+) -> None:
+    one, other = argentine()
+    async with pool.acquire() as connection, connection.transaction():
+        for text in (f"It wrote {one}.", f"It wrote {other}.", f"It wrote {one} and {other}."):
+            await audit.append(connection, audit.PLATFORM, "DLV-OLD", text, at=datetime.now(UTC), actor="x")
+    rows = await pool.fetch("SELECT chain::text, seq FROM audit WHERE code = 'DLV-OLD' AND text ~ $1", other[-8:])
+    expected = sorted((row["chain"], row["seq"]) for row in rows)
+    assert len(expected) == 3
+    for dry_run in (True, False, False):
+        asked = {"reason": "asked", "dry_run": dry_run}
+        certificate = (await client.delete(f"/v1/addresses/{quote(one)}", params=asked)).json()
+        assert sorted((each["chain"], each["seq"]) for each in certificate["journals"]) == expected
+        assert certificate["journal_entries"] == 3
+    kept = (await client.get(f"/v1/erasures/{certificate['id']}")).json()
+    assert kept["journals"] == certificate["journals"]
 
 
 async def test_erasing_finds_a_spelling_that_its_plan_has_given_up(client: httpx.AsyncClient, pool: Pool) -> None:
