@@ -39,11 +39,14 @@ _UNSEEN = (
     "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
 _RISKY = re.compile(f"[{_SIGNS}\t\r\n]")
-#: A formula's place: the beginning of the cell or of a part of it, and what is not seen before its sign.
-_FORMULA = re.compile(f'(?:^|(?<=[;,|\t\r\n]))(?=[{_UNSEEN}"]*+(?![+-][\\d•.]+(?:[;,|\t\r\n]|$))[{_SIGNS}])')
+#: Where the cell or a part of it begins: all that may stand before a formula's sign, and the sign if one comes; a sign and digits
+#: alone are a number. No character is looked at twice.
+_BEGINNING = re.compile(f'(?:^|[;,|\t\r\n])[{_UNSEEN}";,|]*+(?:(?![+-][\\d•.]+(?:[;,|\t\r\n]|$))([{_SIGNS}]))?')
+_LINE_END = re.compile("[\t\r\n]")
 #: Of JSON: a text; and within one what would begin a formula where `;`, `,` or `|` part cells.
 _TEXT = re.compile(r'"(?:[^"\\]++|\\.)*+"')
 _SIGN = re.compile(f"(?<=[;,|])([{_UNSEEN}]*+)([{_SIGNS}])")
+_BEHIND = r"\g<0>'"
 _BEGINS_WITH = ("\t", "\r", "\n")
 _NUMBER = re.compile(r"[+-][\d•.]+", re.ASCII)
 #: Written in one go.
@@ -166,8 +169,20 @@ def _cell(value: object) -> str:
     text = str(value)
     if not _RISKY.search(text) or _NUMBER.fullmatch(text):
         return text
-    safe = _FORMULA.sub("'", text)
+    safe = _BEGINNING.sub(_defused, text)
     return safe if safe.startswith("'") or (safe == text and not text.startswith(_BEGINS_WITH)) else f"'{safe}"
+
+
+def _defused(found: re.Match[str]) -> str:
+    """With an apostrophe wherever a cell or a part of one may begin before the sign."""
+    sign = found[1]
+    if sign is None:
+        return found[0]
+    before = found[0][:-1]
+    part = max(map(before.rfind, ";,|")) + 1
+    begins = "'" if part or not found.start() else ""
+    unseen = before[part:]
+    return f"{before[:part]}{begins}{unseen and _LINE_END.sub(_BEHIND, unseen)}{sign}"
 
 
 def _json(text: str) -> str:
