@@ -74,7 +74,8 @@ def plain_row(line: bytes, heads: Heads) -> PlainRow | None:
         size = len(message_id)
         if not 0 < size <= _ID_LENGTH or not (message_id.isascii() and message_id.isprintable()) or " " in message_id:
             return None
-        what = _said(row["status"], row["occurred_at"])
+        at = row["occurred_at"]
+        what = _said(row["status"], at) if len(at) <= _TIME_LENGTH else None  # what is remembered is short
         if what is None:
             return None
         head = heads[row["gateway"]]
@@ -87,7 +88,7 @@ def plain_row(line: bytes, heads: Heads) -> PlainRow | None:
 def _said(word: str, at: str) -> bytes | None:
     """What a record says of status and time, with their fingerprint; None or an error when they are not plain."""
     outcome, begin = _PLAIN[word]
-    occurred_at = rfc3339(at) if at.endswith("Z") and len(at) <= _TIME_LENGTH else None
+    occurred_at = rfc3339(at) if at.endswith("Z") else None
     if occurred_at is None or occurred_at.year not in YEARS:
         return None
     text = f"{begin}\0{occurred_at.timestamp()}\0{{}}\0None\0None"

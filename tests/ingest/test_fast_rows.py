@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from app.db import Pool
 from app.gateways import generic
 from app.gateways.receipt import Auth, Gateway, Options
+from app.ingest import fast_rows
 from app.ingest.fast_rows import Heads, plain_row, whole
 from app.ingest.kinds import Row, pack, put_back, set_aside, unpack
 from app.ingest.rows import InboxRow, RejectedRow, inbox_row
@@ -127,3 +128,10 @@ def test_usual_rows_are_plain() -> None:
 @given(st.binary(max_size=40))
 def test_anything_else_takes_the_ordinary_road(line: bytes) -> None:
     assert plain_row(line, HEADS) is None
+
+
+def test_times_that_are_longer_than_a_time_can_be_are_not_remembered() -> None:
+    fast_rows._said.cache_clear()
+    for number in range(50):
+        assert plain_row(orjson.dumps(PLAIN | {"occurred_at": f"{number}{'x' * 1_000}Z"}), HEADS) is None
+    assert fast_rows._said.cache_info().currsize == 0
