@@ -21,7 +21,8 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16be"),
 )
 _LONGEST_BOM = 4
-_PIECE_BYTES = 16_384
+#: Of what cannot be read each byte asks for what stands in its place.
+_PIECE_BYTES = 4_096
 #: Names that mean another encoding than Python's, or none of its. UTF-16 and UTF-32 without a mark have the order in which
 #: nearly all write them.
 _LABELS = {

@@ -221,6 +221,16 @@ async def test_no_file_holds_up_the_loop(body: bytes) -> None:
     assert seen.worst < 0.05  # it is some milliseconds
 
 
+@pytest.mark.usefixtures("no_collection")
+@pytest.mark.parametrize("said", ["big5", "shift_jis", "gb18030", "iso-8859-6", "utf-32le"])
+async def test_no_charset_holds_up_the_loop_where_nothing_can_be_read(said: str) -> None:
+    body = HEAD.decode().encode(said) + b"\x80\xff" * 90_000
+    async with lag() as seen:
+        async for _ in chunks(body, Reading(content_type="text/csv", charset=said, shape=TABLE), 65_536):
+            pass
+    assert seen.worst < 0.05  # it is some milliseconds
+
+
 @pytest.mark.parametrize("header", [b"phone," + b"x" * 200_000, b'phone,"' + b"x" * 200_000 + b'"', b"x" * 200_000])
 async def test_a_name_that_is_longer_than_a_cell_may_be_is_refused_whatever_a_row_may_have(header: bytes) -> None:
     async def body() -> AsyncIterator[bytes]:
