@@ -192,12 +192,12 @@ class Reading:
     def _shown(self, row: Line | BadRow, details: Mapping[int, str], principal: Principal) -> dict[str, Any]:
         after, detail = self._after(row)
         detail = details.get(row.number, detail)
-        if isinstance(after, Mapping):
-            after = None if detail else dict(after) if principal.sees_all else masked(after)
+        if after is not None and not principal.sees_all:
+            after = masked({mask_numbers(name): value for name, value in after.items()})
         return {
             "line": row.number,
             "before": self._written(row) if principal.sees_all else None,
-            "after": after,
+            "after": None if detail else after,
             "detail": detail,
         }
 

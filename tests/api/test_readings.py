@@ -163,6 +163,18 @@ async def test_without_the_scope_for_numbers_the_receipt_names_nobody(place: Pla
     }
 
 
+@pytest.mark.parametrize("kind", [CSV, JSON, NDJSON])
+async def test_nor_does_it_in_the_names_of_fields(place: Place, key: KeyMaker, kind: str) -> None:
+    writer = Place(place.client, await key("receipts:write"), place.delivery, place.audience)
+    row = {"gateway": "reading", "provider_message_id": "n-1", "status": "sent", NUMBER: "Ana Lopez"}
+    body = "\n".join(map(",".join, (row, row.values()))) if kind == CSV else json.dumps([row] if kind == JSON else row)
+    answer = await writer.post("receipts", body, kind)
+    assert (answer.status_code, answer.json()["accepted"]) == (202, 1), answer.text
+    assert NUMBER not in answer.text
+    assert "Lopez" not in answer.text
+    assert answer.json()["reading"]["first_rows"][0]["after"]["gateway"] == "reading"
+
+
 @pytest.mark.parametrize("kind", [JSON, NDJSON])
 async def test_rows_of_json_are_receipted_too(place: Place, kind: str) -> None:
     rows = [orjson.dumps({"address": NUMBER, "control": True}), b'{"address": 5}']
