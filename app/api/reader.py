@@ -19,6 +19,7 @@ from starlette.types import Message, Receive
 from app.api import wording
 from app.gateways import bounds
 from app.logs import log
+from app.numbers import normalise, unread, why_not
 
 #: What is worked on at a time: even where each byte is a row of its own, that takes some milliseconds.
 PIECE_BYTES = 16_384
@@ -150,6 +151,14 @@ def read_json(row: bytes) -> Any:
         return orjson.loads(row)
     except orjson.JSONDecodeError:
         raise RowRefused(f"The row {bounds.fault(row) or 'is not JSON'}.") from None
+
+
+def read_address(given: str, region: str | None) -> str:
+    """The address of a row. Raises `RowRefused`, which says what to add."""
+    address = normalise(given, region)
+    if address is None:
+        raise RowRefused(f"address: {unread(why_not(given, region), region)}")
+    return address
 
 
 def sentence(error: ValidationError) -> str:

@@ -13,13 +13,12 @@ from app.api import bulk
 from app.api.bulk import BadRow, Line, Tally, chunks, parts
 from app.api.columns import Shape
 from app.api.fields import Address, Region, SenderName, Time, refused
-from app.api.reader import RowRefused, detail_of
+from app.api.reader import RowRefused, detail_of, read_address
 from app.api.readings import AskedAddressReading, Reading
 from app.api.uploads import journalled
 from app.db import Connection, load_queries, pool_of, writing
 from app.errors import Invalid
 from app.identities import identity, spellings
-from app.numbers import normalise, unread, why_not
 from app.quarantine import models
 from app.quarantine.changing import Decision, record
 from app.quarantine.models import Note
@@ -142,9 +141,7 @@ async def _read(chunk: Sequence[Line | BadRow], unsaid: Unsaid, tally: Tally) ->
 def _decision(line: Line, unsaid: Unsaid, now: datetime) -> Decision:
     """Raises `ValueError` with a sentence that repeats nothing of the row's values."""
     row: Row = line.model(_ROW)
-    address = normalise(row.address, unsaid.region)
-    if address is None:
-        raise RowRefused(f"address: {unread(why_not(row.address, unsaid.region), unsaid.region)}")
+    address = read_address(row.address, unsaid.region)
     if row.at is not None and not (row.at.year >= 1990 and row.at <= now + _LEAD):
         raise RowRefused("at: this time cannot be when it was said.")
     until = row.until or unsaid.until

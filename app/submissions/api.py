@@ -24,14 +24,13 @@ from app.api import fields
 from app.api.bulk import Line, Tally, chunks
 from app.api.columns import Shape
 from app.api.fields import Address, DeliveryId, FreeJson, Plain, Time
-from app.api.reader import RowRefused
+from app.api.reader import RowRefused, read_address
 from app.api.readings import AskedAddressReading, AskedReading, Reading
 from app.api.uploads import journalled
 from app.db import POOL_TIMEOUT_SECONDS, Connection, pool_of
 from app.errors import Conflict
 from app.gateways.receipt import MAX_ID_LENGTH
 from app.matching.recording import Outcome, Sent, Submission, record_messages, record_submissions
-from app.numbers import normalise, unread, why_not
 from app.references import PREFIX, message_of
 from app.security import Principal, Writer
 from app.settings import settings_of
@@ -154,10 +153,7 @@ async def post_messages(id: DeliveryId, request: Request, principal: Writer, ask
 
     def read(line: Line, now: datetime) -> Sent:
         row: MessageRow = line.model(_MESSAGE_ROW)
-        region = delivery["default_region"]
-        address = normalise(row.address, region)
-        if address is None:
-            raise RowRefused(f"address: {unread(why_not(row.address, region), region)}")
+        address = read_address(row.address, delivery["default_region"])
         gateway = gateway_named(request, row.gateway, default)
         if gateway is None:
             raise RowRefused("gateway: neither the row nor the delivery names one.")

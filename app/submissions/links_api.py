@@ -25,7 +25,7 @@ from app.api import bulk
 from app.api.bulk import BadRow, Line, Tally
 from app.api.decoding import in_utf8
 from app.api.fields import DeliveryId
-from app.api.reader import RowRefused, body_fault
+from app.api.reader import RowRefused, body_fault, read_address
 from app.api.readings import JSON, AskedAddressReading, Reading
 from app.api.uploads import Upload, journalled
 from app.db import Connection, pool_of, writing
@@ -38,7 +38,6 @@ from app.links.shortening import Links, links_of
 from app.links.tokens import LINKS as MOST_LINKS
 from app.links.tokens import Keys, encode
 from app.matching.recording import Sent, record_awaited
-from app.numbers import normalise, unread, why_not
 from app.problems import field_errors
 from app.security import Principal, Writer
 from app.settings import settings_of
@@ -276,10 +275,7 @@ def _wanted(request: Request, asking: _Asking, line: Line, now: datetime) -> Wan
 def _sent(request: Request, asking: _Asking, row: LinkRow, line: int, now: datetime) -> Sent:
     if asking.delivery["targets"]:
         raise RowRefused(HAS_TARGETS)
-    given, region = row.address or "", asking.delivery["default_region"]
-    address = normalise(given, region)
-    if address is None:
-        raise RowRefused(f"address: {unread(why_not(given, region), region)}")
+    address = read_address(row.address or "", asking.delivery["default_region"])
     gateway_id = asking.delivery["gateway_id"]
     gateway = gateway_named(request, row.gateway, directory_of(request).by_id(gateway_id) if gateway_id else None)
     if gateway is None:
