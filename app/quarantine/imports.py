@@ -18,11 +18,11 @@ from app.api.readings import AskedAddressReading, Reading
 from app.api.uploads import journalled
 from app.db import Connection, load_queries, pool_of, writing
 from app.errors import Invalid
-from app.identities import identity, spellings
 from app.quarantine import models
 from app.quarantine.changing import Decision, record
 from app.quarantine.models import Note
 from app.quarantine.rules import OWN_ORIGINS
+from app.quarantine.store import identities
 from app.security import Principal, QuarantineWriter
 from app.settings import settings_of
 
@@ -163,15 +163,17 @@ def _decision(line: Line, unsaid: Unsaid, now: datetime) -> Decision:
 
 
 async def _new(connection: Connection, decided: Sequence[Decision]) -> list[Decision]:
-    """Those that do not stand already for as long, in whatever spelling; of several alike in one chunk the first."""
-    asked = {name for each in decided for name in spellings(each.address)}
-    rows = await connection.fetch(QUERIES["find_statuses"], list(asked))
+    """Those that do not stand already for as long, under whatever name of the phone; of several alike in one chunk the first. One
+    that stands under the pseudonym of an erased number is not written down again in clear."""
+    names = await identities(connection, [each.address for each in decided])
+    rows = await connection.fetch(QUERIES["find_statuses"], list({*names, *names.values()}))
     known: dict[tuple[str, str, str | None], datetime | None] = {
-        (identity(row["address"]), row["sender"], _KINDS.get(row["status"])): row["clears_at"] for row in rows
+        (names.get(row["address"], row["address"]), row["sender"], _KINDS.get(row["status"])): row["clears_at"]
+        for row in rows
     }
     found = []
     for each in decided:
-        one = (identity(each.address), each.sender, each.kind)
+        one = (names[each.address], each.sender, each.kind)
         until = known.get(one, _NOT_YET)
         if until is not None and (each.until is None or each.until > until):
             known[one] = each.until

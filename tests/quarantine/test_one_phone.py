@@ -234,6 +234,20 @@ async def test_erasing_one_spelling_erases_the_phone_and_its_opt_out_holds(
         assert found["health"]["status"] == "denylisted"
 
 
+@pytest.mark.parametrize("spelling", [0, 1])
+async def test_a_list_that_comes_again_does_not_bring_back_who_was_erased(
+    spelling: int, client: httpx.AsyncClient, pool: Pool
+) -> None:
+    both = argentine()
+    await denylist(client, both[0])
+    assert (await client.delete(f"/v1/addresses/{quote(both[0])}", params={"reason": "asked"})).status_code == 200
+    await denylist(client, both[spelling])
+    for table in ("decisions", "quarantine", "to_examine"):
+        assert await pool.fetchval(f"SELECT count(*) FROM {table} WHERE address = ANY($1)", both) == 0, table
+    assert await pool.fetchval("SELECT count(*) FROM erased WHERE returned_as = ANY($1)", both) == 0
+    assert [each["reason"] for each in await check(client, *both)] == ["denylisted", "double"]
+
+
 async def test_the_certificate_names_the_entries_of_older_versions_in_each_spelling(
     client: httpx.AsyncClient, pool: Pool
 ) -> None:
